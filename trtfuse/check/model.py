@@ -1,0 +1,252 @@
+"""The check of a whole model: original and result on ONNX Runtime, its own optimizations off.
+
+What the two may differ by is measured on the original. It runs again with its inputs and weights
+each moved by half a unit in the last place of their type, which is the least that any change of
+spelling does to them; how far its outputs move, times a margin, is the tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from onnx import ModelProto, numpy_helper
+
+from trtfuse.check.inputs import Shapes, draw, index_limits, runtime_inputs, shapes
+from trtfuse.errors import VerifyError
+from trtfuse.ir.model import Model
+from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
+
+#: How many times the measured rounding of the original the result may differ by.
+MARGIN = 16
+#: How often the original runs moved by half a unit in the last place.
+_MOVES = 2
+#: Weights of more elements than this are not moved; their inputs are.
+_LARGE = 1 << 22
+_FLOATING = frozenset(numpy_type(each) for each in FLOATING)
+
+
+@dataclass
+class Verification:
+    """What a check found.
+
+    Attributes:
+        level: "none", "rewrite" or "model".
+        ok: whether everything agreed within the tolerance.
+        max_error: the largest error; for "rewrite" relative to what rounding does to the original,
+            for "model" relative to the largest number of the output.
+        tolerance: what `max_error` was held against, in the same unit.
+        checked: how many rewrites, or outputs in how many runs, were compared.
+        notes: what is worth knowing besides, a sentence each; says what is wrong if not `ok`.
+    """
+
+    level: str
+    ok: bool = True
+    max_error: float = 0.0
+    tolerance: float = 0.0
+    checked: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def fail(self, why: str) -> None:
+        """Records that something does not agree."""
+        self.ok = False
+        self.notes.append(why)
+
+
+def verify_models(
+    original: Model,
+    result: Model,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verification:
+    """Runs two models on the same inputs and compares every output in value, shape and type.
+
+    Args:
+        original: what the other is compared to; the tolerance is measured on it.
+        result: a model with the same inputs and outputs.
+        input_shapes: shapes of inputs by name, where they are not to be drawn.
+        seed: of what is drawn.
+        progress: told how many runs are done, and of how many.
+
+    Raises:
+        VerifyError: the models have different inputs or outputs, or one cannot be run.
+        UsageError: `input_shapes` does not fit the model.
+    """
+    _compare_interfaces(original, result)
+    rng = np.random.default_rng(seed)
+    found = Verification("model")
+    first, second = _session(original, "the original"), _session(result, "the result")
+    moved = [_session(original, "the original", moved_by=rng) for _ in range(_MOVES)]
+    limits = index_limits(original)
+    kinds = ((1, "normal"), (2, "wide"), (1, "zero"))
+    for index, (batch, kind) in enumerate(kinds):
+        feeds, expected = _first_run(original, first, batch, kind, input_shapes or {}, limits, rng)
+        actual = _run(second, feeds, "the result")
+        others = [_run(session, _nudged(feeds, rng), "the original") for session in moved]
+        names = [output.name for output in first.get_outputs()]
+        for position, name in enumerate(names):
+            _compare(
+                found,
+                f"output '{name}' ({kind} inputs, batch {batch})",
+                expected[position],
+                actual[position],
+                [other[position] for other in others],
+            )
+        if progress is not None:
+            progress(index + 1, len(kinds))
+    return found
+
+
+def _compare_interfaces(original: Model, result: Model) -> None:
+    for what, before, after in (
+        (
+            "inputs",
+            [v.name for v in runtime_inputs(original)],
+            [v.name for v in runtime_inputs(result)],
+        ),
+        (
+            "outputs",
+            [v.name for v in original.graph.outputs],
+            [v.name for v in result.graph.outputs],
+        ),
+    ):
+        if before != after:
+            raise VerifyError(f"the models have different {what}: {before} and {after}")
+
+
+def _session(model: Model, which: str, moved_by: np.random.Generator | None = None) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    if model.folder is not None:
+        folder_key = "session.model_external_initializers_file_folder_path"
+        options.add_session_config_entry(folder_key, str(model.folder.resolve()))
+    proto = model.to_proto() if moved_by is None else _moved(model, moved_by)
+    try:
+        return ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime has no common type of its own
+        raise VerifyError(f"ONNX Runtime does not take {which}: {_one_line(error)}") from None
+
+
+def _run(session: Any, feeds: Mapping[str, Array], which: str) -> list[Any]:
+    try:
+        found: list[Any] = session.run(None, dict(feeds))
+    except Exception as error:  # noqa: BLE001 - as above
+        raise VerifyError(f"ONNX Runtime cannot run {which}: {_one_line(error)}") from None
+    return found
+
+
+def _first_run(
+    model: Model,
+    session: Any,
+    batch: int,
+    kind: str,
+    given: Mapping[str, tuple[int, ...]],
+    limits: Mapping[str, int],
+    rng: np.random.Generator,
+) -> tuple[dict[str, Array], list[Any]]:
+    """The first inputs that the model runs on, and what it makes of them."""
+    trouble: VerifyError | None = None
+    tried: Shapes = {}
+    for tried in shapes(model, batch, given):
+        # Integers that are no indices may still be ones in disguise: zeros fit any table.
+        for bounds in (limits, dict.fromkeys(tried, 1)):
+            feeds = draw(model, tried, kind, bounds, rng)
+            try:
+                return feeds, _run(session, feeds, "the original")
+            except VerifyError as error:
+                trouble = trouble or error
+    raise VerifyError(f"{trouble} (at {tried} and others; give input shapes that it runs at)")
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) < 300 else text[:300] + " ..."
+
+
+def _moved(model: Model, rng: np.random.Generator) -> ModelProto:
+    """The model with its floating weights moved by half a unit in the last place."""
+    proto = model.to_proto()
+    for index, tensor in enumerate(proto.graph.initializer):
+        stored = StoredTensor(tensor, model.folder)
+        if tensor.data_type in FLOATING and 0 < stored.size <= _LARGE:
+            moved = numpy_helper.from_array(_half_a_unit(stored.array(), rng), tensor.name)
+            proto.graph.initializer[index].CopyFrom(moved)
+    return proto
+
+
+def _nudged(feeds: Mapping[str, Array], rng: np.random.Generator) -> dict[str, Array]:
+    return {
+        name: _half_a_unit(array, rng) if array.dtype in _FLOATING else array
+        for name, array in feeds.items()
+    }
+
+
+def _unit(array: Array) -> float:
+    """The distance from 1 to the next number of an array's type."""
+    return float(ml_dtypes.finfo(array.dtype).eps)  # type: ignore[no-untyped-call]
+
+
+def _half_a_unit(array: Array, rng: np.random.Generator) -> Array:
+    """Each number moved to a neighbour, up or down, or left alone: half a unit on average."""
+    step = _unit(array) * rng.integers(-1, 2, array.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved: Array = (array.astype(np.float64) * (1 + step)).astype(array.dtype)
+    return moved
+
+
+def _compare(found: Verification, where: str, expected: Any, actual: Any, moved: list[Any]) -> None:
+    """Compares one output, and records what there is to say."""
+    found.checked += 1
+    if not isinstance(expected, np.ndarray):
+        if not isinstance(actual, type(expected)) or str(expected) != str(actual):
+            found.fail(f"{where} differs")
+        return
+    if expected.shape != actual.shape or expected.dtype != actual.dtype:
+        found.fail(
+            f"{where} is {actual.dtype}{list(actual.shape)}, "
+            f"not {expected.dtype}{list(expected.shape)}"
+        )
+        return
+    if expected.dtype not in _FLOATING:
+        unsteady = np.zeros(expected.shape, bool)
+        for other in moved:
+            unsteady |= other != expected if other.shape == expected.shape else True
+        wrong = int(np.count_nonzero((actual != expected) & ~unsteady))
+        if wrong:
+            found.fail(f"{where} differs in {wrong} of {expected.size} elements")
+        return
+    old, new = expected.astype(np.float64), actual.astype(np.float64)
+    finite = np.isfinite(old)
+    lost = int(np.count_nonzero(~np.isfinite(new) & finite))
+    if lost:
+        found.fail(f"{where} has {lost} elements that were finite and are no more")
+        return
+    gained = int(np.count_nonzero(np.isfinite(new) & ~finite))
+    if gained:
+        found.notes.append(f"{where} has {gained} elements that were not finite and now are")
+    if not finite.any():
+        return
+    largest = float(np.abs(old[finite]).max())
+    unit = _unit(expected)
+    moves = [
+        float(np.abs(other.astype(np.float64) - old)[finite & np.isfinite(other)].max(initial=0.0))
+        for other in moved
+        if other.shape == expected.shape
+    ]
+    scale = largest or 1.0
+    tolerance = MARGIN * max(unit, max(moves, default=0.0) / scale)
+    error = float(np.abs(new - old)[finite].max()) / scale
+    # The report shows the comparison that came nearest to failing.
+    if error * (found.tolerance or 1.0) >= found.max_error * tolerance or not found.tolerance:
+        found.max_error, found.tolerance = error, tolerance
+    if error > tolerance:
+        found.fail(
+            f"{where} differs by {error:.2g} of its largest number (tolerance {tolerance:.2g})"
+        )

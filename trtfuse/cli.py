@@ -1,0 +1,230 @@
+"""The command line: one function a command.
+
+The result goes to stdout, progress to stderr and only to a terminal. Exit codes: 0 done, 1 the
+check failed, 2 wrong usage or a file that cannot be used, said in one line on stderr.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn, get_args
+
+import click
+
+import trtfuse
+from trtfuse.errors import TrtfuseError, UsageError
+from trtfuse.pipeline import Progress, VerifyLevel, same_file
+from trtfuse.report.data import Report
+
+REPORT_SUFFIXES = (".json", ".md")
+
+
+class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
+    """`x:1,3,224,224` is the shape [1, 3, 224, 224] of the input x."""
+
+    name = "NAME:SIZES"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        name, colon, sizes = value.rpartition(":")
+        try:
+            shape = tuple(int(size) for size in sizes.split(",")) if sizes else ()
+        except ValueError:
+            shape = (-1,)
+        if not colon or not name or any(size < 0 for size in shape):
+            self.fail(f"'{value}' is no shape; write it like x:1,3,224,224", param, ctx)
+        return name, shape
+
+
+def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Names with commas between them."""
+    return None if value is None else tuple(n.strip() for n in value.split(",") if n.strip())
+
+
+_input_shapes = click.option(
+    "--input-shapes",
+    "input_shapes",
+    type=_Shape(),
+    multiple=True,
+    help="Shape of an input for the check, like x:1,3,224,224; drawn if left out.",
+)
+_model = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(trtfuse.__version__, message="%(prog)s %(version)s")
+def command() -> None:
+    """Apply TensorRT's documented fusions to ONNX models, and check every one."""
+
+
+@command.command()
+@click.argument("source", metavar="IN.onnx", type=_model)
+@click.option("-o", "--output", type=_model, help="Where to write; IN.fused.onnx if left out.")
+@click.option(
+    "--report",
+    "reports",
+    type=_model,
+    multiple=True,
+    help="Write the report to a .json or .md file.",
+)
+@click.option(
+    "--rules",
+    "names",
+    metavar="NAME,...",
+    callback=_names,
+    help="Apply these rules only, like conv-scale.",
+)
+@click.option("--skip", metavar="NAME,...", callback=_names, help="Leave these rules out.")
+@click.option(
+    "--verify",
+    "level",
+    type=click.Choice(get_args(VerifyLevel)),
+    default="rewrite",
+    show_default=True,
+    help="Check nothing, each rewrite in float64, or the whole model on ONNX Runtime as well.",
+)
+@_input_shapes
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
+@click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def fuse(
+    source: Path,
+    output: Path | None,
+    reports: tuple[Path, ...],
+    names: tuple[str, ...] | None,
+    skip: tuple[str, ...] | None,
+    level: VerifyLevel,
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    dry_run: bool,
+    verbose: int,
+    quiet: bool,
+) -> int:
+    """Fuse a model, check it, and say what was fused and what was not."""
+    output = output or source.with_name(f"{source.stem}.fused.onnx")
+    for report in reports:
+        if report.suffix == ".html":
+            raise UsageError(f"cannot write '{report}' yet: reports are .json or .md for now")
+        if report.suffix not in REPORT_SUFFIXES:
+            raise UsageError(f"cannot tell the kind of report from '{report}'; use .json or .md")
+    if same_file(source, output):
+        raise UsageError(f"input and output are both '{output}'; write to another file")
+    with _progress(quiet) as progress:
+        result = trtfuse.fuse(
+            source,
+            rules=names,
+            skip=skip or (),
+            verify=level,
+            input_shapes=dict(input_shapes),
+            progress=progress,
+        )
+    if result.ok and not dry_run:
+        result.save(output)
+    for report in reports:
+        _write_report(result.report, report)
+    if not quiet:
+        from trtfuse.report.text import summary
+
+        _print(summary(result.report, everything=verbose > 0))
+        if result.ok and not dry_run:
+            _print(f"wrote {output}")
+    if not result.ok:
+        click.echo(f"trtfuse: '{source}' and its fused model differ: nothing was written", err=True)
+    return 0 if result.ok else 1
+
+
+@command.command()
+@click.argument("original", metavar="A.onnx", type=_model)
+@click.argument("result", metavar="B.onnx", type=_model)
+@_input_shapes
+@click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def verify(
+    original: Path,
+    result: Path,
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    quiet: bool,
+) -> int:
+    """Compare two models on ONNX Runtime; exit with 1 if they differ."""
+    with _progress(quiet) as progress:
+        found = trtfuse.verify(original, result, input_shapes=dict(input_shapes), progress=progress)
+    if not quiet:
+        from trtfuse.report.text import verdict
+
+        click.echo(verdict(found))
+    return 0 if found.ok else 1
+
+
+@command.command()
+@click.argument("name", required=False)
+def rules(name: str | None) -> int:
+    """List the rules, or say what one does."""
+    from trtfuse.rewrite.rule import selected
+
+    for rule in selected([name] if name else None):
+        if name:
+            click.echo(f"{rule.name} ({rule.kind}, {rule.entry})\n\n{rule.doc}\n\nIt checks that:")
+            for guard in rule.guards:
+                click.echo(f"  {guard.name}: {guard.doc}")
+        else:
+            click.echo(f"{rule.name:<16} {rule.entry:<4} {rule.doc.splitlines()[0]}")
+    return 0
+
+
+def _print(content: object) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=isinstance(content, str)).print(content)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Progress | None]:
+    """A progress bar on stderr, if that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+        tasks = {stage: bars.add_task(stage, total=None) for stage in ("rewrite", "verify")}
+        yield lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total)
+
+
+def _write_report(report: Report, path: Path) -> None:
+    from trtfuse.report.markdown import markdown
+
+    text = report.to_json() if path.suffix == ".json" else markdown(report)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise trtfuse.ModelError(f"cannot write '{path}': {error.strerror}") from None
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, click.ClickException):
+        return " ".join(error.format_message().split())
+    message = " ".join(str(error).split())
+    if isinstance(error, TrtfuseError):
+        return message
+    return f"internal error, {type(error).__name__}: {message}; -vv shows where"
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = command.main(given, prog_name="trtfuse", standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except Exception as error:  # noqa: BLE001 - nobody is shown a traceback without asking
+        if any(re.fullmatch("-v{2,}", each) for each in given):
+            traceback.print_exc()
+        click.echo(f"trtfuse: {_one_line(error)}", err=True)
+        code = 2
+    sys.exit(code or 0)

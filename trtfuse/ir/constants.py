@@ -1,0 +1,140 @@
+"""Which values are constants, and what they are.
+
+An initializer is a constant unless a caller may override it, and so is what Constant, Identity,
+Cast, Reshape, Transpose, Squeeze, Unsqueeze and Flatten make of constants, as exporters leave it
+in front of weights. Nothing in the graph changes by asking.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from onnx import TensorProto
+
+from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.tensor import FLOATING, FoldedTensor, StoredTensor, Tensor, numpy_type, rounded
+
+
+def constant(value: Value | None) -> Tensor | None:
+    """The constant that a value is, or None where it is computed or given at run time."""
+    if value is None:
+        return None
+    # Depth first without recursion: a value waits on the stack until its operands are known.
+    pending = [value]
+    while pending:
+        current = pending[-1]
+        if current.constant_cache is not None:
+            pending.pop()
+            continue
+        needed = _operands(current)
+        unknown = [operand for operand in needed if operand.constant_cache is None]
+        if unknown:
+            pending.extend(unknown)
+        else:
+            current.constant_cache = _evaluated(current, needed)
+            pending.pop()
+    found = value.constant_cache
+    return found if isinstance(found, Tensor) else None
+
+
+def _operands(value: Value) -> list[Value]:
+    """The values that have to be constant for this one to be."""
+    if value.source is not None:
+        return [value.source]
+    if value.tensor is None and value.producer is not None and value.producer.op in _EVALUATE:
+        return [operand for operand in value.producer.inputs if operand is not None]
+    return []
+
+
+def _evaluated(value: Value, operands: list[Value]) -> Tensor | Literal[False]:
+    if value.source is not None:
+        return value.source.constant_cache or False
+    if value.tensor is not None:
+        return False if value.overridable else value.tensor
+    node = value.producer
+    if node is None or node.op not in _EVALUATE:
+        return False
+    tensors = [tensor for v in operands if isinstance(tensor := v.constant_cache, Tensor)]
+    if len(tensors) < len(operands):
+        return False
+    return _EVALUATE[node.op](node, *tensors) or False
+
+
+def _constant(node: Node) -> Tensor | None:
+    attribute = node.proto.attribute[0] if len(node.proto.attribute) == 1 else None
+    if attribute is None or attribute.ref_attr_name:
+        return None
+    match attribute.name:
+        case "value":
+            return StoredTensor(attribute.t, node.graph.model.folder if node.graph else None)
+        case "value_float" | "value_floats":
+            numbers = attribute.f if attribute.name == "value_float" else attribute.floats
+            return FoldedTensor(np.array(numbers, np.float32), TensorProto.FLOAT)
+        case "value_int" | "value_ints":
+            integers = attribute.i if attribute.name == "value_int" else attribute.ints
+            return FoldedTensor(np.array(integers, np.int64), TensorProto.INT64)
+    return None
+
+
+def _identity(_: Node, x: Tensor) -> Tensor:
+    return x
+
+
+def _cast(node: Node, x: Tensor) -> Tensor | None:
+    to = node.attribute("to")
+    if to == x.type:
+        return x
+    if to in FLOATING and x.type in FLOATING:
+        return FoldedTensor(rounded(x.exact(), to), to)
+    if to in FLOATING and numpy_type(x.type).kind in "iub":
+        return FoldedTensor(x.array().astype(numpy_type(to)), to)
+    # What becomes of a number that an integer cannot hold differs between runtimes.
+    return None
+
+
+def _transpose(node: Node, x: Tensor) -> Tensor:
+    return FoldedTensor(x.array().transpose(node.attribute("perm")), x.type)
+
+
+def _reshape(node: Node, x: Tensor, shape: Tensor | None = None) -> Tensor | None:
+    if shape is None:
+        return None
+    target = [int(size) for size in shape.array()]
+    if not node.attribute("allowzero", 0):
+        target = [x.shape[i] if size == 0 else size for i, size in enumerate(target)]
+    return FoldedTensor(x.array().reshape(target), x.type)
+
+
+def _flatten(node: Node, x: Tensor) -> Tensor:
+    axis = node.attribute("axis", 1)
+    rows = math.prod(x.shape[: axis + len(x.shape) if axis < 0 else axis])
+    return FoldedTensor(x.array().reshape(rows, x.size // rows if rows else 0), x.type)
+
+
+def _axes(node: Node, axes: Tensor | None) -> tuple[int, ...] | None:
+    """The axes of a Squeeze or Unsqueeze: an attribute before opset 13, then an input."""
+    listed = node.attribute("axes") if axes is None else axes.array()
+    return None if listed is None else tuple(int(axis) for axis in listed)
+
+
+def _squeeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    return FoldedTensor(np.squeeze(x.array(), _axes(node, axes)), x.type)
+
+
+def _unsqueeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    return FoldedTensor(np.expand_dims(x.array(), _axes(node, axes) or ()), x.type)
+
+
+_EVALUATE: dict[str, Callable[..., Tensor | None]] = {
+    "Constant": _constant,
+    "Identity": _identity,
+    "Cast": _cast,
+    "Reshape": _reshape,
+    "Transpose": _transpose,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Flatten": _flatten,
+}

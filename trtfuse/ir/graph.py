@@ -1,0 +1,572 @@
+"""The graph: nodes and values with use-def chains, over the protos they were read from.
+
+Nodes stand in a linked order that is always topological: new nodes go next to the ones they
+replace, so nothing is sorted again. Uses are counted in a dict, so replacing one of a million
+consumers costs the same as one of two. A node keeps its proto and is written out as it was
+read unless a value it names has changed.
+
+The body of an If, Loop or Scan is a graph of its own. What it captures from outside is a value
+of the inner graph whose `source` is the outer one, and the node that owns the body counts as a
+use of the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import onnx
+from google.protobuf.message import Message
+from onnx import AttributeProto, GraphProto, NodeProto, ValueInfoProto, helper
+
+from trtfuse.errors import ModelError
+from trtfuse.ir.tensor import StoredTensor, Tensor
+
+if TYPE_CHECKING:
+    from trtfuse.ir.model import Model
+
+#: A dimension: its size, its symbol, or None where nothing is known.
+Dimension = int | str | None
+Shape = tuple[Dimension, ...]
+
+_GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+_TENSORS = (AttributeProto.TENSOR, AttributeProto.TENSORS)
+_WRITTEN_FIELDS = frozenset(
+    (
+        "node",
+        "initializer",
+        "sparse_initializer",
+        "input",
+        "output",
+        "value_info",
+        "quantization_annotation",
+    )
+)
+
+
+class Value:
+    """One tensor of a graph: an input, a constant, what a node computes, or a captured value.
+
+    Attributes:
+        name: unique in its graph.
+        graph: the graph it belongs to.
+        producer: the node that computes it, or None.
+        uses: how often each node reads it. The owner of a body that captures it reads it once
+            for each body.
+        outputs: how often it is listed as an output of its graph.
+        is_input: whether it is an input of its graph.
+        constant_cache: what `trtfuse.ir.constants` found; False for no constant, None for unasked.
+        tensor: the initializer of this name, or None. A constant only if `overridable` is False.
+        source: the outer value that a captured one stands for, or None.
+    """
+
+    __slots__ = (
+        "_known",
+        "constant_cache",
+        "graph",
+        "is_input",
+        "name",
+        "outputs",
+        "producer",
+        "source",
+        "tensor",
+        "uses",
+    )
+
+    def __init__(self, name: str, graph: Graph, producer: Node | None = None) -> None:
+        self.name = name
+        self.graph = graph
+        self.producer = producer
+        self.uses: dict[Node, int] = {}
+        self.outputs = 0
+        self.is_input = False
+        self.tensor: Tensor | None = None
+        self.source: Value | None = None
+        self.constant_cache: Tensor | Literal[False] | None = None
+        self._known: tuple[int | None, Shape | None] | None = None
+
+    @property
+    def overridable(self) -> bool:
+        """Whether it is an initializer that a caller may replace, being an input as well.
+
+        Before IR 4 all initializers of the main graph are listed as inputs, and none is meant so.
+        """
+        main_before_4 = self.graph.owner is None and self.graph.model.ir_version < 4
+        return self.is_input and self.tensor is not None and not main_before_4
+
+    @property
+    def type(self) -> int | None:
+        """Its element type (`TensorProto.DataType`) as far as ONNX's shape inference knows."""
+        return self._inferred()[0]
+
+    @property
+    def shape(self) -> Shape | None:
+        """Its shape as far as ONNX's shape inference knows; None where not even the rank is."""
+        return self._inferred()[1]
+
+    @property
+    def rank(self) -> int | None:
+        """The number of its dimensions, or None where it is not known."""
+        shape = self.shape
+        return None if shape is None else len(shape)
+
+    @property
+    def known(self) -> tuple[int | None, Shape | None]:
+        """Its type and shape as far as that is known already, without inference."""
+        return self._known or (None, None)
+
+    def know(self, element_type: int | None, shape: Shape | None) -> None:
+        """Records what its type and shape are."""
+        self._known = (element_type, shape)
+
+    def _inferred(self) -> tuple[int | None, Shape | None]:
+        if self.source is not None:
+            return self.source._inferred()
+        if self._known is None:
+            if self.tensor is not None:
+                self._known = (self.tensor.type, self.tensor.shape)
+            else:
+                self.graph.model.infer_shapes()
+        return self.known
+
+    def __repr__(self) -> str:
+        return f"Value({self.name!r})"
+
+
+class Node:
+    """One operator.
+
+    Attributes:
+        proto: the node as it was read or made; names in it may be out of date if `stale`.
+        op: the operator: `Conv` for the default domain, `com.microsoft::Gelu` for another.
+        inputs: what it reads; None for an optional input left out.
+        outputs: what it computes; None for an optional output left out.
+        bodies: the graphs in its attributes, in the order of the attributes.
+        graph: the graph it is in; None once it is removed.
+        replaces: the nodes that this one was made from by a rewrite.
+    """
+
+    __slots__ = (
+        "_attributes",
+        "bodies",
+        "graph",
+        "inputs",
+        "next",
+        "op",
+        "outputs",
+        "previous",
+        "proto",
+        "replaces",
+        "stale",
+    )
+
+    def __init__(
+        self,
+        proto: NodeProto,
+        op: str,
+        inputs: list[Value | None],
+        outputs: list[Value | None],
+        graph: Graph | None = None,
+    ) -> None:
+        self.proto = proto
+        self.op = op
+        self.inputs = inputs
+        self.outputs = outputs
+        self.graph = graph
+        self.bodies: tuple[Graph, ...] = ()
+        self.replaces: tuple[Node, ...] = ()
+        self.stale = False
+        self.previous: Node | None = None
+        self.next: Node | None = None
+        self._attributes: dict[str, Any] | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name, or, if it has none, `node_of_` and its first output, as TensorRT has it."""
+        if self.proto.name:
+            return self.proto.name
+        return f"node_of_{self.output.name}" if self.outputs else f"unnamed {self.op}"
+
+    @property
+    def output(self) -> Value:
+        """Its first output."""
+        first = self.outputs[0]
+        assert first is not None, f"{self.op} has no first output"
+        return first
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """The value of an attribute as Python has it, or the default."""
+        if self._attributes is None:
+            self._attributes = {
+                a.name: helper.get_attribute_value(a)
+                for a in self.proto.attribute
+                if a.type not in _GRAPHS and not a.ref_attr_name
+            }
+        value = self._attributes.get(name, default)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+    def input(self, index: int) -> Value | None:
+        """The input at an index; None where it is left out, by an empty name or by the end."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def captured(self) -> Iterator[Value]:
+        """The values of this node's graph that its bodies read."""
+        for body in self.bodies:
+            yield from body.captures
+
+    def __repr__(self) -> str:
+        return f"Node({self.op}, {self.label!r})"
+
+
+class Graph:
+    """A graph, or the body of an If, Loop or Scan.
+
+    Args:
+        model: the model it is part of.
+        proto: what to read; kept, never modified.
+        outer: the graph around a body.
+        owner: the node that the body belongs to.
+
+    Raises:
+        ModelError: a node reads a name that nothing produces before it.
+    """
+
+    __slots__ = (
+        "_scope",
+        "captures",
+        "first",
+        "initializers",
+        "inputs",
+        "last",
+        "model",
+        "outer",
+        "outputs",
+        "owner",
+        "proto",
+        "sparse",
+    )
+
+    def __init__(
+        self,
+        model: Model,
+        proto: GraphProto,
+        outer: Graph | None = None,
+        owner: Node | None = None,
+    ) -> None:
+        self.model = model
+        self.proto = proto
+        self.outer = outer
+        self.owner = owner
+        self.first: Node | None = None
+        self.last: Node | None = None
+        self.captures: dict[Value, Value] = {}
+        self.inputs: dict[Value, ValueInfoProto] = {}
+        self.initializers: dict[Value, None] = {}
+        self.sparse: dict[Value, onnx.SparseTensorProto] = {}
+        self.outputs: list[Value] = []
+        self._scope: dict[str, Value] = {}
+        self._read()
+
+    # Reading
+
+    def _read(self) -> None:
+        scope, model, folder = self._scope, self.model, self.model.folder
+        for info in self.proto.input:
+            value = scope[info.name] = Value(info.name, self)
+            value.is_input = True
+            self.inputs[value] = info
+        for tensor in self.proto.initializer:
+            name = tensor.name
+            value = scope.get(name) or Value(name, self)
+            scope[name] = value
+            value.tensor = StoredTensor(tensor, folder)
+            model.note_external(tensor)
+            self.initializers[value] = None
+        for sparse in self.proto.sparse_initializer:
+            name = sparse.values.name
+            value = scope[name] = scope.get(name) or Value(name, self)
+            self.sparse[value] = sparse
+            model.note_external(sparse.values)
+            model.note_external(sparse.indices)
+        for proto in self.proto.node:
+            self._read_node(proto)
+        for info in self.proto.output:
+            output = self._find(info.name)
+            if output is None:
+                raise ModelError(f"graph output '{info.name}' is computed by no node")
+            output.outputs += 1
+            self.outputs.append(output)
+        model.names.update(scope)
+
+    def _read_node(self, proto: NodeProto) -> None:
+        scope = self._scope
+        inputs: list[Value | None] = []
+        node = Node(proto, self.model.operator(proto), inputs, [])
+        for name in proto.input:
+            value = scope.get(name) if name else None
+            if value is None and name:
+                value = self._find(name)
+                if value is None:
+                    raise ModelError(
+                        f"node '{proto.name or proto.op_type}' reads '{name}', "
+                        "which nothing before it computes"
+                    )
+            inputs.append(value)
+        for attribute in proto.attribute:
+            if attribute.type in _GRAPHS:
+                bodies = (
+                    (attribute.g,) if attribute.type == AttributeProto.GRAPH else attribute.graphs
+                )
+                node.bodies += tuple(Graph(self.model, body, self, node) for body in bodies)
+            elif attribute.type in _TENSORS:
+                for tensor in (attribute.t, *attribute.tensors):
+                    self.model.note_external(tensor)
+        for name in proto.output:
+            value = None
+            if name:
+                value = scope[name] = Value(name, self)
+            node.outputs.append(value)
+        self.insert(node, None)
+
+    def _find(self, name: str) -> Value | None:
+        """The value of a name in this graph or, captured from there, in a graph around it."""
+        value = self._scope.get(name)
+        if value is None and self.outer is not None:
+            source = self.outer._find(name)
+            if source is not None:
+                value = self._scope[name] = Value(name, self)
+                value.source = source
+                self.captures[source] = value
+                assert self.owner is not None
+                source.uses[self.owner] = source.uses.get(self.owner, 0) + 1
+        return value
+
+    def read_completely(self) -> None:
+        """Forgets what only reading needed."""
+        for graph in self.walk():
+            graph._scope = {}
+
+    # Walking
+
+    def nodes(self) -> Iterator[Node]:
+        """The nodes in a topological order; removing the one at hand is fine."""
+        node = self.first
+        while node is not None:
+            following = node.next
+            yield node
+            node = following
+
+    def walk(self) -> Iterator[Graph]:
+        """The graph itself, then every body inside it."""
+        pending = [self]
+        while pending:
+            graph = pending.pop()
+            yield graph
+            pending.extend(body for node in graph.nodes() for body in node.bodies)
+
+    # Changing
+
+    def insert(self, node: Node, before: Node | None) -> None:
+        """Puts a node in front of another, or at the end, and counts its uses."""
+        node.graph = self
+        node.next = before
+        node.previous = self.last if before is None else before.previous
+        if node.previous is None:
+            self.first = node
+        else:
+            node.previous.next = node
+        if before is None:
+            self.last = node
+        else:
+            before.previous = node
+        for value in node.inputs:
+            if value is not None:
+                value.uses[node] = value.uses.get(node, 0) + 1
+        for value in node.outputs:
+            if value is not None:
+                value.producer = node
+
+    def remove(self, node: Node) -> None:
+        """Takes out a node whose outputs nothing reads."""
+        if node.previous is None:
+            self.first = node.next
+        else:
+            node.previous.next = node.next
+        if node.next is None:
+            self.last = node.previous
+        else:
+            node.next.previous = node.previous
+        node.graph = None
+        for value in node.inputs:
+            if value is not None:
+                value.uses.pop(node, None)
+        for value in node.captured():
+            value.uses.pop(node, None)
+
+    def replace_uses(self, old: Value, new: Value) -> None:
+        """Lets every node that reads `old` read `new`. Outputs of the graph are left alone."""
+        for node, count in old.uses.items():
+            node.stale = True
+            node.inputs = [new if value is old else value for value in node.inputs]
+            for body in node.bodies:
+                if old in body.captures:
+                    body.recapture(old, new)
+            new.uses[node] = new.uses.get(node, 0) + count
+        old.uses.clear()
+
+    def recapture(self, old: Value, new: Value) -> None:
+        """Lets this body capture `new` where it captured `old`."""
+        inner = self.captures.pop(old)
+        if new in self.captures:
+            twin = self.captures[new]
+            self.replace_uses(inner, twin)
+            self._replace_output(inner, twin)
+        else:
+            inner.source = new
+            self.captures[new] = inner
+
+    def take_name(self, value: Value, old: Value) -> None:
+        """Lets `value` take over the name of `old`, and its place among the graph's outputs."""
+        value.name = old.name
+        self._replace_output(old, value)
+        _mark_stale(value)
+
+    def _replace_output(self, old: Value, new: Value) -> None:
+        if old.outputs:
+            self.outputs = [new if value is old else value for value in self.outputs]
+            new.outputs += old.outputs
+            old.outputs = 0
+
+    def release(self, captured: Value) -> None:
+        """Stops capturing a value that nothing in this body reads."""
+        source, owner = captured.source, self.owner
+        assert source is not None
+        assert owner is not None
+        del self.captures[source]
+        source.uses[owner] -= 1
+        if not source.uses[owner]:
+            del source.uses[owner]
+
+    def add_initializer(self, value: Value) -> None:
+        """Takes in a new constant, under its name or one like it that is free."""
+        assert value.tensor is not None
+        value.name = self.model.fresh_name(value.name)
+        self.initializers[value] = None
+        if self.model.ir_version < 4 and self.owner is None:
+            value.is_input = True
+            self.inputs[value] = helper.make_tensor_value_info(
+                value.name, value.tensor.type, value.tensor.shape
+            )
+
+    def remove_initializer(self, value: Value) -> None:
+        """Takes out a constant that nothing reads; where IR 3 lists it as an input, there too."""
+        if value in self.sparse:
+            del self.sparse[value]
+        else:
+            del self.initializers[value]
+        self.inputs.pop(value, None)
+
+    # Writing
+
+    def write(self, proto: GraphProto) -> None:
+        """Writes the graph into an empty proto. What was not changed is copied as it was read."""
+        self._settle_names()
+        copy_fields(self.proto, proto, without=_WRITTEN_FIELDS)
+        tensors = [v.tensor.to_proto(v.name) for v in self.initializers if v.tensor is not None]
+        if self.owner is not None and self.model.ir_version < 4:
+            # In IR 3 an initializer is an input, and the inputs of a body are not ours to add to.
+            read = {tensor.name for tensor in self.proto.initializer}
+            made = [tensor for tensor in tensors if tensor.name not in read]
+            tensors = [tensor for tensor in tensors if tensor.name in read]
+            proto.node.extend(helper.make_node("Constant", [], [t.name], value=t) for t in made)
+        proto.node.extend(self.written_nodes())
+        proto.initializer.extend(tensors)
+        proto.sparse_initializer.extend(self.sparse.values())
+        proto.input.extend(_named(info, value.name) for value, info in self.inputs.items())
+        proto.output.extend(
+            _named(info, value.name)
+            for value, info in zip(self.outputs, self.proto.output, strict=True)
+        )
+        if self.proto.value_info or self.proto.quantization_annotation:
+            names = self.names()
+            proto.value_info.extend(info for info in self.proto.value_info if info.name in names)
+            proto.quantization_annotation.extend(
+                note for note in self.proto.quantization_annotation if note.tensor_name in names
+            )
+
+    def written_nodes(self) -> list[NodeProto]:
+        """The protos of the nodes, in order, with the names and bodies of now."""
+        return [_written(node) for node in self.nodes()]
+
+    def names(self) -> set[str]:
+        """The names of all values of this graph, captured ones included."""
+        names = {value.name for value in (*self.inputs, *self.initializers, *self.sparse)}
+        names.update(value.name for value in self.captures.values())
+        for node in self.nodes():
+            names.update(value.name for value in node.outputs if value is not None)
+        return names
+
+    def _settle_names(self) -> None:
+        """Names captured values as their sources are named now, out of the way of our own."""
+        renamed = [inner for outer, inner in self.captures.items() if inner.name != outer.name]
+        if not renamed:
+            return
+        own = [v for node in self.nodes() for v in node.outputs if v is not None]
+        by_name = {value.name: value for value in (*self.inputs, *self.initializers, *own)}
+        for inner in renamed:
+            assert inner.source is not None
+            _mark_stale(inner)
+            inner.name = inner.source.name
+            if inner.name in by_name:
+                shadow = by_name[inner.name]
+                shadow.name = self.model.fresh_name(shadow.name)
+                _mark_stale(shadow)
+
+
+def _mark_stale(value: Value) -> None:
+    for node in (*value.uses, value.producer):
+        if node is not None:
+            node.stale = True
+
+
+def _written(node: Node) -> NodeProto:
+    """The node's proto, with the names and bodies of now."""
+    if not node.stale and not node.bodies:
+        return node.proto
+    proto = NodeProto()
+    proto.CopyFrom(node.proto)
+    del proto.input[:], proto.output[:]
+    proto.input.extend("" if value is None else value.name for value in node.inputs)
+    proto.output.extend("" if value is None else value.name for value in node.outputs)
+    bodies = iter(node.bodies)
+    for attribute in proto.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            attribute.g.Clear()
+            next(bodies).write(attribute.g)
+        elif attribute.type == AttributeProto.GRAPHS:
+            for body in attribute.graphs:
+                body.Clear()
+                next(bodies).write(body)
+    return proto
+
+
+def _named(info: ValueInfoProto, name: str) -> ValueInfoProto:
+    if info.name == name:
+        return info
+    renamed = ValueInfoProto()
+    renamed.CopyFrom(info)
+    renamed.name = name
+    return renamed
+
+
+def copy_fields(source: Message, target: Message, without: Collection[str]) -> None:
+    """Copies the fields of a message except some, whatever fields its version of ONNX has."""
+    for field, content in source.ListFields():
+        if field.name in without:
+            continue
+        if field.is_repeated:
+            getattr(target, field.name).extend(content)
+        elif field.message_type is not None:
+            getattr(target, field.name).CopyFrom(content)
+        else:
+            setattr(target, field.name, content)

@@ -1,0 +1,140 @@
+"""The model: the graph with what stands around it, read from a file or a proto and written back."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError, EncodeError
+from onnx import ModelProto, NodeProto, TensorProto
+
+from trtfuse.errors import ModelError
+from trtfuse.ir.graph import Graph, copy_fields
+from trtfuse.ir.shapes import infer_shapes, without_weights
+from trtfuse.ir.tensor import ExternalData, StoredTensor
+
+
+class Model:
+    """An ONNX model with its graph.
+
+    Args:
+        proto: the model; kept and never modified.
+        folder: where its external data is; None where there is no telling.
+
+    Attributes:
+        graph: the main graph.
+        ir_version: the IR version.
+        opset: the version of the default domain, 0 if the model imports none.
+        names: every name that a value of any graph of the model has had.
+        external: the tensors whose data is in files of their own.
+        folder: as given.
+    """
+
+    def __init__(self, proto: ModelProto, folder: Path | None = None) -> None:
+        self.proto = proto
+        self.folder = folder
+        self.ir_version = proto.ir_version
+        self.opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+        self.names: set[str] = set()
+        self.external: list[StoredTensor] = []
+        self._counter = 0
+        self._inferred = False
+        self._functions = {(f.domain, f.name) for f in proto.functions}
+        with collector_paused():
+            self.graph = Graph(self, proto.graph)
+            self.graph.read_completely()
+
+    def note_external(self, tensor: TensorProto) -> None:
+        """Keeps in mind a tensor whose data is in a file of its own."""
+        if tensor.data_location == TensorProto.EXTERNAL:
+            self.external.append(StoredTensor(tensor, self.folder))
+
+    def operator(self, node: NodeProto) -> str:
+        """What `Node.op` says of a node: the operator with its domain, the default one left out."""
+        domain = node.domain
+        if self._functions and (domain, node.op_type) in self._functions:
+            return f"function {domain}::{node.op_type}"
+        return node.op_type if domain in ("", "ai.onnx") else f"{domain}::{node.op_type}"
+
+    def fresh_name(self, stem: str) -> str:
+        """A name for a value that is like `stem` and that no value of the model has had."""
+        name = stem
+        while name in self.names:
+            self._counter += 1
+            name = f"{stem}_{self._counter}"
+        self.names.add(name)
+        return name
+
+    def infer_shapes(self) -> None:
+        """Lets every value know its type and shape, the first time it is called."""
+        if not self._inferred:
+            self._inferred = True
+            infer_shapes(self)
+
+    def to_proto(self) -> ModelProto:
+        """The model as ONNX has it. External data stays where it is."""
+        proto = ModelProto()
+        copy_fields(self.proto, proto, without=("graph",))
+        proto.graph.SetInParent()
+        self.graph.write(proto.graph)
+        return proto
+
+
+def read_model(source: str | Path | bytes | ModelProto) -> Model:
+    """Reads a model and checks that it is valid.
+
+    Args:
+        source: a path, the bytes of a model, or a `ModelProto`, which is not modified.
+
+    Raises:
+        ModelError: it cannot be read, is not a valid ONNX model, or its external data is missing
+            or lies outside the model's folder.
+    """
+    if isinstance(source, (ModelProto, bytes)):
+        proto = source if isinstance(source, ModelProto) else _parsed(source, "the model")
+        model = Model(proto)
+        # External data that cannot be found is no fault of the model: it is never asked for.
+        _validate(without_weights(model) if model.external else proto, "the model")
+        return model
+    path = Path(source)
+    try:
+        proto = _parsed(path.read_bytes(), f"'{path}'")
+        model = Model(proto, path.parent)
+        for tensor in model.external:
+            ExternalData.of(tensor.proto).file_of(tensor)
+    except OSError as error:
+        raise ModelError(f"cannot read '{path}': {error.strerror}") from None
+    _validate(str(path) if model.external else proto, f"'{path}'")
+    return model
+
+
+def _parsed(data: bytes, where: str) -> ModelProto:
+    if not data:
+        raise ModelError(f"{where} is empty, not an ONNX model")
+    try:
+        return ModelProto.FromString(data)
+    except DecodeError:
+        raise ModelError(f"{where} is not an ONNX model, or only the beginning of one") from None
+
+
+def _validate(model: ModelProto | str, where: str) -> None:
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError, EncodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{where} is not a valid ONNX model: {reason}") from None
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Runs a block without Python's cyclic garbage collector: graphs are large and stay alive."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,140 @@
+"""Writing a model to a file: whole or not at all, and external data kept external."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from google.protobuf.message import EncodeError
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+
+from trtfuse.errors import ModelError
+from trtfuse.ir.tensor import ExternalData, StoredTensor
+
+#: Tensors of this many bytes and more go to the external file of a model that has one.
+EXTERNAL_FROM = 1024
+#: Where a tensor begins in the external file, so that it can be mapped into memory.
+_ALIGNMENT = 4096
+
+
+def save_model(model: ModelProto, path: str | Path, folder: Path | None = None) -> None:
+    """Writes a model, and its external data to `PATH.data` beside it.
+
+    Both are written under other names first and take their own when they are complete, so that a
+    failure leaves what was there. External data is copied in pieces of 16 MiB.
+
+    Args:
+        model: not modified.
+        path: where to; a file that is there is replaced.
+        folder: where the external data of `model` is.
+
+    Raises:
+        ModelError: the file cannot be written, or external data cannot be read.
+    """
+    path = Path(path)
+    try:
+        message = None if is_external(model) else _message(model)
+        if message is not None:
+            with _written(path) as file:
+                file.write(message)
+            return
+        beside = path.with_name(path.name + ".data")
+        # The data takes its name first, so that the model is never there without it.
+        with _written(path) as file, _written(beside) as data:
+            lean = ModelProto()
+            lean.CopyFrom(model)
+            _move_out(lean, data, folder, beside)
+            file.write(lean.SerializeToString())
+    except OSError as error:
+        raise ModelError(f"cannot write '{path}': {error.strerror or error}") from None
+
+
+def is_external(model: ModelProto) -> bool:
+    """Whether any tensor of a model has its data in a file of its own."""
+    return any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors(model))
+
+
+def _message(model: ModelProto) -> bytes | None:
+    """The model in one message; None if it is larger than protobuf takes (2 GiB)."""
+    try:
+        return model.SerializeToString()
+    except (EncodeError, ValueError):
+        return None
+
+
+def _move_out(model: ModelProto, data: BinaryIO, folder: Path | None, beside: Path) -> None:
+    """Writes large tensors to the external file, each once, and lets the model refer to them."""
+    written: dict[tuple[str, int], int] = {}
+    for tensor in tensors(model):
+        external = tensor.data_location == TensorProto.EXTERNAL
+        if not external and len(tensor.raw_data) < EXTERNAL_FROM:
+            continue
+        if external:
+            stored, location = StoredTensor(tensor, folder), ExternalData.of(tensor)
+            source, size = location.file_of(stored), stored.stored_bytes
+            if beside.exists() and source.samefile(beside):
+                raise ModelError(
+                    f"cannot write '{beside}': the model reads its weights from there; "
+                    "choose another name"
+                )
+            offset = written.get((location.file, location.offset))
+            if offset is None:
+                offset = written[location.file, location.offset] = _align(data)
+                for piece in location.pieces(source, size):
+                    data.write(piece)
+        else:
+            offset, size = _align(data), len(tensor.raw_data)
+            data.write(tensor.raw_data)
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+        del tensor.external_data[:]
+        for key, value in (("location", beside.name), ("offset", offset), ("length", size)):
+            tensor.external_data.add(key=key, value=str(value))
+
+
+def _align(data: BinaryIO) -> int:
+    """Goes on to where a tensor may begin."""
+    data.write(bytes(-data.tell() % _ALIGNMENT))
+    return data.tell()
+
+
+def tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Every tensor of a model, wherever it hides: initializers, attributes, bodies, functions."""
+    pending: list[GraphProto | FunctionProto] = [model.graph, *model.functions]
+    while pending:
+        graph = pending.pop()
+        if isinstance(graph, GraphProto):
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+        yield from _attribute_tensors(graph.node, pending)
+
+
+def _attribute_tensors(
+    nodes: Iterable[NodeProto], pending: list[GraphProto | FunctionProto]
+) -> Iterator[TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                pending.append(attribute.g)
+            pending.extend(attribute.graphs)
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name when the block ends well, and is gone when it does not."""
+    passing = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with passing.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        passing.replace(path)
+    finally:
+        passing.unlink(missing_ok=True)

@@ -1,0 +1,325 @@
+"""Constants: shape and type at once, the numbers when a rule asks for them.
+
+A `Tensor` is a `StoredTensor` (it stands in the model file, embedded or external), a
+`FoldedTensor` (a rule computed it) or a `ScaledTensor` (a stored tensor times per-channel
+factors, multiplied out only when it is written). The last two keep float64, so that any number
+of folds rounds once, to the type of the tensor, at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, helper, numpy_helper
+
+from trtfuse.errors import ModelError
+
+Array = npt.NDArray[Any]
+Float64 = npt.NDArray[np.float64]
+
+#: Element types that the algebra of rules is for; integers are never regrouped.
+FLOATING = frozenset(
+    (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+)
+
+
+_PACKED_BITS: dict[int, int] = {
+    TensorProto.INT4: 4,
+    TensorProto.UINT4: 4,
+    TensorProto.FLOAT4E2M1: 4,
+    TensorProto.INT2: 2,
+    TensorProto.UINT2: 2,
+}
+
+
+@lru_cache
+def numpy_type(element_type: int) -> np.dtype[Any]:
+    """The numpy dtype of a `TensorProto.DataType`."""
+    return np.dtype(helper.tensor_dtype_to_np_dtype(element_type))
+
+
+@lru_cache
+def type_name(element_type: int) -> str:
+    """The name users know a `TensorProto.DataType` by: float32, bfloat16, int64."""
+    return str(numpy_type(element_type))
+
+
+@lru_cache
+def _limits(element_type: int) -> tuple[float, float]:
+    """The largest finite and the smallest normal number of a floating type."""
+    info = ml_dtypes.finfo(numpy_type(element_type))  # type: ignore[no-untyped-call]
+    return float(info.max), float(info.smallest_normal)
+
+
+def rounded(values: Float64, element_type: int) -> Array:
+    """`values` rounded once to an element type, to nearest, ties to even."""
+    if element_type == TensorProto.BFLOAT16:
+        # ml_dtypes goes through float32, and two roundings to nearest are not one. Rounding to
+        # odd on the way keeps the second one right.
+        single = values.astype(np.float32)
+        back = single.astype(np.float64)
+        towards_zero = np.where(
+            np.abs(back) > np.abs(values), np.nextafter(single, np.float32(0)), single
+        )
+        inexact = (back != values) & np.isfinite(back)
+        odd = towards_zero.view(np.uint32) | inexact.astype(np.uint32)
+        values = np.where(inexact, odd.view(np.float32), single)
+    with np.errstate(over="ignore"):
+        return values.astype(numpy_type(element_type))
+
+
+class Tensor:
+    """A constant.
+
+    Attributes:
+        shape: its dimensions.
+        type: its element type, a `TensorProto.DataType`.
+    """
+
+    __slots__ = ("shape", "type")
+    shape: tuple[int, ...]
+    type: int
+
+    def array(self) -> Array:
+        """The numbers, in the tensor's own type."""
+        raise NotImplementedError
+
+    def exact(self) -> Float64:
+        """The numbers in float64, before they are rounded to the tensor's type."""
+        return self.array().astype(np.float64)
+
+    def to_proto(self, name: str) -> TensorProto:
+        """The tensor as ONNX has it, under a name."""
+        return numpy_helper.from_array(self.array(), name)
+
+    def scaled(self, factor: Float64) -> Tensor:
+        """The tensor times `factor`, which broadcasts to its shape."""
+        return ScaledTensor(self, factor)
+
+    @property
+    def size(self) -> int:
+        """How many elements it has."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its elements take in the tensor's type."""
+        return self.size * numpy_type(self.type).itemsize
+
+    def misrounding(self) -> str | None:
+        """Why rounding to the tensor's type would lose the value, or None where it does not."""
+        return None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({type_name(self.type)}{list(self.shape)})"
+
+
+class StoredTensor(Tensor):
+    """A constant as it stands in the model file, read when asked.
+
+    Args:
+        proto: the tensor; never modified.
+        folder: where its external data is; None if the model came without a folder.
+    """
+
+    __slots__ = ("folder", "proto")
+
+    def __init__(self, proto: TensorProto, folder: Path | None = None) -> None:
+        self.proto = proto
+        self.folder = folder
+        self.shape = tuple(proto.dims)
+        self.type = proto.data_type
+
+    @property
+    def external(self) -> bool:
+        """Whether its data is in a file of its own."""
+        return self.proto.data_location == TensorProto.EXTERNAL
+
+    def array(self) -> Array:
+        if not self.external:
+            return numpy_helper.to_array(self.proto)
+        location = ExternalData.of(self.proto)
+        file, size = location.file_of(self), self.stored_bytes
+        if size == 0:
+            return np.empty(self.shape, numpy_type(self.type))
+        data = np.memmap(file, np.uint8, "r", location.offset, (size,))
+        if size == self.nbytes:
+            return data.view(numpy_type(self.type)).reshape(self.shape)
+        # Types of less than a byte are packed; onnx knows how.
+        embedded = TensorProto(dims=self.shape, data_type=self.type, raw_data=data.tobytes())
+        return numpy_helper.to_array(embedded)
+
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes its external data takes; types of 4 and 2 bits are packed."""
+        bits = _PACKED_BITS.get(self.type, 8 * numpy_type(self.type).itemsize)
+        return -(-self.size * bits // 8)
+
+    def to_proto(self, name: str) -> TensorProto:
+        if self.proto.name == name:
+            return self.proto
+        copy = TensorProto()
+        copy.CopyFrom(self.proto)
+        copy.name = name
+        return copy
+
+
+class FoldedTensor(Tensor):
+    """A constant that a rule computed.
+
+    Args:
+        values: the numbers, in the element type or, to be rounded when written, in float64.
+        element_type: a `TensorProto.DataType`.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: Array, element_type: int) -> None:
+        self.values = values
+        self.shape = values.shape
+        self.type = element_type
+
+    def array(self) -> Array:
+        if self.values.dtype == numpy_type(self.type):
+            return self.values
+        return rounded(self.values, self.type)
+
+    def exact(self) -> Float64:
+        return self.values.astype(np.float64, copy=False)
+
+    def misrounding(self) -> str | None:
+        if self.type not in FLOATING or self.size == 0:
+            return None
+        return _overflow(float(np.max(np.abs(self.values))), self.type)
+
+
+class ScaledTensor(Tensor):
+    """A stored constant times factors, multiplied out only when it is written.
+
+    Args:
+        base: what is scaled.
+        factor: float64 of the base's rank, each dimension the base's or 1.
+    """
+
+    __slots__ = ("base", "factor")
+
+    def __init__(self, base: Tensor, factor: Float64) -> None:
+        self.base = base
+        self.factor = factor
+        self.shape = base.shape
+        self.type = base.type
+
+    def array(self) -> Array:
+        return rounded(self.exact(), self.type)
+
+    def exact(self) -> Float64:
+        return self.base.exact() * self.factor
+
+    def scaled(self, factor: Float64) -> Tensor:
+        return ScaledTensor(self.base, self.factor * factor)
+
+    def misrounding(self) -> str | None:
+        if self.size == 0:
+            return None
+        alike = tuple(axis for axis, size in enumerate(self.factor.shape) if size == 1)
+        base = self.base.array()
+        with np.errstate(over="ignore", invalid="ignore"):
+            peaks = np.maximum(
+                base.max(axis=alike, keepdims=True), -base.min(axis=alike, keepdims=True)
+            )
+            peaks = np.abs(peaks.astype(np.float64) * self.factor)
+        if overflow := _overflow(float(peaks.max()), self.type):
+            return overflow
+        # Weights that share a factor lose precision together: below the normal numbers the last
+        # bits go, and with them what the scale kept apart from the sum.
+        smallest = _limits(self.type)[1]
+        lost = (peaks < smallest / 8) & (peaks > 0)
+        if lost.any():
+            return (
+                f"all weights of one channel would be at most {peaks[lost].min():.3g}, "
+                f"below the normal numbers of {type_name(self.type)} ({smallest:.3g})"
+            )
+        return None
+
+
+def _overflow(peak: float, element_type: int) -> str | None:
+    if math.isnan(peak):
+        return "a folded value would not be a number"
+    largest = _limits(element_type)[0]
+    if peak > largest:
+        return (
+            f"a folded value would be {peak:.3g}, beyond the largest "
+            f"{type_name(element_type)} ({largest:.3g})"
+        )
+    return None
+
+
+class ExternalData:
+    """Where the data of an external tensor lies.
+
+    Attributes:
+        file: the location as the model has it, relative to the model's folder.
+        offset, length: in bytes; `length` is None where the model leaves it out.
+    """
+
+    __slots__ = ("file", "length", "offset")
+
+    def __init__(self, file: str, offset: int, length: int | None) -> None:
+        self.file = file
+        self.offset = offset
+        self.length = length
+
+    @staticmethod
+    def of(proto: TensorProto) -> ExternalData:
+        """The location that a tensor names; `ModelError` where its numbers are none."""
+        entries = {entry.key: entry.value for entry in proto.external_data}
+        try:
+            length = entries.get("length")
+            return ExternalData(
+                entries.get("location", ""),
+                int(entries.get("offset") or 0),
+                int(length) if length else None,
+            )
+        except ValueError:
+            raise ModelError(
+                f"weights '{proto.name}' have an external offset or length that is no number"
+            ) from None
+
+    def file_of(self, tensor: StoredTensor) -> Path:
+        """The path of the file, once it is certain that it holds the tensor.
+
+        Raises:
+            ModelError: the location leaves the model's folder or the folder is not known, or the
+                file is missing or too short.
+        """
+        name, needed = tensor.proto.name, tensor.stored_bytes
+        where = f"weights '{name}' are in the external file '{self.file}'"
+        if tensor.folder is None:
+            raise ModelError(f"{where}, and the model came without a folder; pass its path instead")
+        path = tensor.folder / self.file
+        outside = tensor.folder.resolve() not in path.resolve().parents
+        if not self.file or Path(self.file).is_absolute() or outside:
+            raise ModelError(f"{where}, which is outside the folder of the model")
+        if not path.is_file():
+            raise ModelError(f"{where}, which is missing from '{tensor.folder}'")
+        if self.length is not None and self.length != needed:
+            raise ModelError(f"{where} with a length of {self.length} bytes, but take {needed}")
+        end, size = self.offset + needed, path.stat().st_size
+        if self.offset < 0 or end > size:
+            raise ModelError(f"{where} up to byte {end}, but the file ends at {size}")
+        return path
+
+    def pieces(self, path: Path, size: int, most: int = 1 << 24) -> Iterator[bytes]:
+        """`size` bytes from the offset on, in pieces of at most `most`."""
+        with path.open("rb") as file:
+            file.seek(self.offset)
+            while size > 0 and (piece := file.read(min(most, size))):
+                size -= len(piece)
+                yield piece

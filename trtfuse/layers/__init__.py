@@ -1,0 +1,1 @@
+"""Nodes seen as layers of TensorRT, in whatever way ONNX spells them."""

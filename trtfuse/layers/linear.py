@@ -1,0 +1,298 @@
+"""Layers that multiply by constant weights: Convolution, Deconvolution, FullyConnected.
+
+All of them compute y = W x + b with one b for each output channel, so a scale of the output's or
+of the input's channels can go into W and b. They differ in where the channels are in W.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from trtfuse.ir.constants import constant
+from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.tensor import Float64, Tensor
+from trtfuse.layers.scale import Scale, not_constant
+from trtfuse.rewrite.rule import Replacement
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """y = W x + b.
+
+    Attributes:
+        nodes: the nodes that compute it, the last one first; the product is the last.
+        x: what is multiplied.
+        w, weight: the weights, as a value and as its constant.
+        b, bias: the bias likewise, or None.
+        rank: the rank of y.
+        axis, channels: where in y the channels are, and how many.
+        in_axis, in_channels: the same of x.
+    """
+
+    operators: ClassVar[tuple[str, ...]] = ()
+    title: ClassVar[str] = ""
+    longest: ClassVar[int] = 1
+
+    nodes: tuple[Node, ...]
+    x: Value
+    w: Value
+    weight: Tensor
+    b: Value | None
+    bias: Tensor | None
+    rank: int
+    axis: int
+    channels: int
+    in_axis: int
+    in_channels: int
+
+    @property
+    def product(self) -> Node:
+        """The convolution or matrix product itself."""
+        return self.nodes[-1]
+
+    def exact_bias(self) -> Float64 | None:
+        """What is added to the product, float64; None for nothing."""
+        return None if self.bias is None else self.bias.exact()
+
+    def rows(self, scale: Float64) -> Float64:
+        """A scale of the output's channels, of shape (1,) or (channels,), in the layout of W."""
+        raise NotImplementedError
+
+    def columns(self, scale: Float64) -> Float64:
+        """A scale of the input's channels, of shape (1,) or (in_channels,), in the layout of W."""
+        raise NotImplementedError
+
+    def rebuilt(self, new: Replacement, x: Value, w: Value, b: Value | None) -> Value:
+        """The layer with another input, weights and bias."""
+        raise NotImplementedError
+
+    def response(self, shift: Float64) -> Float64:
+        """What a constant (1,) or (in_channels,) added to x adds to y: (channels,).
+
+        For a convolution this holds only without padding.
+        """
+        raise NotImplementedError
+
+    def then_scaled(self, new: Replacement, scale: Float64 | None, shift: Float64 | None) -> Value:
+        """Y * scale + shift as one layer; both of shape (1,) or (channels,), None for 1 and 0."""
+        w = self.w
+        if scale is not None:
+            w = new.constant(self.weight.scaled(self.rows(scale)), self.weight.type, self.w)
+        return self.rebuilt(new, self.x, w, self._new_bias(new, scale, shift))
+
+    def of_scaled(
+        self, new: Replacement, x: Value, scale: Float64 | None, shift: Float64 | None
+    ) -> Value:
+        """The layer of x * scale + shift, as one layer of x."""
+        w = self.w
+        if scale is not None:
+            w = new.constant(self.weight.scaled(self.columns(scale)), self.weight.type, self.w)
+        added = None if shift is None else self.response(shift)
+        return self.rebuilt(new, x, w, self._new_bias(new, None, added))
+
+    def _new_bias(
+        self, new: Replacement, scale: Float64 | None, shift: Float64 | None
+    ) -> Value | None:
+        bias = self.exact_bias()
+        if shift is None and (scale is None or bias is None):
+            return self.b
+        if bias is not None and scale is not None:
+            bias = bias * scale
+        if shift is not None:
+            bias = np.broadcast_to(shift, (self.channels,)) + (0 if bias is None else bias)
+        like = self.b or f"{self.product.label}.bias"
+        return new.constant(np.asarray(bias), self.weight.type, like)
+
+
+def _by_group(scale: Float64, groups: int, rows: int) -> Float64:
+    """Spreads a scale over weights whose `rows` first-axis entries are shared out to the groups.
+
+    Returns (rows, channels of one group), or (1, 1) for a single number.
+    """
+    if scale.size == 1:
+        return scale.reshape(1, 1)
+    return np.repeat(scale.reshape(groups, -1), rows // groups, axis=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution(Linear):
+    """A convolution (Conv) or deconvolution (ConvTranspose), 1-D, 2-D or 3-D.
+
+    The weights are (M, C / group, ...) and (C, M / group, ...) for C input and M output channels.
+    """
+
+    operators: ClassVar[tuple[str, ...]] = ("Conv", "ConvTranspose")
+    title: ClassVar[str] = "a Conv or ConvTranspose with constant weights"
+
+    @property
+    def group(self) -> int:
+        """In how many groups the channels are convolved."""
+        return int(self.product.attribute("group", 1))
+
+    @property
+    def transposed(self) -> bool:
+        """Whether it is a deconvolution."""
+        return self.product.op == "ConvTranspose"
+
+    @property
+    def padding(self) -> str | None:
+        """What padding there is, for messages; None if there is certainly none."""
+        auto = self.product.attribute("auto_pad", "NOTSET")
+        if auto not in ("NOTSET", "VALID"):
+            return f"auto_pad is {auto}"
+        pads = self.product.attribute("pads", [])
+        return f"its pads are {list(pads)}" if any(pads) and auto == "NOTSET" else None
+
+    @classmethod
+    def of(cls, node: Node) -> Self | str | None:
+        x, w, b = node.input(0), node.input(1), node.input(2)
+        assert x is not None
+        assert w is not None
+        weight, bias = constant(w), constant(b)
+        if weight is None:
+            return f"the weights `{w.name}` are {not_constant(w)}"
+        if b is not None and bias is None:
+            return f"the bias `{b.name}` is {not_constant(b)}"
+        group = int(node.attribute("group", 1))
+        first, second = weight.shape[0], weight.shape[1] * group
+        channels, in_channels = (second, first) if node.op == "ConvTranspose" else (first, second)
+        rank = len(weight.shape)
+        return cls((node,), x, w, weight, b, bias, rank, 1, channels, 1, in_channels)
+
+    def smallest_input(self) -> tuple[int, ...]:
+        """Spatial sizes that the kernel fits twice without padding."""
+        ones = (1,) * (self.rank - 2)
+        strides = self.product.attribute("strides", ones)
+        if self.transposed:
+            return tuple(2 for _ in ones)
+        dilations = self.product.attribute("dilations", ones)
+        kernel = self.weight.shape[2:]
+        return tuple(
+            dilation * (size - 1) + 1 + stride
+            for size, dilation, stride in zip(kernel, dilations, strides, strict=True)
+        )
+
+    def _first_axis(self, scale: Float64) -> Float64:
+        return scale.reshape(-1, *(1,) * (self.rank - 1))
+
+    def _both_axes(self, scale: Float64) -> Float64:
+        spread = _by_group(scale, self.group, self.weight.shape[0])
+        return spread.reshape(*spread.shape, *(1,) * (self.rank - 2))
+
+    def rows(self, scale: Float64) -> Float64:
+        return self._both_axes(scale) if self.transposed else self._first_axis(scale)
+
+    def columns(self, scale: Float64) -> Float64:
+        return self._first_axis(scale) if self.transposed else self._both_axes(scale)
+
+    def response(self, shift: Float64) -> Float64:
+        assert not self.transposed, "how many taps reach an output differs in a deconvolution"
+        weight = self.weight.exact() * self.columns(shift)
+        return np.asarray(weight.reshape(self.channels, -1).sum(axis=1))
+
+    def rebuilt(self, new: Replacement, x: Value, w: Value, b: Value | None) -> Value:
+        return new.again(self.product, x, w, b)
+
+
+@dataclass(frozen=True, slots=True)
+class FullyConnected(Linear):
+    """A product with constant weights: Gemm, or MatMul with or without the Add of a bias.
+
+    The last two dimensions of the weights are (K, N), or (N, K) for a Gemm with transB.
+    """
+
+    operators: ClassVar[tuple[str, ...]] = ("Gemm", "MatMul", "Add")
+    title: ClassVar[str] = "a Gemm or MatMul by constant weights"
+    longest: ClassVar[int] = 2
+
+    @classmethod
+    def of(cls, node: Node) -> Self | str | None:
+        match node.op:
+            case "Gemm":
+                return cls._of_gemm(node)
+            case "MatMul":
+                return cls._of_matmul(node)
+        added = Scale.of(node)
+        if not isinstance(added, Scale) or added.shift is None or added.x.producer is None:
+            return None
+        product = added.x.producer
+        seen = cls._of_matmul(product) if product.op == "MatMul" else None
+        if seen is None or added.shift.not_one_per_channel(seen.axis, seen.rank, seen.channels):
+            return None
+        b = next(v for v in node.inputs if v is not added.x)
+        return cls(
+            (node, product), seen.x, seen.w, seen.weight, b, constant(b),
+            seen.rank, seen.axis, seen.channels, seen.in_axis, seen.in_channels,
+        )  # fmt: skip
+
+    @classmethod
+    def _of_gemm(cls, node: Node) -> Self | str | None:
+        x, w, b = node.input(0), node.input(1), node.input(2)
+        assert x is not None
+        assert w is not None
+        weight, bias = constant(w), constant(b)
+        if weight is None:
+            return f"the weights `{w.name}` are {not_constant(w)}"
+        if b is not None and bias is None:
+            return f"the bias `{b.name}` is {not_constant(b)}"
+        k, n = weight.shape[::-1] if node.attribute("transB", 0) else weight.shape
+        in_axis = 0 if node.attribute("transA", 0) else 1
+        return cls((node,), x, w, weight, b, bias, 2, 1, n, in_axis, k)
+
+    @classmethod
+    def _of_matmul(cls, node: Node) -> Self | None:
+        x, w = node.inputs
+        assert x is not None
+        assert w is not None
+        weight = constant(w)
+        if weight is None or len(weight.shape) < 2 or x.rank is None or x.rank < 2:
+            return None
+        rank = max(x.rank, len(weight.shape))
+        k, n = weight.shape[-2:]
+        return cls((node,), x, w, weight, None, None, rank, rank - 1, n, x.rank - 1, k)
+
+    @property
+    def alpha(self) -> float:
+        """What a Gemm multiplies its product by."""
+        return float(self.product.attribute("alpha", 1.0))
+
+    @property
+    def takes_bias(self) -> bool:
+        """Whether there is a place for a bias: in a Gemm, in an Add, or since it can be a Gemm."""
+        gemm_or_add = len(self.nodes) == 2 or self.rank == 2
+        return gemm_or_add and len(self.weight.shape) == 2
+
+    def exact_bias(self) -> Float64 | None:
+        if self.bias is None:
+            return None
+        return self.bias.exact() * float(self.product.attribute("beta", 1.0))
+
+    def _transposed(self) -> bool:
+        return bool(self.product.attribute("transB", 0))
+
+    def _along(self, scale: Float64, axis: int) -> Float64:
+        shape = [1] * len(self.weight.shape)
+        shape[axis] = -1
+        return scale.reshape(shape)
+
+    def rows(self, scale: Float64) -> Float64:
+        return self._along(scale, -2 if self._transposed() else -1)
+
+    def columns(self, scale: Float64) -> Float64:
+        return self._along(scale, -1 if self._transposed() else -2)
+
+    def response(self, shift: Float64) -> Float64:
+        weight = self.weight.exact() * self.columns(shift)
+        return np.asarray(self.alpha * weight.sum(axis=1 if self._transposed() else 0))
+
+    def rebuilt(self, new: Replacement, x: Value, w: Value, b: Value | None) -> Value:
+        if self.product.op == "Gemm":
+            return new.again(self.product, x, w, b, **({} if b is self.b else {"beta": 1.0}))
+        if b is None:
+            return new.again(self.product, x, w)
+        if self.rank == 2:
+            return new.Gemm(x, w, b, like=self.product)
+        return new.again(self.nodes[0], new.again(self.product, x, w), b)

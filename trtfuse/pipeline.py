@@ -1,0 +1,179 @@
+"""The way of a model: read, rewrite to a fixed point, write, check, report."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from onnx import ModelProto
+
+from trtfuse.check.model import Verification, verify_models
+from trtfuse.check.rewrite import RewriteCheck
+from trtfuse.errors import UsageError
+from trtfuse.ir.model import Model, read_model
+from trtfuse.ir.save import save_model
+from trtfuse.report.data import Census, Fusion, NearMiss, Report
+from trtfuse.rewrite.driver import Driver
+from trtfuse.rewrite.rule import Rule, selected
+
+#: What `fuse` and `verify` take for a model.
+ModelLike = str | Path | bytes | ModelProto
+VerifyLevel = Literal["none", "rewrite", "model"]
+#: Called with a stage ("rewrite" or "verify"), how much of it is done, and of how much.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class FusionResult:
+    """What `fuse` made of a model.
+
+    Attributes:
+        model: the fused model. External data stays where the original has it: write the model
+            with `save`, which copies it.
+        report: what was done to it and what was not.
+        source: the path of the original, or None if it came without one.
+    """
+
+    model: ModelProto
+    report: Report
+    source: Path | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the check agreed, as far as there was one."""
+        return self.report.verification.ok
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model: whole or not at all, and with its external data if it has any.
+
+        Args:
+            path: where to; a file that is there is replaced. External data goes to `PATH.data`.
+
+        Raises:
+            UsageError: this is the path of the original.
+            ModelError: it cannot be written.
+        """
+        if self.source is not None and same_file(self.source, Path(path)):
+            raise UsageError(f"'{path}' is the original; write the fused model to another path")
+        save_model(self.model, path, None if self.source is None else self.source.parent)
+
+
+def fuse(
+    model: ModelLike,
+    *,
+    rules: Iterable[str | Rule] | None = None,
+    skip: Iterable[str] = (),
+    verify: VerifyLevel = "rewrite",
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> FusionResult:
+    """Applies TensorRT's documented fusions to a model, and checks that it computes the same.
+
+    Args:
+        model: a path, the bytes of a model, or a `ModelProto`; never modified.
+        rules: names of rules, or rules; None for all of the catalogue.
+        skip: names of rules to leave out.
+        verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
+            "model", which does that and compares the whole model on ONNX Runtime.
+        input_shapes: shapes of inputs by name for `verify="model"`, where they are not to be drawn.
+        seed: of the numbers that checks draw.
+        progress: called from time to time with the stage, how much of it is done, and of how much.
+
+    Returns:
+        The fused model with its report. `ok` is False if the whole model did not agree.
+
+    Raises:
+        UsageError: an unknown rule or level, or a shape that fits no input.
+        ModelError: the model cannot be read or is not valid.
+        VerifyError: the whole model cannot be compared, since ONNX Runtime does not run it.
+    """
+    if verify not in get_args(VerifyLevel):
+        raise UsageError(f"unknown level '{verify}'; there are {', '.join(get_args(VerifyLevel))}")
+    chosen = selected(rules, skip)
+    check = None if verify == "none" else RewriteCheck(seed)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "read"):
+        read = read_model(model)
+        before = Census.of(read)
+    with _timed(seconds, "rewrite"):
+        driver = Driver(read, chosen, check, _stage(progress, "rewrite"))
+        driver.run()
+        declined = [NearMiss.of(each) for each in driver.declined]
+    with _timed(seconds, "write"):
+        fused = read.to_proto()
+    verification = Verification("none") if check is None else check.verification()
+    if verify == "model":
+        with _timed(seconds, "verify"):
+            original, result = Model(read.proto, read.folder), Model(fused, read.folder)
+            stage = _stage(progress, "verify")
+            verification = verify_models(original, result, _shapes(input_shapes), seed, stage)
+    path = Path(model) if isinstance(model, (str, Path)) else None
+    report = Report(
+        model=read.graph.proto.name if path is None else str(path),
+        before=before,
+        after=Census.of(read),
+        fused=[Fusion.of(each) for each in driver.fused],
+        declined=declined,
+        verification=verification,
+        seconds=seconds,
+        versions=_versions(),
+    )
+    return FusionResult(fused, report, path)
+
+
+def verify(
+    original: ModelLike,
+    result: ModelLike,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Verification:
+    """Compares two models on ONNX Runtime, with its own optimizations off.
+
+    Args:
+        original: what the other is compared to; the tolerance is measured on it.
+        result: a model with the same inputs and outputs.
+        input_shapes: shapes of inputs by name, where they are not to be drawn.
+        seed: of the inputs that are drawn.
+        progress: called from time to time with "verify", how much is done, and of how much.
+
+    Raises:
+        ModelError: a model cannot be read or is not valid.
+        VerifyError: they have different inputs or outputs, or one cannot be run.
+        UsageError: a shape fits no input.
+    """
+    before, after = read_model(original), read_model(result)
+    return verify_models(before, after, _shapes(input_shapes), seed, _stage(progress, "verify"))
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file."""
+    return other.exists() and one.samefile(other)
+
+
+def _shapes(given: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(shape) for name, shape in (given or {}).items()}
+
+
+def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else functools.partial(progress, stage)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start, 4)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("trtfuse", "onnx", "onnxruntime", "numpy")
+    return {package: importlib.metadata.version(package) for package in packages}

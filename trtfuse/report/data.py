@@ -1,0 +1,132 @@
+"""The report as data, and as JSON in the schema `trtfuse.report/1`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from trtfuse.check.model import Verification
+from trtfuse.ir.model import Model
+from trtfuse.rewrite.driver import Declined, Fused
+
+SCHEMA = "trtfuse.report/1"
+
+
+@dataclass(frozen=True)
+class Census:
+    """How many nodes a model has, bodies of If, Loop and Scan included, and of which operators."""
+
+    nodes: int
+    operators: dict[str, int]
+
+    @staticmethod
+    def of(model: Model) -> Census:
+        """Counts the nodes of a model; the most frequent operators come first."""
+        counts = Counter(node.op for graph in model.graph.walk() for node in graph.nodes())
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return Census(counts.total(), dict(ordered))
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """One fusion that was made.
+
+    Attributes:
+        rule: its name.
+        kind: "rewrite" or "group".
+        name: the fused nodes, joined as TensorRT joins them: `conv1 + bn1`.
+        nodes, operators: what was fused, in the order of the graph.
+        into: what took its place; empty where it was erased.
+        error: what the check found, relative to the rounding of the original; None if unchecked.
+    """
+
+    rule: str
+    kind: str
+    name: str
+    nodes: list[str]
+    operators: list[str]
+    into: list[str]
+    error: float | None
+
+    @staticmethod
+    def of(fused: Fused) -> Fusion:
+        """The fusion with names for nodes."""
+        nodes = [node.label for node in fused.nodes]
+        return Fusion(
+            fused.rule,
+            fused.kind,
+            " + ".join(nodes),
+            nodes,
+            [node.op for node in fused.nodes],
+            [node.label for node in fused.into],
+            fused.error,
+        )
+
+
+@dataclass(frozen=True)
+class NearMiss:
+    """One fusion that was not made: the rule, where, the guard, and why in words."""
+
+    rule: str
+    at: str
+    guard: str
+    because: str
+
+    @staticmethod
+    def of(declined: Declined) -> NearMiss:
+        """The near miss with a name for the node."""
+        return NearMiss(declined.rule, declined.at.label, declined.guard, declined.because)
+
+
+@dataclass
+class Report:
+    """What happened to a model.
+
+    Attributes:
+        model: its path, or the name of its graph.
+        before, after: what it was made of and is made of.
+        fused: what was fused, in the order in which it happened.
+        declined: what was not and why, in the order of the graph.
+        verification: what was checked, and what came of it.
+        seconds: by stage: read, rewrite, write, and verify where the whole model was.
+        versions: of trtfuse and of what its result depends on.
+    """
+
+    model: str
+    before: Census
+    after: Census
+    fused: list[Fusion]
+    declined: list[NearMiss]
+    verification: Verification
+    seconds: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as the schema has it."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    def to_json(self) -> str:
+        """The report as JSON text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def __str__(self) -> str:
+        """The report as plain text."""
+        from trtfuse.report.text import plain
+
+        return plain(self)
+
+    def by_rule(self) -> dict[str, list[Fusion]]:
+        """The fusions of each rule."""
+        found: dict[str, list[Fusion]] = {}
+        for fusion in self.fused:
+            found.setdefault(fusion.rule, []).append(fusion)
+        return found
+
+    def operators(self) -> Iterable[tuple[str, int, int]]:
+        """Each operator with its count before and after, the most frequent first."""
+        for operator in {**self.before.operators, **self.after.operators}:
+            counts = self.before.operators.get(operator, 0), self.after.operators.get(operator, 0)
+            yield operator, *counts

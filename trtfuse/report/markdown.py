@@ -1,0 +1,47 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from trtfuse.report.data import Report
+from trtfuse.report.text import counted, verdict
+
+
+def markdown(report: Report) -> str:
+    """The whole report: every fusion and every near miss, as GitHub's Markdown has tables."""
+    fusions = counted(len(report.fused), "fusion")
+    lines = [f"# {_escaped(report.model)}", ""]
+    lines += [
+        f"{report.before.nodes} nodes, {report.after.nodes} after {fusions}.",
+        "",
+    ]
+    lines += [*(f"- {line.strip()}" for line in verdict(report.verification).splitlines()), ""]
+    lines += ["## Operators", ""]
+    lines += _table(("operator", "before", "after"), report.operators())
+    for rule, made in report.by_rule().items():
+        lines += [f"## Fused by {rule}", ""]
+        fused = (
+            (f.name, ", ".join(f.into) or "(erased)", "" if f.error is None else f"{f.error:.1e}")
+            for f in made
+        )
+        lines += _table(("nodes", "into", "error"), fused)
+    if report.declined:
+        lines += ["## Not fused", ""]
+        declined = ((miss.at, miss.rule, miss.guard, miss.because) for miss in report.declined)
+        lines += _table(("node", "rule", "guard", "because"), declined)
+    seconds = ", ".join(f"{stage} {time:.2f} s" for stage, time in report.seconds.items())
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return "\n".join([*lines, f"{seconds}; {versions}", ""])
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    lines += [f"| {' | '.join(_escaped(str(cell)) for cell in row)} |" for row in rows]
+    return [*lines, ""]
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown and HTML leave as it is, but for the code spans of our own sentences."""
+    text = " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split())
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")

@@ -1,0 +1,115 @@
+"""The report on a terminal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from trtfuse.check.model import Verification
+from trtfuse.report.data import NearMiss, Report
+
+#: So many fusions of a rule, and near misses of a kind, are listed unless all are asked for.
+SHOWN = 5
+
+
+def summary(report: Report, *, everything: bool = False) -> RenderableType:
+    """The report for a rich console. Lines with names in them are not broken.
+
+    Args:
+        report: what to show.
+        everything: whether to list every fusion and near miss, not only the first of each kind.
+    """
+    parts: list[RenderableType] = [_headline(report)]
+    if report.fused:
+        parts += [Text(), _operators(report), Text(), *_fused(report, everything)]
+    if report.declined:
+        parts += [Text(), *_declined(report, everything)]
+    parts += [Text(), _line(verdict(report.verification))]
+    return Group(*parts)
+
+
+def plain(report: Report) -> str:
+    """The report as plain text."""
+    file = io.StringIO()
+    Console(file=file, width=100, color_system=None).print(summary(report))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style, no_wrap=True, overflow="ignore")
+
+
+def _headline(report: Report) -> Text:
+    before, after = counted(report.before.nodes, "node"), report.after.nodes
+    if not report.fused:
+        return _line(f"{report.model}: {before}, nothing to fuse", "bold")
+    return _line(
+        f"{report.model}: {before}, {after} after {counted(len(report.fused), 'fusion')}", "bold"
+    )
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things: "1 node", "2 nodes"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _operators(report: Report) -> Table:
+    """The operators whose number changed, then the others in one row."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("operator", no_wrap=True)
+    table.add_column("before", justify="right")
+    table.add_column("after", justify="right")
+    same = 0
+    for operator, before, after in report.operators():
+        if before == after:
+            same += before
+        else:
+            table.add_row(Text(operator), str(before), str(after))
+    if same:
+        table.add_row("others", str(same), str(same), style="dim")
+    return table
+
+
+def _fused(report: Report, everything: bool) -> Iterator[Text]:
+    yield _line("fused", "bold")
+    for rule, fusions in report.by_rule().items():
+        yield _line(f"  {rule}: {len(fusions)}")
+        shown = fusions if everything else fusions[:SHOWN]
+        yield from (_line(f"    {fusion.name}") for fusion in shown)
+        if len(fusions) > len(shown):
+            yield _line(f"    and {len(fusions) - len(shown)} more", "dim")
+
+
+def _declined(report: Report, everything: bool) -> Iterator[Text]:
+    """The near misses by rule and guard, the first few of each."""
+    yield _line("not fused, because", "bold")
+    alike: dict[tuple[str, str], list[NearMiss]] = {}
+    for miss in report.declined:
+        alike.setdefault((miss.rule, miss.guard), []).append(miss)
+    for (rule, guard), misses in alike.items():
+        yield _line(f"  {rule}, {guard}: {len(misses)}")
+        shown = misses if everything else misses[:SHOWN]
+        yield from (_line(f"    {miss.at}: {miss.because}") for miss in shown)
+        if len(misses) > len(shown):
+            yield _line(f"    and {len(misses) - len(shown)} more", "dim")
+
+
+def verdict(found: Verification) -> str:
+    """What was checked and what came of it, in a sentence, and notes below it."""
+    numbers = f"largest error {found.max_error:.1e}, tolerance {found.tolerance:.1e}"
+    match found.level:
+        case "none":
+            line = "not checked"
+        case "rewrite" if not found.checked:
+            line = "checked: nothing was rewritten"
+        case "rewrite":
+            line = f"checked: {found.checked} rewrites in float64, {numbers}"
+        case _ if found.ok:
+            line = f"checked: {found.checked} outputs on ONNX Runtime agree, {numbers}"
+        case _:
+            line = f"check failed: original and result differ, {numbers}"
+    return "\n".join([line, *(f"  {note}" for note in found.notes)])

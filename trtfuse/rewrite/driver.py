@@ -1,0 +1,286 @@
+"""The driver: applies rules to a model until none applies any more.
+
+It alone changes graphs. Nodes wait in a worklist; after a rewrite its new nodes and their
+neighbours go back to it. A rewrite is committed only when the check, if there is one, has found
+that it computes the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.model import Model, collector_paused
+from trtfuse.rewrite.explain import nearest_miss
+from trtfuse.rewrite.guards import consumers
+from trtfuse.rewrite.pattern import Match, Veto
+from trtfuse.rewrite.rule import Replacement, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A rewrite that was made.
+
+    Attributes:
+        rule: its name.
+        kind: "rewrite" or "group".
+        nodes: the nodes that it replaced, in the order of the graph.
+        into: the nodes that took their place; empty where they were erased.
+        error: the largest relative error that the check found, None if it was not checked.
+    """
+
+    rule: str
+    kind: str
+    nodes: tuple[Node, ...]
+    into: tuple[Node, ...]
+    error: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A rewrite that was not made although the structure matched.
+
+    Attributes:
+        rule: its name.
+        at: the node that the rule would have begun at.
+        guard: what stopped it.
+        because: the end of the sentence "not fused because ...".
+    """
+
+    rule: str
+    at: Node
+    guard: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check says of a rewrite: why it is wrong, or None and the largest relative error."""
+
+    why_not: str | None
+    error: float
+
+
+#: Compares what a match computes with what takes its place, before it does.
+Check = Callable[[Rule, Match, Replacement, tuple[Value, ...]], Checked]
+
+#: Told how many nodes are done, and of how many.
+Progress = Callable[[int, int], None]
+
+
+class Driver:
+    """Applies rules to a model.
+
+    Args:
+        model: changed in place.
+        rules: in the order in which they are tried at each node.
+        check: run before each rewrite is committed; None to check nothing.
+        progress: told from time to time how far the work is.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        rules: Iterable[Rule],
+        check: Check | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model = model
+        self.rules = tuple(rules)
+        self.check = check
+        self.progress = progress
+        self.fused: list[Fused] = []
+        self.removed: list[Node] = []
+        self._by_root: dict[str, list[Rule]] = {}
+        for rule in self.rules:
+            for operator in rule.pattern.roots():
+                self._by_root.setdefault(operator, []).append(rule)
+        self._declined: dict[Node, dict[str, Veto]] = {}
+        self._queue: deque[Node] = deque()
+        self._queued: set[Node] = set()
+        self._depth = max((rule.pattern.depth() for rule in self.rules), default=0)
+        self._waiting: dict[Value, list[Node]] = {}
+
+    def run(self) -> None:
+        """Rewrites until nothing applies, then removes what nothing needs."""
+        with collector_paused():
+            for graph in self.model.graph.walk():
+                for node in graph.nodes():
+                    self._enqueue(node)
+            done = 0
+            while self._queue:
+                node = self._queue.popleft()
+                self._queued.discard(node)
+                if node.graph is not None:
+                    self._visit(node)
+                done += 1
+                if self.progress is not None and done % 256 == 0:
+                    self.progress(done, done + len(self._queue))
+            self._sweep()
+
+    @property
+    def declined(self) -> list[Declined]:
+        """What was not rewritten and why, in the order of the graph."""
+        found = []
+        for graph in self.model.graph.walk():
+            for node in graph.nodes():
+                vetoes = self._declined.get(node, {})
+                found += [Declined(rule, node, *veto) for rule, veto in vetoes.items()]
+                explaining = [rule for rule in self.rules if node.op in rule.explains]
+                if explaining and not any(rule.name in vetoes for rule in explaining):
+                    rule, veto = nearest_miss(explaining, node)
+                    found.append(Declined(rule.name, node, *veto))
+        return found
+
+    def _enqueue(self, node: Node) -> None:
+        if node.op in self._by_root and node.graph is not None and node not in self._queued:
+            self._queued.add(node)
+            self._queue.append(node)
+
+    def _visit(self, node: Node) -> None:
+        self._declined.pop(node, None)
+        if not node.outputs or node.outputs[0] is None:
+            return
+        for rule in self._by_root[node.op]:
+            vetoes: list[Veto] = []
+            for match in rule.pattern.matches(node.output, Match(vetoes)):
+                veto = self._vetoed(rule, match) or self._attempt(rule, match)
+                if veto is None:
+                    return
+                vetoes.append(veto)
+            if vetoes:
+                self._declined.setdefault(node, {})[rule.name] = vetoes[0]
+
+    def _vetoed(self, rule: Rule, match: Match) -> Veto | None:
+        """The first thing that speaks against a match, other consumers of interior values first."""
+        shared = {match[name] for name in rule.shared}
+        for node in match.nodes[1:]:
+            for value in node.outputs:
+                if value is not None and value not in shared:
+                    because = consumers(value, match.nodes)
+                    if because is not None:
+                        self._waiting.setdefault(value, []).append(match.root)
+                        return Veto("one-consumer", because)
+        for guard in rule.guards:
+            because = guard.check(match)
+            if because is not None:
+                return Veto(guard.name, because)
+        return None
+
+    def _attempt(self, rule: Rule, match: Match) -> Veto | None:
+        """Builds, checks and commits one rewrite; says why where it does not."""
+        graph = match.root.graph
+        assert graph is not None
+        new = Replacement(graph)
+        built = rule.build(match, new)
+        results = built if isinstance(built, tuple) else (built,)
+        for constant in new.constants:
+            assert constant.tensor is not None
+            if misrounding := constant.tensor.misrounding():
+                return Veto("representable", misrounding)
+        error = None
+        if self.check is not None:
+            checked = self.check(rule, match, new, results)
+            if checked.why_not is not None:
+                return Veto("check", checked.why_not)
+            error = checked.error
+        self._commit(rule, match, new, results, error)
+        return None
+
+    def _commit(
+        self,
+        rule: Rule,
+        match: Match,
+        new: Replacement,
+        results: tuple[Value, ...],
+        error: float | None,
+    ) -> None:
+        root, graph = match.root, new.graph
+        for constant in new.constants:
+            graph.add_initializer(constant)
+        readers: list[Node] = []
+        for old, result in zip(root.outputs, results, strict=False):
+            assert old is not None
+            readers.extend(old.uses)
+            if result.producer is not None and result.producer.graph is None:
+                _stand_in(new.nodes, result, old)
+            else:
+                _erase(new, old, result)
+        for node in new.nodes:
+            node.replaces = match.nodes
+            graph.insert(node, before=root)
+        graph.remove(root)
+        for node in (*new.nodes, *readers, *self._prune(root)):
+            self._enqueue(node)
+        for _ in range(self._depth - 2):
+            readers = [n for reader in readers for v in reader.outputs if v for n in v.uses]
+            for node in readers:
+                self._enqueue(node)
+        self.fused.append(Fused(rule.name, rule.kind, match.ordered, tuple(new.nodes), error))
+
+    def _prune(self, removed: Node) -> list[Node]:
+        """Removes what only a removed node needed; returns the nodes that waited for that."""
+        waited: list[Node] = []
+        pending = [value for value in (*removed.inputs, *removed.captured()) if value is not None]
+        while pending:
+            value = pending.pop()
+            if value.uses or value.outputs:
+                waited.extend(self._waiting.pop(value, ()))
+            elif value.source is not None:
+                value.graph.release(value)
+                pending.append(value.source)
+            elif value.producer is not None:
+                node = value.producer
+                if node.graph is not None and _is_dead(node):
+                    node.graph.remove(node)
+                    pending.extend(v for v in (*node.inputs, *node.captured()) if v is not None)
+            elif value in value.graph.initializers and not value.overridable:
+                value.graph.remove_initializer(value)
+        return waited
+
+    def _sweep(self) -> None:
+        """Removes nodes and initializers that nothing needed in the first place."""
+        for graph in list(self.model.graph.walk()):
+            node = graph.last
+            while node is not None:
+                previous = node.previous
+                if _is_dead(node):
+                    graph.remove(node)
+                    self.removed.append(node)
+                node = previous
+            for value in (*graph.initializers, *graph.sparse):
+                if not value.uses and not value.outputs and not value.overridable:
+                    graph.remove_initializer(value)
+
+
+def _stand_in(nodes: list[Node], result: Value, old: Value) -> None:
+    """Lets a new node compute the old value in place of the provisional one."""
+    for node in nodes:
+        node.outputs = [old if value is result else value for value in node.outputs]
+        node.inputs = [old if value is result else value for value in node.inputs]
+
+
+def _erase(new: Replacement, old: Value, result: Value) -> None:
+    """Lets an existing value take the place of an output."""
+    graph, root = new.graph, old.producer
+    keep = old.outputs and _must_keep_name(old, result)
+    graph.replace_uses(old, result)
+    if keep:
+        # Both names are known outside, so a node has to carry the value from one to the other.
+        _stand_in(new.nodes, new.Identity(result, like=root), old)
+    elif old.outputs:
+        graph.take_name(result, old)
+
+
+def _must_keep_name(old: Value, result: Value) -> bool:
+    """Whether a value cannot take over the name of an output, being known by its own."""
+    computed = result.producer is not None and result.graph is old.graph
+    return not computed or bool(result.outputs)
+
+
+def _is_dead(node: Node) -> bool:
+    """Whether nothing needs a node. Those of other domains may do more than compute: they stay."""
+    standard = "::" not in node.op or node.op.startswith(("ai.onnx.ml::", "function "))
+    return standard and not any(v is not None and (v.uses or v.outputs) for v in node.outputs)

@@ -1,0 +1,450 @@
+"""The pattern language: what a rule looks for, written as the calls that would compute it.
+
+    op.Mul(op.Conv(var("x"), const("w"), out="y"), const("s"), commutes=True)
+
+A pattern matches the value that its outermost call computes. Matching binds names, changes
+nothing, and tries every way to match: `matches` is a generator, and the first match that a rule's
+guards let pass is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+from trtfuse.ir.constants import constant
+from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.tensor import Tensor
+
+
+class Veto(NamedTuple):
+    """Why something whose structure matched is not rewritten.
+
+    Attributes:
+        guard: the name of the guard or view that stopped it.
+        because: the end of the sentence "not fused because ...".
+    """
+
+    guard: str
+    because: str
+
+
+class Match:
+    """What a pattern found.
+
+    Attributes:
+        bound: what each name of the pattern stands for: a `Value`, or the view of a node.
+        nodes: the nodes that the pattern covers, the root first.
+        vetoes: what views refused on the way, for the report.
+    """
+
+    __slots__ = ("bound", "nodes", "vetoes")
+
+    def __init__(self, vetoes: list[Veto]) -> None:
+        self.bound: dict[Any, Any] = {}
+        self.nodes: tuple[Node, ...] = ()
+        self.vetoes = vetoes
+
+    def __getitem__(self, name: str) -> Any:
+        return self.bound[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.bound
+
+    def tensor(self, name: str) -> Tensor:
+        """The constant that a name is bound to."""
+        tensor = constant(self.bound[name])
+        assert tensor is not None, f"'{name}' is bound to no constant"
+        return tensor
+
+    @property
+    def root(self) -> Node:
+        """The node whose outputs the rule replaces."""
+        return self.nodes[0]
+
+    @property
+    def ordered(self) -> tuple[Node, ...]:
+        """The nodes, each after those it reads from."""
+        inside = set(self.nodes)
+        done: dict[Node, None] = {}
+        pending = [self.root]
+        while pending:
+            node = pending[-1]
+            producers = [v.producer for v in node.inputs if v is not None and v.producer]
+            missing = [p for p in producers if p in inside and p not in done]
+            if missing:
+                pending.extend(missing)
+            else:
+                done[pending.pop()] = None
+        return tuple(done)
+
+    def with_(self, name: Any, thing: Any, nodes: tuple[Node, ...] = ()) -> Match:
+        """The match and one more binding."""
+        more = Match(self.vetoes)
+        more.bound = self.bound if name is None else {**self.bound, name: thing}
+        more.nodes = self.nodes + nodes
+        return more
+
+
+class Pattern:
+    """What a value may look like."""
+
+    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+        """Every way in which the value looks like the pattern, given what is bound already."""
+        raise NotImplementedError
+
+    def roots(self) -> tuple[str, ...]:
+        """The operators that can compute a value that matches; empty for any."""
+        return ()
+
+    def depth(self) -> int:
+        """How many nodes in a row it can cover: so far up does a change make a difference."""
+        return 0
+
+    def describe(self) -> str:
+        """The pattern in a few words, to say what was expected."""
+        raise NotImplementedError
+
+    def __or__(self, other: Pattern) -> Pattern:
+        return _Alternatives((self, other))
+
+
+class _Variable(Pattern):
+    def __init__(self, name: str, optional: bool) -> None:
+        self.name = name
+        self.optional = optional
+
+    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+        if value is None and not self.optional:
+            return
+        if self.name not in match.bound:
+            yield match.with_(self.name, value)
+        elif match.bound[self.name] is value:
+            yield match
+
+    def describe(self) -> str:
+        return "any value"
+
+
+class _Constant(_Variable):
+    def __init__(self, name: str, optional: bool, where: Callable[[Tensor], bool] | None) -> None:
+        super().__init__(name, optional)
+        self.where = where
+
+    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+        tensor = constant(value)
+        if value is not None and (tensor is None or (self.where and not self.where(tensor))):
+            return
+        yield from super().matches(value, match)
+
+    def describe(self) -> str:
+        return "a constant"
+
+
+class _Alternatives(Pattern):
+    def __init__(self, patterns: tuple[Pattern, ...]) -> None:
+        self.patterns = patterns
+
+    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+        for pattern in self.patterns:
+            yield from pattern.matches(value, match)
+
+    def roots(self) -> tuple[str, ...]:
+        roots = [pattern.roots() for pattern in self.patterns]
+        return tuple(dict.fromkeys(sum(roots, ()))) if all(roots) else ()
+
+    def depth(self) -> int:
+        return max(pattern.depth() for pattern in self.patterns)
+
+    def describe(self) -> str:
+        return " or ".join(pattern.describe() for pattern in self.patterns)
+
+    def __or__(self, other: Pattern) -> Pattern:
+        return _Alternatives((*self.patterns, other))
+
+
+class _Rest(Pattern):
+    """The remaining inputs of a call."""
+
+    def __init__(self, name: str, each: Pattern | None) -> None:
+        self.name = name
+        self.each = each
+
+    def matches_all(self, values: tuple[Value | None, ...], match: Match) -> Iterator[Match]:
+        if self.each is None:
+            yield match.with_(self.name, values)
+            return
+        found: list[Match] = []
+        for value in values:
+            # Each input binds names of its own; the first way to match it will do.
+            first = next(self.each.matches(value, Match(match.vetoes)), None)
+            if first is None:
+                return
+            found.append(first)
+        nodes = tuple(dict.fromkeys(node for each in found for node in each.nodes))
+        yield match.with_(self.name, found, nodes)
+
+    def depth(self) -> int:
+        return 0 if self.each is None else self.each.depth()
+
+    def describe(self) -> str:
+        return "any inputs" if self.each is None else f"inputs that are each {self.each.describe()}"
+
+
+class Call(Pattern):
+    """A node of one operator. Made by `op`; `call[i]` is its output i.
+
+    The same `Call` standing in a pattern twice has to match the same node.
+    """
+
+    def __init__(
+        self,
+        operator: str,
+        inputs: tuple[Pattern, ...],
+        out: str | tuple[str, ...] | None,
+        commutes: bool,
+        attributes: dict[str, Any],
+    ) -> None:
+        self.operator = operator
+        self.inputs = inputs
+        self.names = (out,) if isinstance(out, str) else out or ()
+        self.attributes = attributes
+        orders = [inputs, inputs[::-1]] if commutes else [inputs]
+        self.orders = orders
+        self.rest = inputs[-1] if inputs and isinstance(inputs[-1], _Rest) else None
+
+    def __getitem__(self, index: int) -> Pattern:
+        return _Output(self, index)
+
+    def matches(self, value: Value | None, match: Match, index: int = 0) -> Iterator[Match]:
+        node = None if value is None else value.producer
+        if node is None or node.op != self.operator or node.outputs[index] is not value:
+            return
+        if self in match.bound:
+            if match.bound[self] is node:
+                yield match
+            return
+        for name, wanted in self.attributes.items():
+            found = node.attribute(name)
+            if not (wanted(found) if callable(wanted) else found == wanted):
+                return
+        inputs = node.inputs
+        fixed = len(self.inputs) - (self.rest is not None)
+        if len(inputs) > fixed and self.rest is None and any(v is not None for v in inputs[fixed:]):
+            return
+        here = match.with_(self, node, (node,))
+        for name, output in zip(self.names, node.outputs, strict=False):
+            here = here.with_(name, output)
+        for order in self.orders:
+            yield from self._match_inputs(order[:fixed], node, 0, here)
+
+    def _match_inputs(
+        self, patterns: tuple[Pattern, ...], node: Node, index: int, match: Match
+    ) -> Iterator[Match]:
+        if index < len(patterns):
+            for found in patterns[index].matches(node.input(index), match):
+                yield from self._match_inputs(patterns, node, index + 1, found)
+        elif isinstance(self.rest, _Rest):
+            yield from self.rest.matches_all(tuple(node.inputs[index:]), match)
+        else:
+            yield match
+
+    def roots(self) -> tuple[str, ...]:
+        return (self.operator,)
+
+    def depth(self) -> int:
+        return 1 + max((pattern.depth() for pattern in self.inputs), default=0)
+
+    def describe(self) -> str:
+        return self.operator
+
+
+class _Output(Pattern):
+    def __init__(self, call: Call, index: int) -> None:
+        self.call = call
+        self.index = index
+
+    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+        producer = None if value is None else value.producer
+        if producer is not None and self.index < len(producer.outputs):
+            yield from self.call.matches(value, match, self.index)
+
+    def roots(self) -> tuple[str, ...]:
+        return self.call.roots()
+
+    def depth(self) -> int:
+        return self.call.depth()
+
+    def describe(self) -> str:
+        return f"output {self.index} of {self.call.describe()}"
+
+
+class View(Protocol):
+    """A node, or a few, seen as one layer of TensorRT.
+
+    Attributes:
+        operators: the operators that can be the last node of such a layer.
+        title: the layer in a few words.
+        longest: how many nodes it is made of at most.
+        nodes: the nodes that make it up, the last one first.
+        x: what it computes from.
+    """
+
+    operators: ClassVar[tuple[str, ...]]
+    title: ClassVar[str]
+    longest: ClassVar[int]
+
+    @property
+    def nodes(self) -> tuple[Node, ...]: ...
+
+    @property
+    def x(self) -> Value: ...
+
+    @classmethod
+    def of(cls, node: Node) -> Self | str | None:
+        """The view of a node; why it has none although it looks so; None if it does not."""
+
+
+class SeenAs(Pattern):
+    """A value that a layer computes, as a view sees it. Made by `seen_as`."""
+
+    def __init__(
+        self,
+        view: type[View],
+        name: str,
+        of: Pattern,
+        out: str | None,
+        where: Callable[[Any], bool] | None,
+    ) -> None:
+        self.view = view
+        self.name = name
+        self.of = of
+        self.out = out
+        self.where = where
+
+    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+        node = None if value is None else value.producer
+        if node is None or node.op not in self.view.operators or node.outputs[0] is not value:
+            return
+        seen = self.view.of(node)
+        if isinstance(seen, str):
+            # Of a root that is no such layer there is nothing to say: no structure matched yet.
+            if match.nodes:
+                match.vetoes.append(Veto(self.name, seen))
+        elif seen is not None and (self.where is None or self.where(seen)):
+            here = match.with_(self.name, seen, seen.nodes)
+            yield from self.of.matches(seen.x, here.with_(self.out, value) if self.out else here)
+
+    def roots(self) -> tuple[str, ...]:
+        return self.view.operators
+
+    def depth(self) -> int:
+        return self.view.longest + self.of.depth()
+
+    def describe(self) -> str:
+        return self.view.title
+
+
+class Given(Pattern):
+    """A pattern and a condition on what it bound. Made by `given`."""
+
+    def __init__(self, pattern: Pattern, condition: Callable[[Match], bool]) -> None:
+        self.pattern = pattern
+        self.condition = condition
+
+    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+        for found in self.pattern.matches(value, match):
+            if self.condition(found):
+                yield found
+
+    def roots(self) -> tuple[str, ...]:
+        return self.pattern.roots()
+
+    def depth(self) -> int:
+        return self.pattern.depth()
+
+    def describe(self) -> str:
+        return self.pattern.describe()
+
+
+class _Operators:
+    """`op.Conv(...)` is a call of Conv; `op["com.microsoft::Gelu"](...)` one of another domain."""
+
+    def __getitem__(self, operator: str) -> Callable[..., Call]:
+        def call(
+            *inputs: Pattern,
+            out: str | tuple[str, ...] | None = None,
+            commutes: bool = False,
+            **attributes: Any,
+        ) -> Call:
+            return Call(operator, inputs, out, commutes, attributes)
+
+        return call
+
+    def __getattr__(self, operator: str) -> Callable[..., Call]:
+        return self[operator]
+
+
+op = _Operators()
+
+
+def var(name: str, *, optional: bool = False) -> Pattern:
+    """Any value, bound to `name`; the same name stands for the same value everywhere.
+
+    Args:
+        name: what the match and the guards know it by.
+        optional: whether it may be left out; it is bound to None then.
+    """
+    return _Variable(name, optional)
+
+
+def const(
+    name: str, *, optional: bool = False, where: Callable[[Tensor], bool] | None = None
+) -> Pattern:
+    """A constant (`trtfuse.ir.constants`), bound to `name`.
+
+    Args:
+        name: what the match and the guards know it by.
+        optional: whether it may be left out; it is bound to None then.
+        where: what has to hold of the tensor. Where it does not, the pattern does not match, and
+            nothing is said of it in the report; a guard is what says why.
+    """
+    return _Constant(name, optional, where)
+
+
+def rest(name: str, each: Pattern | None = None) -> Pattern:
+    """The inputs of a call that its other patterns leave, as in `op.Concat(rest("parts"))`.
+
+    Args:
+        name: bound to the tuple of values, or to a list of matches if `each` is given.
+        each: what every one of them has to look like; each binds names of its own.
+    """
+    return _Rest(name, each)
+
+
+def given(pattern: Pattern, condition: Callable[[Match], bool]) -> Pattern:
+    """What a pattern matches, where a condition on all that it bound holds as well.
+
+    A condition belongs to the structure: where it does not hold, nothing is said in the report.
+    """
+    return Given(pattern, condition)
+
+
+def seen_as(
+    view: type[View],
+    name: str,
+    of: Pattern,
+    *,
+    out: str | None = None,
+    where: Callable[[Any], bool] | None = None,
+) -> Pattern:
+    """A value that a layer computes, in any of the layer's spellings.
+
+    Args:
+        view: the layer.
+        name: bound to the view.
+        of: what the layer computes from.
+        out: bound to the value.
+        where: what has to hold of the view for the pattern to match.
+    """
+    return SeenAs(view, name, of, out, where)

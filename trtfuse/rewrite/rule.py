@@ -1,0 +1,259 @@
+"""Rules: a pattern, guards, and a builder, as one value; and the catalogue of them.
+
+    @rule("conv-scale",
+          seen_as(Scale, "scale", seen_as(Convolution, "conv", var("x"))),
+          one_value_per_channel("scale", of="conv"))
+    def conv_scale(m, new): ...      # returns what takes the place of the root's output
+
+A builder gets the match and a `Replacement` to make nodes with. It never touches the graph.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, Literal, ParamSpec
+
+import numpy as np
+from onnx import NodeProto, helper
+
+from trtfuse.errors import UsageError
+from trtfuse.ir.graph import Graph, Node, Value
+from trtfuse.ir.tensor import Array, FoldedTensor, Tensor
+from trtfuse.rewrite.pattern import Match, Pattern
+
+P = ParamSpec("P")
+
+#: A rewrite is algebra that any runtime can run; a group is what one GPU kernel will run.
+Kind = Literal["rewrite", "group"]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A condition of a rule beyond the structure.
+
+    Attributes:
+        name: kebab-case, as the report has it.
+        check: returns None, or the end of the sentence "not fused because ...".
+        doc: what it makes sure of.
+    """
+
+    name: str
+    check: Callable[[Match], str | None]
+    doc: str = ""
+
+
+def guard(check: Callable[Concatenate[Match, P], str | None]) -> Callable[P, Guard]:
+    """Makes a guard of a function of a match, and of arguments that the rule gives.
+
+    The function returns None where the rule may go on, else the end of the sentence "not fused
+    because ...", with names and numbers. Its name, in kebab-case, is the guard's.
+    """
+
+    @functools.wraps(check)
+    def with_arguments(*args: P.args, **kwargs: P.kwargs) -> Guard:
+        name = check.__name__.replace("_", "-")
+        return Guard(name, lambda m: check(m, *args, **kwargs), inspect.getdoc(check) or "")
+
+    return with_arguments
+
+
+class Replacement:
+    """What a builder makes: new nodes and constants that no graph holds yet.
+
+    `new.Gemm(x, w, transB=1)` makes a node of the default domain and returns its output;
+    `new.op("com.microsoft::Gelu", x)` one of another domain.
+
+    Args:
+        graph: the graph that the nodes are meant for.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[Node] = []
+        self.constants: list[Value] = []
+
+    @property
+    def opset(self) -> int:
+        """The version of the default domain."""
+        return self.graph.model.opset
+
+    def __getattr__(self, operator: str) -> Callable[..., Value]:
+        if not operator[:1].isupper():
+            raise AttributeError(operator)
+        return functools.partial(self.op, operator)
+
+    def op(
+        self, operator: str, *inputs: Value | None, like: Node | None = None, **attributes: Any
+    ) -> Value:
+        """A new node; returns its output.
+
+        Args:
+            operator: as in `Node.op`.
+            inputs: what it reads; None for an optional input left out.
+            like: the node whose name, doc string and metadata it takes over.
+            attributes: by name; an attribute that is None is left out.
+        """
+        domain, _, op_type = operator.rpartition("::")
+        proto = helper.make_node(op_type, [], [], domain=domain or None, **attributes)
+        if like is not None:
+            proto.name = like.proto.name
+            proto.doc_string = like.proto.doc_string
+            proto.metadata_props.extend(like.proto.metadata_props)
+        return self._add(proto, operator, inputs)
+
+    def again(self, node: Node, *inputs: Value | None, **attributes: Any) -> Value:
+        """The same node with other inputs, and the attributes given set anew."""
+        proto = NodeProto()
+        proto.CopyFrom(node.proto)
+        for name, value in attributes.items():
+            kept = [a for a in proto.attribute if a.name != name]
+            del proto.attribute[:]
+            proto.attribute.extend([*kept, helper.make_attribute(name, value)])
+        return self._add(proto, node.op, inputs)
+
+    def constant(self, content: Tensor | Array, element_type: int, like: Value | str) -> Value:
+        """A new constant.
+
+        Args:
+            content: the tensor, or its numbers in float64.
+            element_type: a `TensorProto.DataType`.
+            like: its name, or the value that it is made from, to be named after.
+        """
+        stem = like if isinstance(like, str) else like.name.removesuffix("_fused") + "_fused"
+        value = Value(stem, self.graph)
+        value.tensor = (
+            content
+            if isinstance(content, Tensor)
+            else FoldedTensor(np.asarray(content), element_type)
+        )
+        self.constants.append(value)
+        return value
+
+    def _add(self, proto: NodeProto, operator: str, inputs: tuple[Value | None, ...]) -> Value:
+        given = list(inputs)
+        while given and given[-1] is None:
+            given.pop()
+        node = Node(proto, operator, given, [])
+        node.stale = True
+        output = Value(f"{proto.name or proto.op_type}_output", self.graph, node)
+        node.outputs.append(output)
+        self.nodes.append(node)
+        return output
+
+
+#: What a builder returns: the value that takes the place of the root's output, or one for each.
+Built = Value | tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rewrite.
+
+    Attributes:
+        name: kebab-case; the same in the command line, the report and the docs.
+        pattern: what it looks for.
+        guards: what has to hold besides, cheap ones first.
+        build: makes what takes the root's place.
+        kind: "rewrite" or "group".
+        entry: the fusion of the list that it implements, such as "F8".
+        shared: the names of interior values that may have other consumers.
+        explains: operators that the report says something about wherever one is left over.
+    """
+
+    name: str
+    pattern: Pattern
+    guards: tuple[Guard, ...]
+    build: Callable[[Match, Replacement], Built]
+    kind: Kind = "rewrite"
+    entry: str = ""
+    shared: tuple[str, ...] = ()
+    explains: tuple[str, ...] = field(default=())
+
+    @property
+    def doc(self) -> str:
+        """What it does: the equation first, then the entry of the fusion list."""
+        return inspect.getdoc(self.build) or ""
+
+    def __repr__(self) -> str:
+        return f"Rule({self.name!r})"
+
+
+#: Every rule by name, in the order in which they are tried.
+CATALOGUE: dict[str, Rule] = {}
+
+
+def rule(
+    name: str,
+    pattern: Pattern,
+    *guards: Guard,
+    kind: Kind = "rewrite",
+    entry: str = "",
+    shared: tuple[str, ...] = (),
+    explains: tuple[str, ...] = (),
+) -> Callable[[Callable[[Match, Replacement], Built]], Rule]:
+    """Adds a rule to the catalogue; the function below it is the builder.
+
+    The builder's docstring begins with the equation. A second rule of the same name from the same
+    module takes the place of the first, as when a notebook cell is run again.
+
+    Args:
+        name: kebab-case.
+        pattern: what it looks for (`trtfuse.rewrite.pattern`).
+        guards: what has to hold besides, cheap ones first (`trtfuse.rewrite.guards`).
+        kind: see `Rule`, as for the others.
+        entry: the fusion of the list that it implements.
+        shared: interior values that may have other consumers.
+        explains: operators that the report says something about wherever one is left over.
+
+    Raises:
+        UsageError: the name is taken by a rule from elsewhere, or the pattern can match a value
+            that no node computes.
+    """
+
+    def add(build: Callable[[Match, Replacement], Built]) -> Rule:
+        known = CATALOGUE.get(name)
+        if known is not None and known.build.__module__ != build.__module__:
+            raise UsageError(f"there is a rule '{name}' already, in {known.build.__module__}")
+        if not pattern.roots():
+            raise UsageError(f"the pattern of rule '{name}' does not begin with an operator")
+        made = Rule(name, pattern, guards, build, kind, entry, shared, explains)
+        CATALOGUE[name] = made
+        return made
+
+    return add
+
+
+def rules() -> tuple[Rule, ...]:
+    """The catalogue: every rule, in the order in which they are tried."""
+    return tuple(CATALOGUE.values())
+
+
+def selected(names: Iterable[str | Rule] | None, skip: Iterable[str] = ()) -> tuple[Rule, ...]:
+    """The rules that are asked for, in the catalogue's order.
+
+    Args:
+        names: names, or rules; None for all.
+        skip: names to take away.
+
+    Raises:
+        UsageError: a name is unknown; the message suggests the nearest.
+    """
+    chosen = list(CATALOGUE.values())
+    if names is not None:
+        given = [_named(each) if isinstance(each, str) else each for each in names]
+        order = {each.name: index for index, each in enumerate(chosen)}
+        chosen = sorted(given, key=lambda each: order.get(each.name, len(order)))
+    skipped = {_named(name).name for name in skip}
+    return tuple(each for each in chosen if each.name not in skipped)
+
+
+def _named(name: str) -> Rule:
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.3)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(CATALOGUE)}"
+    raise UsageError(f"unknown rule '{name}'{hint}")
