@@ -103,9 +103,12 @@ def fuse(
         read = read_model(model)
         before = Census.of(read)
     with _timed(seconds, "rewrite"):
-        driver = Driver(read, chosen, check, _stage(progress, "rewrite"))
+        early = [rule for rule in chosen if rule.since > read.opset]
+        applying = [rule for rule in chosen if rule.since <= read.opset]
+        driver = Driver(read, applying, check, _stage(progress, "rewrite"))
         driver.run()
         declined = [NearMiss.of(each) for each in driver.declined]
+        declined += [NearMiss.too_early(rule, read.opset) for rule in early]
     with _timed(seconds, "write"):
         fused = read.to_proto()
     verification = Verification("none") if check is None else check.verification()

@@ -20,8 +20,20 @@ SIZES = (32, 64, 16, 24, 8, 12, 4, 6, 128, 160, 224, 256, 1, 2, 3, 5)
 
 #: Operators that hand on integers as they are, so that an index stays one.
 _PASSING = frozenset(
-    "Cast Concat Expand Flatten Gather Identity Reshape "
-    "Slice Split Squeeze Transpose Unsqueeze".split()
+    (
+        "Cast",
+        "Concat",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    )
 )
 
 Shapes = dict[str, tuple[int, ...]]

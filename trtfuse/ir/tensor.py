@@ -30,6 +30,8 @@ FLOATING = frozenset(
 )
 
 
+#: Tensors of up to so many elements are kept once they were read; larger ones are read anew.
+_SMALL = 4096
 _PACKED_BITS: dict[int, int] = {
     TensorProto.INT4: 4,
     TensorProto.UINT4: 4,
@@ -129,11 +131,12 @@ class StoredTensor(Tensor):
         folder: where its external data is; None if the model came without a folder.
     """
 
-    __slots__ = ("folder", "proto")
+    __slots__ = ("_small", "folder", "proto")
 
     def __init__(self, proto: TensorProto, folder: Path | None = None) -> None:
         self.proto = proto
         self.folder = folder
+        self._small: Array | None = None
         self.shape = tuple(proto.dims)
         self.type = proto.data_type
 
@@ -143,6 +146,14 @@ class StoredTensor(Tensor):
         return self.proto.data_location == TensorProto.EXTERNAL
 
     def array(self) -> Array:
+        if self._small is not None:
+            return self._small
+        array = self._read()
+        if self.size <= _SMALL:
+            self._small = array
+        return array
+
+    def _read(self) -> Array:
         if not self.external:
             return numpy_helper.to_array(self.proto)
         location = ExternalData.of(self.proto)

@@ -11,6 +11,7 @@ from typing import Any
 from trtfuse.check.model import Verification
 from trtfuse.ir.model import Model
 from trtfuse.rewrite.driver import Declined, Fused
+from trtfuse.rewrite.rule import Rule
 
 SCHEMA = "trtfuse.report/1"
 
@@ -79,6 +80,12 @@ class NearMiss:
     def of(declined: Declined) -> NearMiss:
         """The near miss with a name for the node."""
         return NearMiss(declined.rule, declined.at.label, declined.guard, declined.because)
+
+    @staticmethod
+    def too_early(rule: Rule, opset: int) -> NearMiss:
+        """A rule that does not apply to a model at all, as its opset is too old."""
+        because = f"the model imports opset {opset}, and the rule applies from {rule.since} on"
+        return NearMiss(rule.name, "the model", "opset", because)
 
 
 @dataclass

@@ -14,7 +14,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Concatenate, Literal, ParamSpec
 
 import numpy as np
@@ -162,6 +162,7 @@ class Rule:
         entry: the fusion of the list that it implements, such as "F8".
         shared: the names of interior values that may have other consumers.
         explains: operators that the report says something about wherever one is left over.
+        since: the opset that it applies from; before 7, Add and Mul broadcast by an attribute.
     """
 
     name: str
@@ -171,7 +172,8 @@ class Rule:
     kind: Kind = "rewrite"
     entry: str = ""
     shared: tuple[str, ...] = ()
-    explains: tuple[str, ...] = field(default=())
+    explains: tuple[str, ...] = ()
+    since: int = 7
 
     @property
     def doc(self) -> str:
@@ -194,6 +196,7 @@ def rule(
     entry: str = "",
     shared: tuple[str, ...] = (),
     explains: tuple[str, ...] = (),
+    since: int = 7,
 ) -> Callable[[Callable[[Match, Replacement], Built]], Rule]:
     """Adds a rule to the catalogue; the function below it is the builder.
 
@@ -208,6 +211,7 @@ def rule(
         entry: the fusion of the list that it implements.
         shared: interior values that may have other consumers.
         explains: operators that the report says something about wherever one is left over.
+        since: the opset that it applies from.
 
     Raises:
         UsageError: the name is taken by a rule from elsewhere, or the pattern can match a value
@@ -220,7 +224,7 @@ def rule(
             raise UsageError(f"there is a rule '{name}' already, in {known.build.__module__}")
         if not pattern.roots():
             raise UsageError(f"the pattern of rule '{name}' does not begin with an operator")
-        made = Rule(name, pattern, guards, build, kind, entry, shared, explains)
+        made = Rule(name, pattern, guards, build, kind, entry, shared, explains, since)
         CATALOGUE[name] = made
         return made
 
