@@ -128,11 +128,13 @@ def fuse(
     for report in reports:
         _write_report(result.report, report)
     if not quiet:
-        from trtfuse.report.text import summary
+        from rich.console import Console
 
-        _print(summary(result.report, everything=verbose > 0))
+        from trtfuse.report.text import show, summary
+
+        show(Console(highlight=False), summary(result.report, everything=verbose > 0))
         if result.ok and not dry_run:
-            _print(f"wrote {output}")
+            click.echo(f"wrote {output}")
     if not result.ok:
         click.echo(f"trtfuse: '{source}' and its fused model differ: nothing was written", err=True)
     return 0 if result.ok else 1
@@ -174,12 +176,6 @@ def rules(name: str | None) -> int:
         else:
             click.echo(f"{rule.name:<16} {rule.entry:<4} {rule.doc.splitlines()[0]}")
     return 0
-
-
-def _print(content: object) -> None:
-    from rich.console import Console
-
-    Console(highlight=False, soft_wrap=isinstance(content, str)).print(content)
 
 
 @contextmanager

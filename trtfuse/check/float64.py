@@ -46,7 +46,9 @@ class Evaluator:
         outputs = dict.fromkeys(self._results)
         graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
         model = helper.make_model(graph, opset_imports=list(opsets))
-        self._evaluator = ReferenceEvaluator(model, new_ops=[Conv, ConvTranspose])
+        self._evaluator = ReferenceEvaluator(
+            model, new_ops=[Conv, ConvTranspose, BatchNormalization]
+        )
 
     def run(self, feeds: Mapping[Value, Array]) -> list[Array]:
         """The results for the arrays given to the inputs.
@@ -190,6 +192,33 @@ class ConvTranspose(OpRun):
         )
         y = y[_at(inside)]
         return (y if b is None else y + b.reshape(-1, *(1 for _ in axes)),)
+
+
+class BatchNormalization(OpRun):
+    """The normalization in inference mode. Before opset 14 the one in onnx always trains."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        gain: Array,
+        bias: Array,
+        mean: Array,
+        variance: Array,
+        *,
+        epsilon: float | None = None,
+        momentum: float | None = None,  # noqa: ARG002 - of training
+        spatial: int | None = None,
+        training_mode: int | None = None,
+    ) -> tuple[Array, ...]:
+        if training_mode or spatial == 0:
+            raise NotImplementedError("a BatchNormalization that is no Scale")
+        shape = (-1, *(1 for _ in x.shape[2:]))
+        scale = gain / np.sqrt(variance + (1e-5 if epsilon is None else epsilon))
+        y = (x - mean.reshape(shape)) * scale.reshape(shape) + bias.reshape(shape)
+        # The other outputs that old models list belong to training, and nothing reads them.
+        return (y, *(np.empty(0) for _ in self.onnx_node.output[1:]))
 
 
 def _split(total: Sequence[int], more_at_end: bool) -> list[int]:

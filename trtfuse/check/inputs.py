@@ -16,7 +16,7 @@ from trtfuse.ir.tensor import FLOATING, Array, numpy_type
 
 #: What a model without fixed sizes is tried at, in this order; the first that it runs at is taken.
 #: Networks that halve their input a few times want multiples of 32, others a length below 64.
-SIZES = (32, 64, 16, 24, 8, 12, 4, 6, 128, 160, 224, 256, 1, 2, 3, 5)
+SIZES = (32, 64, 16, 24, 8, 12, 4, 6, 128, 160, 224, 256, 320, 384, 416, 512, 640, 1, 2, 3, 5)
 
 #: Operators that hand on integers as they are, so that an index stays one.
 _PASSING = frozenset(

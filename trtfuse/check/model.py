@@ -17,6 +17,7 @@ from onnx import ModelProto, numpy_helper
 
 from trtfuse.check.inputs import Shapes, draw, index_limits, runtime_inputs, shapes
 from trtfuse.errors import VerifyError
+from trtfuse.ir.constants import constant
 from trtfuse.ir.model import Model
 from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
 
@@ -26,6 +27,22 @@ MARGIN = 16
 _MOVES = 2
 #: Weights of more elements than this are not moved; their inputs are.
 _LARGE = 1 << 22
+#: Operators that have weights.
+_LAYERS = frozenset(
+    (
+        "BatchNormalization",
+        "Conv",
+        "ConvTranspose",
+        "GRU",
+        "Gemm",
+        "InstanceNormalization",
+        "LSTM",
+        "LayerNormalization",
+        "MatMul",
+        "PRelu",
+        "RNN",
+    )
+)
 _FLOATING = frozenset(numpy_type(each) for each in FLOATING)
 
 
@@ -171,14 +188,37 @@ def _one_line(error: Exception) -> str:
 
 
 def _moved(model: Model, rng: np.random.Generator) -> ModelProto:
-    """The model with its floating weights moved by half a unit in the last place."""
+    """The model with its weights moved by half a unit in the last place."""
     proto = model.to_proto()
-    for index, tensor in enumerate(proto.graph.initializer):
-        stored = StoredTensor(tensor, model.folder)
-        if tensor.data_type in FLOATING and 0 < stored.size <= _LARGE:
-            moved = numpy_helper.from_array(_half_a_unit(stored.array(), rng), tensor.name)
-            proto.graph.initializer[index].CopyFrom(moved)
+    names = _weights(model)
+    stored = [tensor for tensor in proto.graph.initializer if tensor.name in names]
+    for node in proto.graph.node:
+        if node.op_type == "Constant" and node.output[0] in names:
+            stored.extend(a.t for a in node.attribute if a.name == "value")
+    for tensor in stored:
+        weights = StoredTensor(tensor, model.folder)
+        if 0 < weights.size <= _LARGE:
+            tensor.CopyFrom(
+                numpy_helper.from_array(_half_a_unit(weights.array(), rng), tensor.name)
+            )
     return proto
+
+
+def _weights(model: Model) -> set[str]:
+    """The names of the floating constants that layers multiply by, or that those are made from.
+
+    Others stay as they are: the scales of a Resize or the limits of a Range decide on shapes.
+    """
+    names: set[str] = set()
+    for node in model.graph.nodes():
+        pending = [v for v in node.inputs if constant(v) is not None] if node.op in _LAYERS else []
+        while pending:
+            value = pending.pop()
+            tensor = constant(value)
+            if value is not None and tensor is not None and tensor.type in FLOATING:
+                names.add(value.name)
+                pending.extend(value.producer.inputs if value.producer else ())
+    return names
 
 
 def _nudged(feeds: Mapping[str, Array], rng: np.random.Generator) -> dict[str, Array]:

@@ -173,6 +173,8 @@ class Scale:
     def _of_batch_normalization(cls, node: Node) -> Self | str:
         if node.attribute("training_mode", 0):
             return "it normalizes by the statistics of the batch (training_mode is 1)"
+        if not node.attribute("spatial", 1):
+            return "it normalizes each element by itself (spatial is 0)"
         for output in node.outputs[1:]:
             if output is not None and (output.uses or output.outputs):
                 return f"its output `{output.name}` is used as well"

@@ -35,8 +35,13 @@ def summary(report: Report, *, everything: bool = False) -> RenderableType:
 def plain(report: Report) -> str:
     """The report as plain text."""
     file = io.StringIO()
-    Console(file=file, width=100, color_system=None).print(summary(report))
+    show(Console(file=file, width=100, color_system=None), summary(report))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def show(console: Console, content: RenderableType) -> None:
+    """Prints something without breaking or cropping its lines."""
+    console.print(content, soft_wrap=True)
 
 
 def _line(text: str, style: str = "") -> Text:
