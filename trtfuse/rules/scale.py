@@ -109,7 +109,7 @@ def identity_scale(m: Match, _: Replacement) -> Value:
     explains=("BatchNormalization",),
 )
 def conv_scale(m: Match, new: Replacement) -> Value:
-    """S * (w * x + b) + t  ==  (s * w) * x + (s * b + t)
+    """s * (w * x + b) + t  ==  (s * w) * x + (s * b + t)
 
     Entry F8 (Convolution and Scale): a scale that is uniform or per output channel becomes part of
     the weights and the bias of the Conv or ConvTranspose before it, whatever its padding.
