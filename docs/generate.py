@@ -44,8 +44,8 @@ def rule_index() -> str:
         for rule in trtfuse.rules()
     )
     return (
-        "# Rules\n\nIn the order in which they are tried at each node. The entry is the row of the "
-        "fusion list: F for\nchapter 2.5.2 of NVIDIA's *Best Practices for TensorRT Performance*.\n\n"
+        "# Rules\n\nIn the order in which they are tried at each node. Entries with F are the "
+        "layer fusions of\nNVIDIA's *Best Practices for TensorRT Performance*, chapter 2.5.2.\n\n"
         f"| rule | entry | equation |\n| --- | --- | --- |\n{rows}\n"
     )
 

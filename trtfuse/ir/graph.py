@@ -409,21 +409,22 @@ class Graph:
             node.stale = True
             node.inputs = [new if value is old else value for value in node.inputs]
             for body in node.bodies:
-                if old in body.captures:
-                    body.recapture(old, new)
+                if old in body.captures and body.recapture(old, new):
+                    count -= 1
             new.uses[node] = new.uses.get(node, 0) + count
         old.uses.clear()
 
-    def recapture(self, old: Value, new: Value) -> None:
-        """Lets this body capture `new` where it captured `old`."""
+    def recapture(self, old: Value, new: Value) -> bool:
+        """Lets this body capture `new` where it captured `old`; whether it did so already."""
         inner = self.captures.pop(old)
         if new in self.captures:
             twin = self.captures[new]
             self.replace_uses(inner, twin)
             self._replace_output(inner, twin)
-        else:
-            inner.source = new
-            self.captures[new] = inner
+            return True
+        inner.source = new
+        self.captures[new] = inner
+        return False
 
     def take_name(self, value: Value, old: Value) -> None:
         """Lets `value` take over the name of `old`, and its place among the graph's outputs."""

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.model import Model, collector_paused
 from trtfuse.rewrite.explain import nearest_miss
@@ -24,7 +25,7 @@ class Fused:
     """A rewrite that was made.
 
     Attributes:
-        rule: its name.
+        rule: its name; "unused" for a node that nothing needed.
         kind: "rewrite" or "group".
         nodes: the nodes that it replaced, in the order of the graph.
         into: the nodes that took their place; empty where they were erased.
@@ -92,7 +93,6 @@ class Driver:
         self.check = check
         self.progress = progress
         self.fused: list[Fused] = []
-        self.removed: list[Node] = []
         self._by_root: dict[str, list[Rule]] = {}
         for rule in self.rules:
             for operator in rule.pattern.roots():
@@ -176,6 +176,9 @@ class Driver:
         new = Replacement(graph)
         built = rule.build(match, new)
         results = built if isinstance(built, tuple) else (built,)
+        for forgotten in match.root.outputs[len(results) :]:
+            if forgotten is not None and (forgotten.uses or forgotten.outputs):
+                raise UsageError(f"rule '{rule.name}' returns nothing for `{forgotten.name}`")
         for constant in new.constants:
             assert constant.tensor is not None
             if misrounding := constant.tensor.misrounding():
@@ -197,7 +200,7 @@ class Driver:
         results: tuple[Value, ...],
         error: float | None,
     ) -> None:
-        root, graph = match.root, new.graph
+        root, graph, nodes = match.root, new.graph, match.ordered
         for constant in new.constants:
             graph.add_initializer(constant)
         readers: list[Node] = []
@@ -218,7 +221,7 @@ class Driver:
             readers = [n for reader in readers for v in reader.outputs if v for n in v.uses]
             for node in readers:
                 self._enqueue(node)
-        self.fused.append(Fused(rule.name, rule.kind, match.ordered, tuple(new.nodes), error))
+        self.fused.append(Fused(rule.name, rule.kind, nodes, tuple(new.nodes), error))
 
     def _prune(self, removed: Node) -> list[Node]:
         """Removes what only a removed node needed; returns the nodes that waited for that."""
@@ -241,15 +244,18 @@ class Driver:
         return waited
 
     def _sweep(self) -> None:
-        """Removes nodes and initializers that nothing needed in the first place."""
-        for graph in list(self.model.graph.walk()):
+        """Removes what nothing needed in the first place, bodies before the graphs around them."""
+        for graph in reversed(list(self.model.graph.walk())):
             node = graph.last
             while node is not None:
                 previous = node.previous
                 if _is_dead(node):
                     graph.remove(node)
-                    self.removed.append(node)
+                    self.fused.append(Fused("unused", "rewrite", (node,), (), None))
                 node = previous
+            for value in list(graph.captures.values()):
+                if not value.uses and not value.outputs:
+                    graph.release(value)
             for value in (*graph.initializers, *graph.sparse):
                 if not value.uses and not value.outputs and not value.overridable:
                     graph.remove_initializer(value)

@@ -131,7 +131,7 @@ def conv_scale(m: Match, new: Replacement) -> Value:
     explains=("BatchNormalization",),
 )
 def fc_scale(m: Match, new: Replacement) -> Value:
-    """S * (x w + b) + t  ==  x (w * s) + (s * b + t)
+    """s * (x w + b) + t  ==  x (w * s) + (s * b + t)
 
     Entry F8 (Convolution and Scale), for a Gemm or a MatMul by constant weights. A MatMul of two
     dimensions becomes a Gemm where it needs a bias.
@@ -150,7 +150,7 @@ def fc_scale(m: Match, new: Replacement) -> Value:
     entry="F8",
 )
 def scale_conv(m: Match, new: Replacement) -> Value:
-    """W * (s * x + t) + b  ==  (w * s) * x + (w * t + b)
+    """w * (s * x + t) + b  ==  (w * s) * x + (w * t + b)
 
     Entry F8 (Convolution and Scale), for a scale before the convolution. With a shift only where
     nothing is padded, since the padding is not shifted.
