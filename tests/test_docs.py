@@ -1,0 +1,95 @@
+"""The docs say what the code does: generated pages, commands and code in them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trtfuse
+from trtfuse.cli import command
+from trtfuse.rewrite.rule import CATALOGUE
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_generated_pages_are_up_to_date() -> None:
+    subprocess.run([sys.executable, ROOT / "docs" / "generate.py", "--check"], check=True)
+
+
+@pytest.mark.parametrize("rule", trtfuse.rules(), ids=lambda rule: rule.name)
+def test_a_rule_begins_with_its_equation_and_names_its_entry(rule: trtfuse.Rule) -> None:
+    equation, _, text = rule.doc.partition("\n\n")
+    assert "==" in equation
+    assert f"Entry {rule.entry} " in text
+    assert all(guard.doc for guard in rule.guards)
+
+
+def test_every_rule_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    missing = [rule.name for rule in trtfuse.rules() if f"rules/{rule.name}.md" not in navigation]
+    assert not missing
+
+
+def test_every_command_is_documented() -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    assert all(f"## trtfuse {name}" in page for name in command.commands)
+
+
+def test_every_guard_is_in_the_table_of_reasons() -> None:
+    page = (ROOT / "docs" / "how-to" / "read-the-report.md").read_text(encoding="utf-8")
+    guards = {guard.name for rule in trtfuse.rules() for guard in rule.guards}
+    assert all(f"`{name}`" in page for name in guards | {"one-consumer", "representable", "check"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"`[^`]*`", "", page.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if python_blocks(p)], ids=lambda page: page.name)
+def test_the_code_on_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    known = dict(CATALOGUE)
+    try:
+        names: dict[str, object] = {"__name__": page.stem}
+        for block in python_blocks(page):
+            exec(compile(block, str(page), "exec"), names)
+    finally:
+        CATALOGUE.clear()
+        CATALOGUE.update(known)
+
+
+def test_the_readme_shows_the_real_output_of_its_command(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    line = re.search(r"^pip install \. && (trtfuse .*)$", readme, re.MULTILINE)
+    assert line is not None
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "digits").mkdir()
+    model = ROOT / "examples" / "digits" / "digits.onnx"
+    (tmp_path / "examples" / "digits" / "digits.onnx").write_bytes(model.read_bytes())
+    arguments = shlex.split(line[1])[1:]
+    printed = subprocess.run(
+        [sys.executable, "-m", "trtfuse", *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    ).stdout
+    # The errors come from the rounding of ONNX Runtime, which differs between processors.
+    shown = [re.sub(r"error [\d.e+-]+, tolerance [\d.e+-]+", "error", s) for s in (readme, printed)]
+    assert shown[1].strip() in shown[0]
