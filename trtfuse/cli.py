@@ -18,6 +18,7 @@ import click
 
 import trtfuse
 from trtfuse.errors import TrtfuseError, UsageError
+from trtfuse.ir.save import written
 from trtfuse.pipeline import Progress, VerifyLevel, same_file
 from trtfuse.report.data import Report
 
@@ -112,6 +113,7 @@ def fuse(
             raise UsageError(f"cannot write '{report}' yet: reports are .json or .md for now")
         if report.suffix not in REPORT_SUFFIXES:
             raise UsageError(f"cannot tell the kind of report from '{report}'; use .json or .md")
+    _check_writable(output, *reports)
     if same_file(source, output):
         raise UsageError(f"input and output are both '{output}'; write to another file")
     with _progress(quiet) as progress:
@@ -192,14 +194,21 @@ def _progress(quiet: bool) -> Iterator[Progress | None]:
         yield lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total)
 
 
+def _check_writable(*paths: Path) -> None:
+    """Fails before the work rather than after it where a file cannot be written for certain."""
+    for path in paths:
+        if path.is_dir():
+            raise UsageError(f"cannot write '{path}': it is a folder")
+        if not path.parent.is_dir():
+            raise UsageError(f"cannot write '{path}': there is no folder '{path.parent}'")
+
+
 def _write_report(report: Report, path: Path) -> None:
     from trtfuse.report.markdown import markdown
 
     text = report.to_json() if path.suffix == ".json" else markdown(report)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise trtfuse.ModelError(f"cannot write '{path}': {error.strerror}") from None
+    with written(path) as file:
+        file.write(text.encode())
 
 
 def _one_line(error: Exception) -> str:

@@ -35,21 +35,18 @@ def save_model(model: ModelProto, path: str | Path, folder: Path | None = None) 
         ModelError: the file cannot be written, or external data cannot be read.
     """
     path = Path(path)
-    try:
-        message = None if is_external(model) else _message(model)
-        if message is not None:
-            with _written(path) as file:
-                file.write(message)
-            return
-        beside = path.with_name(path.name + ".data")
-        # The data takes its name first, so that the model is never there without it.
-        with _written(path) as file, _written(beside) as data:
-            lean = ModelProto()
-            lean.CopyFrom(model)
-            _move_out(lean, data, folder, beside)
-            file.write(lean.SerializeToString())
-    except OSError as error:
-        raise ModelError(f"cannot write '{path}': {error.strerror or error}") from None
+    message = None if is_external(model) else _message(model)
+    if message is not None:
+        with written(path) as file:
+            file.write(message)
+        return
+    beside = path.with_name(path.name + ".data")
+    # The data takes its name first, so that the model is never there without it.
+    with written(path) as file, written(beside) as data:
+        lean = ModelProto()
+        lean.CopyFrom(model)
+        _move_out(lean, data, folder, beside)
+        file.write(lean.SerializeToString())
 
 
 def is_external(model: ModelProto) -> bool:
@@ -127,8 +124,12 @@ def _attribute_tensors(
 
 
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when the block ends well, and is gone when it does not."""
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name when the block ends well, and is gone when it does not.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
     passing = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with passing.open("xb") as file:
@@ -136,5 +137,8 @@ def _written(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         passing.replace(path)
+    except OSError as error:
+        raise ModelError(f"cannot write '{path}': {error.strerror or error}") from None
     finally:
-        passing.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            passing.unlink(missing_ok=True)
