@@ -75,10 +75,11 @@ def export(model: nn.Module) -> onnx.ModelProto:
             model,
             (torch.zeros(2, 1, 8, 8),),
             file,
-            # The newer exporter makes other nodes: several of them for the flattening.
+            # The newer exporter folds `bn1`, or else spells the flattening with several nodes.
             dynamo=False,
-            # The default, EVAL, folds the batch normalization into the convolution.
+            # The defaults of these two fold `bn1` into `conv1`.
             training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
             opset_version=OPSET,
             input_names=["image"],
             output_names=["logits"],
