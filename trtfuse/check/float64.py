@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,9 @@ class Evaluator:
         self._results = [self._name(v) for v in results]
         outputs = dict.fromkeys(self._results)
         graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
-        model = helper.make_model(graph, opset_imports=list(opsets))
+        # The reference implementation knows the default domain by one of its spellings only.
+        imports = [helper.make_opsetid(_domain(each.domain), each.version) for each in opsets]
+        model = helper.make_model(graph, opset_imports=imports)
         self._evaluator = ReferenceEvaluator(
             model, new_ops=[Conv, ConvTranspose, BatchNormalization]
         )
@@ -69,6 +72,7 @@ class Evaluator:
         proto = NodeProto()
         proto.CopyFrom(node.proto)
         proto.ClearField("name")
+        proto.domain = _domain(proto.domain)
         del proto.input[:], proto.output[:]
         proto.input.extend("" if v is None else self._name(v) for v in node.inputs)
         proto.output.extend("" if v is None else self._name(v) for v in node.outputs)
@@ -76,6 +80,10 @@ class Evaluator:
             if node.op == "Cast" and attribute.name == "to" and attribute.i in FLOATING:
                 attribute.i = TensorProto.DOUBLE
         return proto
+
+
+def _domain(spelled: str) -> str:
+    return "" if spelled == "ai.onnx" else spelled
 
 
 def _taps(kernel: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -99,8 +107,8 @@ def _at(spatial: Iterable[int | slice]) -> tuple[Any, ...]:
 def _by_group(weights: Array, x: Array) -> Array:
     """(g, m, c) times (n, g, c, ...) is (n, g, m, ...)."""
     n, group, channels, *sizes = x.shape
-    product = weights @ x.reshape(n, group, channels, -1)
-    return product.reshape(n, group, -1, *sizes)
+    product = weights @ x.reshape(n, group, channels, math.prod(sizes))
+    return product.reshape(n, group, weights.shape[1], *sizes)
 
 
 class Conv(OpRun):
@@ -164,7 +172,7 @@ class ConvTranspose(OpRun):
         pads: Sequence[int] | None = None,
         strides: Sequence[int] | None = None,
     ) -> tuple[Array]:
-        n, _, *sizes = x.shape
+        n, channels, *sizes = x.shape
         maps, *kernel = w.shape[1:]
         axes = range(len(sizes))
         strides, dilations = strides or [1] * len(sizes), dilations or [1] * len(sizes)
@@ -177,7 +185,7 @@ class ConvTranspose(OpRun):
             wanted = output_shape or [sizes[i] * strides[i] for i in axes]
             pads = _split([full[i] - wanted[i] for i in axes], auto_pad == "SAME_UPPER")
         pads = pads or [0] * (2 * len(sizes))
-        x = x.reshape(n, group, -1, *sizes)
+        x = x.reshape(n, group, channels // group, *sizes)
         # From (g, c, m) to (g, m, c), as the product wants it.
         w = w.reshape(group, -1, maps, *kernel).swapaxes(1, 2)
         y = np.zeros((n, group, maps, *full), x.dtype)

@@ -92,7 +92,7 @@ def _fitting(
 ) -> tuple[int, ...]:
     if declared is not None:
         fits = len(given) == len(declared) and all(
-            not isinstance(dim, int) or dim == size
+            size >= 0 and (not isinstance(dim, int) or dim == size)
             for size, dim in zip(given, declared, strict=True)
         )
         if not fits:
@@ -151,7 +151,9 @@ def draw(
             feeds[value.name] = np.full(shape, "a", object)
         elif element_type is not None and numpy_type(element_type).kind in "iub":
             limit = limits.get(value.name, 2) if kind != "zero" else 1
-            feeds[value.name] = rng.integers(0, limit, shape).astype(numpy_type(element_type))
+            feeds[value.name] = rng.integers(0, max(1, limit), shape).astype(
+                numpy_type(element_type)
+            )
         else:
             raise VerifyError(f"input '{value.name}' is of a type that cannot be drawn")
     return feeds

@@ -18,7 +18,7 @@ from trtfuse.check.model import Verification
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.tensor import FLOATING, Array, Float64, numpy_type
-from trtfuse.layers.linear import Convolution, Linear
+from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Scale
 from trtfuse.rewrite.driver import Checked
 from trtfuse.rewrite.pattern import Match
@@ -86,33 +86,49 @@ class RewriteCheck:
         self, match: Match, new: Replacement, results: tuple[Value, ...], rng: np.random.Generator
     ) -> Checked:
         opsets = new.graph.model.proto.opset_import
-        outputs = [value for value in match.root.outputs if value is not None]
-        old = Evaluator(match.ordered, outputs, opsets)
-        now = Evaluator(new.nodes, results, opsets)
+        # A rule may leave out the last outputs, where nothing reads them.
+        replaced = zip(match.root.outputs, results, strict=False)
+        outputs = [value for value, _ in replaced if value is not None]
+        try:
+            old = Evaluator(match.ordered, outputs, opsets)
+            now = Evaluator(new.nodes, results, opsets)
+        except Exception as error:  # noqa: BLE001 - the reference evaluator raises anything
+            return Checked(f"it could not be evaluated in float64: {_one_line(error)}", math.inf)
         inputs = tuple(dict.fromkeys((*old.inputs, *now.inputs)))
         constants = {v: _wide(v) for v in inputs if constant(v) is not None}
         drawn = [v for v in inputs if v not in constants]
         worst, trouble = 0.0, "there was nothing to draw"
         for shapes in _shapes(match, drawn):
-            try:
-                for kind in ("normal", "wide", "zero"):
+            sizes = ", ".join(f"{v.name}{list(shapes[v])}" for v in drawn)
+            for kind in ("normal", "wide", "zero"):
+                seen = f"for {kind} {sizes}, seed {self.seed}"
+                try:
                     feeds = constants | {v: _draw(v, shapes[v], kind, rng) for v in drawn}
                     before = old.run(feeds)
                     moved = [old.run(_moved(feeds, rng)) for _ in range(2)]
-                    error, why_not = _disagreement(before, moved, now.run(feeds))
-                    if why_not is not None:
-                        sizes = ", ".join(f"{v.name}{list(shapes[v])}" for v in drawn)
-                        seen = f"{why_not} for {kind} {sizes}, seed {self.seed}"
-                        return Checked(f"the two spellings do not compute the same: {seen}", error)
-                    worst = max(worst, error)
+                except Exception as error:  # noqa: BLE001 - as above
+                    trouble = trouble and _one_line(error)
+                    break
+                try:
+                    after = now.run(feeds)
+                except Exception as error:  # noqa: BLE001 - as above
+                    # Where the old spelling computes something, the new one has to.
+                    why = f"the new spelling could not be evaluated in float64: {_one_line(error)}"
+                    return Checked(f"{why} {seen}", math.inf)
+                apart, why_not = _disagreement(before, moved, after)
+                if why_not is not None:
+                    why = f"the two spellings do not compute the same: {why_not} {seen}"
+                    return Checked(why, apart)
+                worst = max(worst, apart)
+            else:
                 trouble = ""
-            except Exception as error:  # noqa: BLE001 - the reference evaluator raises anything
-                if not trouble:
-                    continue
-                trouble = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if trouble:
-            return Checked(f"it could not be evaluated in float64: {trouble[:200]}", math.inf)
+            return Checked(f"it could not be evaluated in float64: {trouble}", math.inf)
         return Checked(None, worst)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
 
 
 def _structure(
@@ -126,10 +142,21 @@ def _structure(
         wires = (*node.inputs, None, *node.outputs)
         return node.op, attributes, tuple(v and numbers.setdefault(v, len(numbers)) for v in wires)
 
+    # Symbols that inference makes up differ from layer to layer; what they are called is no matter.
+    symbols: dict[object, int] = {}
+
+    def shaped(value: Value) -> tuple[object, object]:
+        tensor = constant(value)
+        if tensor is not None:
+            return tensor.type, tensor.shape
+        shape = value.shape
+        return value.type, shape and tuple(
+            ("symbol", symbols.setdefault(dim, len(symbols))) if isinstance(dim, str) else dim
+            for dim in shape
+        )
+
     nodes = tuple(described(node) for node in (*match.ordered, *new.nodes))
-    values = tuple(
-        (tensor.type, tensor.shape) if (tensor := constant(v)) else v.known for v in numbers
-    )
+    values = tuple(shaped(value) for value in numbers)
     return rule.name, nodes, values, tuple(numbers.get(v) for v in results)
 
 
@@ -141,8 +168,9 @@ def _wide(value: Value) -> Array:
 
 def _moved(feeds: Feeds, rng: np.random.Generator) -> Feeds:
     """The inputs, each number changed by a hair in one direction or the other."""
+    # By amounts that differ: those of the two factors of a product may not cancel.
     return {
-        value: array * (1 + _HAIR * rng.choice((-1.0, 1.0), array.shape))
+        value: array * (1 + _HAIR * rng.uniform(-1, 1, array.shape))
         if array.dtype == np.float64 and array.size <= _LARGE
         else array
         for value, array in feeds.items()
@@ -165,11 +193,18 @@ def _disagreement(
         finite = np.isfinite(old)
         if not np.isfinite(now[finite]).all():
             return math.inf, "a finite number becomes infinite or none"
-        moves = [np.abs(other[index] - old) for other in moved]
-        sensitivity: Float64 = np.max(moves, axis=0)[finite] / _HAIR
+        if (np.isinf(old) & ~np.isfinite(now) & (old != now)).any():
+            return math.inf, "an infinite number becomes another that is not finite"
+        with np.errstate(invalid="ignore", over="ignore"):
+            moves = [np.abs(other[index] - old)[finite] for other in moved]
+        # A move to where there is no number says nothing of how far rounding gets.
+        sensitivity: Float64 = (
+            np.max([np.where(np.isfinite(m), m, 0) for m in moves], axis=0) / _HAIR
+        )
         if sensitivity.size:
+            scale = sensitivity + np.abs(old[finite])
             # A number whose moves happen to cancel is held against the others.
-            scale = sensitivity + 1e-3 * sensitivity.max() + np.finfo(np.float64).tiny
+            scale += 1e-12 * scale.max() + np.finfo(np.float64).tiny
             error = float(np.max(np.abs(now[finite] - old[finite]) / scale))
             worst = max(worst, error)
             if error > TOLERANCE:
@@ -179,40 +214,52 @@ def _disagreement(
 
 def _shapes(match: Match, drawn: list[Value]) -> Iterator[dict[Value, tuple[int, ...]]]:
     """Shapes to draw inputs of: batch 1 and 2, small spatial sizes; then as the model has them."""
-    small = {value: _small(match, value) for value in drawn}
-    for batch in (1, 2):
-        yield {
-            v: (batch, *rest) if (rest := small[v]) is not None else _sized(v.shape, batch)
-            for v in drawn
-        }
-    if any(size is not None for size in small.values()):
-        yield {value: _sized(value.shape, 2) for value in drawn}
+    layers = {value: _fed(match, value) for value in drawn}
+    convolved = any(isinstance(layer, Convolution) for layer in layers.values())
+    for batch, small in ((1, True), (2, True), (2, False))[: 2 + convolved]:
+        sizes: dict[object, int] = {}
+        yield {value: _sized(value, layers[value], small, batch, sizes) for value in drawn}
 
 
-def _small(match: Match, value: Value) -> tuple[int, ...] | None:
-    """What follows the batch in the smallest input of a layer that this value goes into."""
+def _fed(match: Match, value: Value) -> Linear | Scale | None:
+    """The layer whose input a value is, by itself or scaled; else the Scale."""
     for layer in match.bound.values():
         if isinstance(layer, Linear):
             source = layer.x.producer
             before = Scale.of(source) if source in match.nodes and source is not None else None
             scaled = before.x if isinstance(before, Scale) else None
-            if value in (layer.x, scaled) and isinstance(layer, Convolution):
-                return (layer.in_channels, *layer.smallest_input())
-    return None
+            if value in (layer.x, scaled):
+                return layer
+    scales = (layer for layer in match.bound.values() if isinstance(layer, Scale))
+    return next((scale for scale in scales if scale.x is value), None)
 
 
-def _sized(shape: Shape | None, free: int) -> tuple[int, ...]:
-    """A shape with sizes for its open dimensions: one for each symbol, the batch first."""
+def _sized(
+    value: Value, layer: Linear | Scale | None, small: bool, free: int, sizes: dict[object, int]
+) -> tuple[int, ...]:
+    """A shape with sizes for its open dimensions: one for each symbol, the batch first.
+
+    What goes into a layer has the layer's channels, and where it is to be small, the smallest
+    spatial sizes that a convolution takes.
+    """
+    if small and isinstance(layer, Convolution):
+        return (free, layer.in_channels, *layer.smallest_input())
+    shape: Shape | None = value.shape
     if shape is None:
-        return (free, 3, 4)
-    sizes: dict[object, int] = {}
-    result = []
-    for axis, dim in enumerate(shape):
-        if isinstance(dim, int):
-            result.append(dim)
-        else:
-            result.append(sizes.setdefault(dim or axis, free + len(sizes)))
-    return tuple(result)
+        shape = (None, None) if isinstance(layer, FullyConnected) else (None, 3, 4)
+    fixed: dict[int, int] = {}
+    if isinstance(layer, Linear):
+        fixed = {layer.in_axis: layer.in_channels}
+    elif isinstance(layer, Scale):
+        fixed.update((1, factor.shape[0]) for factor in layer.factors if factor.per_channel)
+    return tuple(
+        fixed[axis]
+        if axis in fixed
+        else dim
+        if isinstance(dim, int)
+        else sizes.setdefault(dim or (value, axis), free + len(sizes))
+        for axis, dim in enumerate(shape)
+    )
 
 
 def _draw(value: Value, shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:

@@ -69,7 +69,8 @@ def type_and_shape(proto: TypeProto) -> tuple[int | None, Shape | None]:
     if not tensor.HasField("shape"):
         return element_type, None
     return element_type, tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+        # Some exporters write -1 for a size that is not known.
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else dim.dim_param or None
         for dim in tensor.shape.dim
     )
 
