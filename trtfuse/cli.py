@@ -107,15 +107,20 @@ def fuse(
     quiet: bool,
 ) -> int:
     """Fuse a model, check it, and say what was fused and what was not."""
-    output = output or source.with_name(f"{source.stem}.fused.onnx")
+    asked = output is not None
+    output = output or source.parent / f"{source.stem}.fused.onnx"
     for report in reports:
         if report.suffix == ".html":
             raise UsageError(f"cannot write '{report}' yet: reports are .json or .md for now")
         if report.suffix not in REPORT_SUFFIXES:
             raise UsageError(f"cannot tell the kind of report from '{report}'; use .json or .md")
-    _check_writable(output, *reports)
-    if same_file(source, output):
-        raise UsageError(f"input and output are both '{output}'; write to another file")
+    _check_writable(*reports, *([output] if asked else []))
+    for path in (output, *reports):
+        if same_file(source, path):
+            raise UsageError(f"input and output are both '{path}'; write to another file")
+    for path in reports:
+        if [output, *reports].count(path) > 1:
+            raise UsageError("two outputs have the same path; give each its own")
     with _progress(quiet) as progress:
         result = trtfuse.fuse(
             source,
@@ -132,11 +137,11 @@ def fuse(
     if not quiet:
         from rich.console import Console
 
-        from trtfuse.report.text import show, summary
+        from trtfuse.report.text import printable, show, summary
 
         show(Console(highlight=False), summary(result.report, everything=verbose > 0))
         if result.ok and not dry_run:
-            click.echo(f"wrote {output}")
+            click.echo(f"wrote {printable(str(output))}")
     if not result.ok:
         click.echo(f"trtfuse: '{source}' and its fused model differ: nothing was written", err=True)
     return 0 if result.ok else 1
@@ -197,10 +202,15 @@ def _progress(quiet: bool) -> Iterator[Progress | None]:
 def _check_writable(*paths: Path) -> None:
     """Fails before the work rather than after it where a file cannot be written for certain."""
     for path in paths:
-        if path.is_dir():
-            raise UsageError(f"cannot write '{path}': it is a folder")
-        if not path.parent.is_dir():
-            raise UsageError(f"cannot write '{path}': there is no folder '{path.parent}'")
+        try:
+            if path.is_dir():
+                raise UsageError(f"cannot write '{path}': it is a folder")
+            if path.exists() and not path.is_file():
+                raise UsageError(f"cannot write '{path}': it is no regular file")
+            if not path.parent.is_dir():
+                raise UsageError(f"cannot write '{path}': there is no folder '{path.parent}'")
+        except OSError as error:
+            raise UsageError(f"cannot write '{path}': {error.strerror}") from None
 
 
 def _write_report(report: Report, path: Path) -> None:
@@ -208,10 +218,14 @@ def _write_report(report: Report, path: Path) -> None:
 
     text = report.to_json() if path.suffix == ".json" else markdown(report)
     with written(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return "no command; `trtfuse --help` lists them"
+    if isinstance(error, OSError):
+        return f"cannot use '{error.filename}': {error.strerror}"
     if isinstance(error, click.ClickException):
         return " ".join(error.format_message().split())
     message = " ".join(str(error).split())

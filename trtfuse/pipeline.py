@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 from onnx import ModelProto
 
+from trtfuse.check.inputs import shapes
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
-from trtfuse.errors import UsageError
+from trtfuse.errors import ModelError, UsageError
 from trtfuse.ir.model import Model, read_model
 from trtfuse.ir.save import save_model
+from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.rule import Rule, selected
@@ -38,11 +41,13 @@ class FusionResult:
             with `save`, which copies it.
         report: what was done to it and what was not.
         source: the path of the original, or None if it came without one.
+        data: the files that the original has its external data in.
     """
 
     model: ModelProto
     report: Report
     source: Path | None = None
+    data: tuple[Path, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -56,11 +61,13 @@ class FusionResult:
             path: where to; a file that is there is replaced. External data goes to `PATH.data`.
 
         Raises:
-            UsageError: this is the path of the original.
+            UsageError: this is the path of the original, or of its external data.
             ModelError: it cannot be written.
         """
         if self.source is not None and same_file(self.source, Path(path)):
             raise UsageError(f"'{path}' is the original; write the fused model to another path")
+        if any(same_file(data, Path(path)) for data in self.data):
+            raise UsageError(f"'{path}' holds weights of the original; write to another path")
         save_model(self.model, path, None if self.source is None else self.source.parent)
 
 
@@ -96,15 +103,36 @@ def fuse(
     """
     if verify not in get_args(VerifyLevel):
         raise UsageError(f"unknown level '{verify}'; there are {', '.join(get_args(VerifyLevel))}")
+    if input_shapes and verify != "model":
+        raise UsageError(
+            "input shapes are for the whole-model check; ask for it with verify 'model'"
+        )
     chosen = selected(rules, skip)
+    try:
+        return _fuse(model, chosen, verify, _shapes(input_shapes), seed, progress)
+    except UnicodeDecodeError:
+        raise ModelError("the model has a text that is not UTF-8, as protobuf wants it") from None
+
+
+def _fuse(
+    model: ModelLike,
+    rules: tuple[Rule, ...],
+    verify: VerifyLevel,
+    input_shapes: dict[str, tuple[int, ...]],
+    seed: int,
+    progress: Progress | None,
+) -> FusionResult:
     check = None if verify == "none" else RewriteCheck(seed)
     seconds: dict[str, float] = {}
     with _timed(seconds, "read"):
         read = read_model(model)
         before = Census.of(read)
+        if input_shapes:
+            # Shapes that fit no input are refused before the work, whether it needs them or not.
+            next(shapes(read, 1, input_shapes))
     with _timed(seconds, "rewrite"):
-        early = [rule for rule in chosen if rule.since > read.opset]
-        applying = [rule for rule in chosen if rule.since <= read.opset]
+        early = [rule for rule in rules if rule.since > read.opset]
+        applying = [rule for rule in rules if rule.since <= read.opset]
         driver = Driver(read, applying, check, _stage(progress, "rewrite"))
         driver.run()
         declined = [NearMiss.of(each) for each in driver.declined]
@@ -116,7 +144,7 @@ def fuse(
         with _timed(seconds, "verify"):
             original, result = Model(read.proto, read.folder), Model(fused, read.folder)
             stage = _stage(progress, "verify")
-            verification = verify_models(original, result, _shapes(input_shapes), seed, stage)
+            verification = verify_models(original, result, input_shapes, seed, stage)
     path = Path(model) if isinstance(model, (str, Path)) else None
     report = Report(
         model=read.graph.proto.name if path is None else str(path),
@@ -128,7 +156,8 @@ def fuse(
         seconds=seconds,
         versions=_versions(),
     )
-    return FusionResult(fused, report, path)
+    data = {t.folder / ExternalData.of(t.proto).file for t in read.external if t.folder is not None}
+    return FusionResult(fused, report, path, tuple(sorted(data)))
 
 
 def verify(
@@ -159,11 +188,20 @@ def verify(
 
 def same_file(one: Path, other: Path) -> bool:
     """Whether two paths lead to one file."""
-    return other.exists() and one.samefile(other)
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _shapes(given: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(shape) for name, shape in (given or {}).items()}
+    listed = {name: tuple(shape) for name, shape in (given or {}).items()}
+    for name, shape in listed.items():
+        if not all(isinstance(size, (int, np.integer)) for size in shape):
+            raise UsageError(
+                f"the shape of input '{name}' is {list(shape)}; sizes are whole numbers"
+            )
+    return {name: tuple(int(size) for size in shape) for name, shape in listed.items()}
 
 
 def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:

@@ -1,12 +1,13 @@
 """The check of a whole model: original and result on ONNX Runtime, its own optimizations off.
 
-What the two may differ by is measured on the original. It runs again with its inputs and weights
-each moved by half a unit in the last place of their type, which is the least that any change of
-spelling does to them; how far its outputs move, times a margin, is the tolerance.
+What the two may differ by is measured on the original. It runs again with its inputs, its weights
+and all that its nodes compute moved to neighbouring numbers of their type, which is the least that
+a change of spelling does to them; how far its outputs move, times a margin, is the tolerance.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,7 @@ from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
 
 #: How many times the measured rounding of the original the result may differ by.
 MARGIN = 16
-#: How often the original runs moved by half a unit in the last place.
+#: How often the original runs with its numbers moved.
 _MOVES = 2
 #: Weights of more elements than this are not moved; their inputs are.
 _LARGE = 1 << 22
@@ -206,7 +207,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _moved(model: Model, rng: np.random.Generator) -> ModelProto:
-    """The model with its weights moved by half a unit in the last place."""
+    """The model with its weights, and what its nodes compute, moved to neighbouring numbers."""
     proto = model.to_proto()
     names = _weights(model)
     stored = [tensor for tensor in proto.graph.initializer if tensor.name in names]
@@ -217,7 +218,7 @@ def _moved(model: Model, rng: np.random.Generator) -> ModelProto:
         weights = StoredTensor(tensor, model.folder)
         if 0 < weights.size <= _LARGE:
             tensor.CopyFrom(
-                numpy_helper.from_array(_half_a_unit(weights.array(), rng), tensor.name)
+                numpy_helper.from_array(_to_a_neighbour(weights.array(), rng), tensor.name)
             )
     _round_at_random(model, proto, rng)
     return proto
@@ -234,7 +235,7 @@ def _round_at_random(model: Model, proto: ModelProto, rng: np.random.Generator) 
                 continue
             if constant(value) is not None:
                 continue
-            factor = _half_a_unit(np.ones((), numpy_type(value.type)), rng)
+            factor = _to_a_neighbour(np.ones((), numpy_type(value.type)), rng)
             exact, by = f"{value.name}~exact", f"{value.name}~by"
             written.output[index] = exact
             proto.graph.initializer.append(numpy_helper.from_array(factor, by))
@@ -262,7 +263,7 @@ def _weights(model: Model) -> set[str]:
 
 def _nudged(feeds: Mapping[str, Array], rng: np.random.Generator) -> dict[str, Array]:
     return {
-        name: _half_a_unit(array, rng) if array.dtype in _FLOATING else array
+        name: _to_a_neighbour(array, rng) if array.dtype in _FLOATING else array
         for name, array in feeds.items()
     }
 
@@ -272,14 +273,15 @@ def _unit(array: Array) -> float:
     return float(ml_dtypes.finfo(array.dtype).eps)  # type: ignore[no-untyped-call]
 
 
-def _half_a_unit(array: Array, rng: np.random.Generator) -> Array:
-    """Each number moved to a neighbour, up or down, or left alone: half a unit on average."""
-    step = _unit(array) * rng.integers(-1, 2, array.shape)
+def _to_a_neighbour(array: Array, rng: np.random.Generator) -> Array:
+    """Each number moved to a neighbour, up or down."""
+    step = _unit(array) * rng.choice((-1.0, 1.0), array.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         # An operation on arrays of no dimension gives a scalar, which ONNX Runtime does not take.
         return np.asarray((array.astype(np.float64) * (1 + step)).astype(array.dtype))
 
 
+@np.errstate(all="ignore")
 def _compare(found: Verification, where: str, expected: Any, actual: Any, moved: list[Any]) -> None:
     """Compares one output, and records what there is to say."""
     if isinstance(expected, list) and isinstance(actual, list):
@@ -333,7 +335,8 @@ def _compare(found: Verification, where: str, expected: Any, actual: Any, moved:
     ]
     scale = largest or 1.0
     tolerance = MARGIN * max(unit, max(moves, default=0.0) / scale)
-    error = float(np.abs(new - old)[finite].max()) / scale
+    # JSON has no infinity, which the difference of the largest numbers is.
+    error = min(float(np.abs(new - old)[finite].max()) / scale, sys.float_info.max)
     # The report shows the comparison that came nearest to failing.
     if error * (found.tolerance or 1.0) >= found.max_error * tolerance or not found.tolerance:
         found.max_error, found.tolerance = error, tolerance

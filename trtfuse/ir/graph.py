@@ -123,7 +123,7 @@ class Value:
         if self.source is not None:
             return self.source._inferred()
         if self._known is None:
-            if self.tensor is not None:
+            if self.tensor is not None and not self.overridable:
                 self._known = (self.tensor.type, self.tensor.shape)
             else:
                 self.graph.model.infer_shapes()
@@ -243,6 +243,7 @@ class Graph:
         "outputs",
         "owner",
         "proto",
+        "renamed",
         "sparse",
     )
 
@@ -264,6 +265,7 @@ class Graph:
         self.initializers: dict[Value, None] = {}
         self.sparse: dict[Value, onnx.SparseTensorProto] = {}
         self.outputs: list[Value] = []
+        self.renamed: dict[str, str] = {}
         self._scope: dict[str, Value] = {}
         self._read()
 
@@ -397,6 +399,10 @@ class Graph:
         else:
             node.next.previous = node.previous
         node.graph = None
+        for body in node.bodies:
+            for graph in body.walk():
+                for inner in graph.nodes():
+                    inner.graph = None
         for value in node.inputs:
             if value is not None:
                 value.uses.pop(node, None)
@@ -431,6 +437,9 @@ class Graph:
         value.name = old.name
         self._replace_output(old, value)
         _mark_stale(value)
+        for node in self.nodes():
+            for body in node.bodies:
+                body.make_way(value.name)
 
     def _replace_output(self, old: Value, new: Value) -> None:
         if old.outputs:
@@ -442,6 +451,8 @@ class Graph:
         """Stops capturing a value that nothing in this body reads."""
         source, owner = captured.source, self.owner
         assert source is not None
+        if self.captures.get(source) is not captured:
+            return
         assert owner is not None
         del self.captures[source]
         source.uses[owner] -= 1
@@ -490,7 +501,11 @@ class Graph:
         )
         if self.proto.value_info or self.proto.quantization_annotation:
             names = self.names()
-            proto.value_info.extend(info for info in self.proto.value_info if info.name in names)
+            infos = [
+                _named(info, self.renamed.get(info.name, info.name))
+                for info in self.proto.value_info
+            ]
+            proto.value_info.extend(info for info in infos if info.name in names)
             proto.quantization_annotation.extend(
                 note for note in self.proto.quantization_annotation if note.tensor_name in names
             )
@@ -507,21 +522,22 @@ class Graph:
             names.update(value.name for value in node.outputs if value is not None)
         return names
 
+    def make_way(self, name: str) -> None:
+        """Gives values of this body and those inside it other names than one taken outside."""
+        for graph in self.walk():
+            computed = (v for node in graph.nodes() for v in node.outputs if v is not None)
+            for value in (*graph.inputs, *graph.initializers, *computed):
+                if value.name == name:
+                    value.name = graph.renamed[name] = self.model.fresh_name(name)
+                    _mark_stale(value)
+
     def _settle_names(self) -> None:
         """Names captured values as their sources are named now, out of the way of our own."""
-        renamed = [inner for outer, inner in self.captures.items() if inner.name != outer.name]
-        if not renamed:
-            return
-        own = [v for node in self.nodes() for v in node.outputs if v is not None]
-        by_name = {value.name: value for value in (*self.inputs, *self.initializers, *own)}
-        for inner in renamed:
-            assert inner.source is not None
-            _mark_stale(inner)
-            inner.name = inner.source.name
-            if inner.name in by_name:
-                shadow = by_name[inner.name]
-                shadow.name = self.model.fresh_name(shadow.name)
-                _mark_stale(shadow)
+        for outer, inner in self.captures.items():
+            if inner.name != outer.name:
+                self.make_way(outer.name)
+                inner.name = outer.name
+                _mark_stale(inner)
 
 
 def _mark_stale(value: Value) -> None:

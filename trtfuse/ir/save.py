@@ -64,7 +64,7 @@ def _message(model: ModelProto) -> bytes | None:
 
 def _move_out(model: ModelProto, data: BinaryIO, folder: Path | None, beside: Path) -> None:
     """Writes large tensors to the external file, each once, and lets the model refer to them."""
-    written: dict[tuple[str, int], int] = {}
+    copied: dict[tuple[str, int, int], int] = {}
     for tensor in tensors(model):
         external = tensor.data_location == TensorProto.EXTERNAL
         if not external and len(tensor.raw_data) < EXTERNAL_FROM:
@@ -77,9 +77,10 @@ def _move_out(model: ModelProto, data: BinaryIO, folder: Path | None, beside: Pa
                     f"cannot write '{beside}': the model reads its weights from there; "
                     "choose another name"
                 )
-            offset = written.get((location.file, location.offset))
+            place = location.file, location.offset, size
+            offset = copied.get(place)
             if offset is None:
-                offset = written[location.file, location.offset] = _align(data)
+                offset = copied[place] = _align(data)
                 for piece in location.pieces(source, size):
                     data.write(piece)
         else:
@@ -132,6 +133,8 @@ def written(path: Path) -> Iterator[BinaryIO]:
     """
     passing = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        if path.exists() and not path.is_file():
+            raise ModelError(f"cannot write '{path}': it is no regular file")
         with passing.open("xb") as file:
             yield file
             file.flush()

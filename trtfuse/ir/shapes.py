@@ -26,14 +26,16 @@ def infer_shapes(model: Model) -> None:
     lean = without_weights(model)
     try:
         inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
-    except (RuntimeError, onnx.shape_inference.InferenceError):
+    except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
         # A model that is valid but that inference chokes on keeps the shapes it declares.
         inferred = lean
     pairs = [(model.graph, inferred.graph)]
     while pairs:
         graph, proto = pairs.pop()
         _tell(graph, proto)
-        for node, written in zip(graph.nodes(), proto.node, strict=True):
+        nodes = list(graph.nodes())
+        # Before IR 4 the new constants of a body are written as nodes in front of the others.
+        for node, written in zip(nodes, proto.node[len(proto.node) - len(nodes) :], strict=True):
             if node.bodies:
                 bodies = [
                     body
@@ -51,7 +53,7 @@ def _tell(graph: Graph, proto: GraphProto) -> None:
     for info in (*proto.value_info, *proto.output, *proto.input):
         infos[info.name] = info
     for value in _values(graph):
-        if value.name in infos and value.tensor is None:
+        if value.name in infos and (value.tensor is None or value.overridable):
             value.know(*type_and_shape(infos[value.name].type))
 
 
@@ -91,6 +93,9 @@ def without_weights(model: Model) -> ModelProto:
         listed.add(value)
         target.input.append(info)
     for value in source.initializers:
+        if value.overridable:
+            # Whatever it holds, a caller may pass something else.
+            continue
         assert value.tensor is not None
         external = isinstance(value.tensor, StoredTensor) and value.tensor.external
         if value.tensor.size <= _LARGEST_SHAPE and not external:

@@ -62,19 +62,25 @@ def _limits(element_type: int) -> tuple[float, float]:
 
 def rounded(values: Float64, element_type: int) -> Array:
     """`values` rounded once to an element type, to nearest, ties to even."""
-    if element_type == TensorProto.BFLOAT16:
-        # ml_dtypes goes through float32, and two roundings to nearest are not one. Rounding to
-        # odd on the way keeps the second one right.
-        single = values.astype(np.float32)
-        back = single.astype(np.float64)
-        towards_zero = np.where(
-            np.abs(back) > np.abs(values), np.nextafter(single, np.float32(0)), single
-        )
-        inexact = (back != values) & np.isfinite(back)
-        odd = towards_zero.view(np.uint32) | inexact.astype(np.uint32)
-        values = np.where(inexact, odd.view(np.float32), single)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        if element_type == TensorProto.BFLOAT16:
+            values = _to_odd_float32(values)
         return values.astype(numpy_type(element_type))
+
+
+def _to_odd_float32(values: Float64) -> Array:
+    """Rounds to float32, inexact numbers to the neighbour whose last bit is odd.
+
+    ml_dtypes goes through float32, and two roundings to nearest are not one. Rounding to odd on
+    the way keeps the second one right.
+    """
+    single = values.astype(np.float32)
+    back = single.astype(np.float64)
+    nearer_zero = np.nextafter(single, np.float32(0))
+    towards_zero = np.where(np.abs(back) > np.abs(values), nearer_zero, single)
+    inexact = (back != values) & np.isfinite(back)
+    odd = towards_zero.view(np.uint32) | inexact.astype(np.uint32)
+    return np.where(inexact, odd.view(np.float32), single)
 
 
 class Tensor:

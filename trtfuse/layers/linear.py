@@ -260,6 +260,12 @@ class FullyConnected(Linear):
         return float(self.product.attribute("alpha", 1.0))
 
     @property
+    def bias_rows(self) -> int:
+        """How many rows the bias of a Gemm has; it fixes those of the product if they are many."""
+        shape = () if self.bias is None else self.bias.shape
+        return shape[0] if self.product.op == "Gemm" and len(shape) == 2 else 1
+
+    @property
     def takes_bias(self) -> bool:
         """Whether there is a place for a bias: in a Gemm, in an Add, or since it can be a Gemm."""
         gemm_or_add = len(self.nodes) == 2 or self.rank == 2
@@ -295,4 +301,6 @@ class FullyConnected(Linear):
             return new.again(self.product, x, w)
         if self.rank == 2:
             return new.Gemm(x, w, b, like=self.product)
-        return new.again(self.nodes[0], new.again(self.product, x, w), b)
+        product = new.again(self.product, x, w)
+        product.know(*self.product.output.known)
+        return new.again(self.nodes[0], product, b)

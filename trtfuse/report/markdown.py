@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from trtfuse.report.data import Report
-from trtfuse.report.text import counted, verdict
+from trtfuse.report.text import counted, printable, verdict
 
 
 def markdown(report: Report) -> str:
@@ -42,6 +43,5 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown and HTML leave as it is, but for the code spans of our own sentences."""
-    text = " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split())
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
+    """Text that Markdown shows as it is: a backslash before whatever might mean something."""
+    return re.sub(r"([\\`*_\[\]<>&|~$!#]|:(?=//)|@)", r"\\\1", printable(" ".join(text.split())))

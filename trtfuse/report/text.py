@@ -28,7 +28,7 @@ def summary(report: Report, *, everything: bool = False) -> RenderableType:
         parts += [Text(), _operators(report), Text(), *_fused(report, everything)]
     if report.declined:
         parts += [Text(), *_declined(report, everything)]
-    parts += [Text(), _line(verdict(report.verification))]
+    parts += [Text(), *(_line(line) for line in verdict(report.verification).splitlines())]
     return Group(*parts)
 
 
@@ -44,8 +44,13 @@ def show(console: Console, content: RenderableType) -> None:
     console.print(content, soft_wrap=True)
 
 
+def printable(text: str) -> str:
+    """Text in which what would control a terminal, or break a line, is written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _line(text: str, style: str = "") -> Text:
-    return Text(text, style, no_wrap=True, overflow="ignore")
+    return Text(printable(text), style, no_wrap=True, overflow="ignore")
 
 
 def _headline(report: Report) -> Text:
@@ -73,7 +78,7 @@ def _operators(report: Report) -> Table:
         if before == after:
             same += before
         else:
-            table.add_row(Text(operator), str(before), str(after))
+            table.add_row(Text(printable(operator)), str(before), str(after))
     if same:
         table.add_row("others", str(same), str(same), style="dim")
     return table
@@ -112,9 +117,10 @@ def verdict(found: Verification) -> str:
         case "rewrite" if not found.checked:
             line = "checked: nothing was rewritten"
         case "rewrite":
-            line = f"checked: {found.checked} rewrites in float64, {numbers}"
+            line = f"checked: {counted(found.checked, 'rewrite')} in float64, {numbers}"
         case _ if found.ok:
-            line = f"checked: {found.checked} outputs on ONNX Runtime agree, {numbers}"
+            outputs = counted(found.checked, "output")
+            line = f"checked: {outputs} on ONNX Runtime agree, {numbers}"
         case _:
             line = f"check failed: original and result differ, {numbers}"
     return "\n".join([line, *(f"  {note}" for note in found.notes)])

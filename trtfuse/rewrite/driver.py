@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.model import Model, collector_paused
@@ -104,8 +106,10 @@ class Driver:
         self._waiting: dict[Value, list[Node]] = {}
 
     def run(self) -> None:
-        """Rewrites until nothing applies, then removes what nothing needs."""
-        with collector_paused():
+        """Rewrites until nothing applies, and removes what nothing needs."""
+        # Numbers that are not finite are refused where they end up in a constant.
+        with collector_paused(), np.errstate(all="ignore"):
+            self._sweep()
             for graph in self.model.graph.walk():
                 for node in graph.nodes():
                     self._enqueue(node)
@@ -212,6 +216,9 @@ class Driver:
             else:
                 _erase(new, old, result)
         for node in new.nodes:
+            for value in node.outputs:
+                if value is not None and value not in root.outputs:
+                    value.name = self.model.fresh_name(value.name)
             node.replaces = match.nodes
             graph.insert(node, before=root)
         graph.remove(root)
@@ -244,7 +251,7 @@ class Driver:
         return waited
 
     def _sweep(self) -> None:
-        """Removes what nothing needed in the first place, bodies before the graphs around them."""
+        """Removes what nothing needs, bodies before the graphs around them."""
         for graph in reversed(list(self.model.graph.walk())):
             node = graph.last
             while node is not None:

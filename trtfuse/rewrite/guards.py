@@ -32,8 +32,11 @@ def consumers(value: Value, besides: tuple[Node, ...]) -> str | None:
         return f"`{value.name}` is an output of the graph"
     if all(node in besides for node in value.uses):
         return None
-    readers = [node.label for node in value.uses]
+    readers = list(value.uses)
+    if len(readers) == 1 and value in readers[0].captured():
+        return f"`{value.name}` is read by the body of {readers[0].label}"
     if len(readers) == 1:
-        return f"`{value.name}` is read by the body of {value.name and readers[0]}"
-    shown = ", ".join(readers[:4]) + (f" and {len(readers) - 4} more" if len(readers) > 4 else "")
-    return f"`{value.name}` has {len(readers)} consumers: {shown}"
+        return f"`{value.name}` is read by {readers[0].label}"
+    shown = ", ".join(node.label for node in readers[:4])
+    more = f" and {len(readers) - 4} more" if len(readers) > 4 else ""
+    return f"`{value.name}` has {len(readers)} consumers: {shown}{more}"

@@ -209,9 +209,10 @@ class Call(Pattern):
         self.inputs = inputs
         self.names = (out,) if isinstance(out, str) else out or ()
         self.attributes = attributes
-        orders = [inputs, inputs[::-1]] if commutes else [inputs]
-        self.orders = orders
         self.rest = inputs[-1] if inputs and isinstance(inputs[-1], _Rest) else None
+        fixed = inputs[:-1] if self.rest is not None else inputs
+        # The first two inputs are the ones that may change places.
+        self.orders = [fixed, (*fixed[1::-1], *fixed[2:])] if commutes else [fixed]
 
     def __getitem__(self, index: int) -> Pattern:
         return _Output(self, index)
@@ -229,14 +230,14 @@ class Call(Pattern):
             if not (wanted(found) if callable(wanted) else found == wanted):
                 return
         inputs = node.inputs
-        fixed = len(self.inputs) - (self.rest is not None)
+        fixed = len(self.orders[0])
         if len(inputs) > fixed and self.rest is None and any(v is not None for v in inputs[fixed:]):
             return
         here = match.with_(self, node, (node,))
         for name, output in zip(self.names, node.outputs, strict=False):
             here = here.with_(name, output)
         for order in self.orders:
-            yield from self._match_inputs(order[:fixed], node, 0, here)
+            yield from self._match_inputs(order, node, 0, here)
 
     def _match_inputs(
         self, patterns: tuple[Pattern, ...], node: Node, index: int, match: Match

@@ -1,0 +1,281 @@
+"""Shapes and types as far as ONNX's inference knows them, and no farther than a caller lets it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
+
+import trtfuse
+from trtfuse.ir.graph import Graph, Shape, Value
+from trtfuse.ir.model import Model
+from trtfuse.ir.shapes import type_and_shape, without_weights
+
+
+def parsed(text: str, *, opset: int = 17, ir_version: int = 8) -> ModelProto:
+    header = f'<ir_version: {ir_version}, opset_import: ["": {opset}, "custom": 1]>'
+    return parser.parse_model(f"{header} g {text}")
+
+
+def value(graph: Graph, name: str) -> Value:
+    values = [*graph.inputs, *graph.initializers, *graph.captures.values()]
+    values += [v for node in graph.nodes() for v in node.outputs if v is not None]
+    (found,) = [v for v in dict.fromkeys(values) if v.name == name]
+    return found
+
+
+def shape(model: Model, name: str) -> Shape | None:
+    return value(model.graph, name).shape
+
+
+def test_shapes_are_sizes_symbols_and_unknown_dimensions() -> None:
+    model = Model(
+        parsed(
+            """
+            (float[N, 3, ?, 8] x, float[2, 3] z) => (float y, int64[?, ?] w) {
+              t = Relu(x)
+              u = Transpose<perm = [3, 0, 1, 2]>(t)
+              y = ReduceMax<keepdims = 0>(u)
+              w = NonZero(z)
+            }
+            """
+        )
+    )
+    # Inference has a symbol of its own for the dimension without one.
+    *known, unknown, last = shape(model, "t") or ()
+    assert (known, last) == (["N", 3], 8)
+    assert not isinstance(unknown, int)
+    assert shape(model, "u") == (8, "N", 3, unknown)
+    assert shape(model, "y") == ()
+    assert value(model.graph, "y").rank == 0
+    assert value(model.graph, "t").type == TensorProto.FLOAT
+    assert value(model.graph, "w").type == TensorProto.INT64
+
+
+def test_a_size_of_zero_is_a_size() -> None:
+    model = Model(parsed("(float[0, 3] x) => (float[?, ?] y) { y = Neg(x) }"))
+    assert shape(model, "y") == (0, 3)
+
+
+def test_nothing_is_known_where_inference_cannot_tell() -> None:
+    model = Model(
+        parsed(
+            """
+            (float[2, 3] x, int64[k] sizes) => (float[?, ?] z) {
+              t = Reshape(x, sizes)
+              u = custom.Thing(x)
+              v = Neg(u)
+              z = Neg(x)
+            }
+            """
+        )
+    )
+    for name in "tuv":
+        assert shape(model, name) is None
+        assert value(model.graph, name).rank is None
+    assert value(model.graph, "t").type == TensorProto.FLOAT
+    assert value(model.graph, "u").type is None
+
+
+def test_a_reshape_by_a_small_constant_or_by_computed_sizes_is_known() -> None:
+    model = Model(
+        parsed(
+            """
+            (float[N, 3, 4] x) => (float[?, ?] y, float[?, ?] z)
+            <int64[2] sizes = {0, 12}, int64[1] zero = {0}, int64[1] last = {-1}> {
+              y = Reshape(x, sizes)
+              all = Shape(x)
+              first = Gather(all, zero)
+              both = Concat<axis = 0>(first, last)
+              z = Reshape(x, both)
+            }
+            """
+        )
+    )
+    assert shape(model, "y") == ("N", 12)
+    known = shape(model, "z")
+    assert known is not None
+    assert (len(known), known[0]) == (2, "N")
+
+
+def test_large_weights_and_external_ones_are_left_out_of_the_copy() -> None:
+    proto = parsed(
+        "(float[N, 17] x) => (float[?, ?] y) { t = MatMul(x, w) u = Add(t, b) y = Add(u, e) }"
+    )
+    for name, dims in (("w", [17, 17]), ("b", [16])):
+        proto.graph.initializer.append(numpy_helper.from_array(np.ones(dims, np.float32), name))
+    proto.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.ones(17, np.float32), "b"))
+    outside = proto.graph.initializer.add(name="e", dims=[17], data_type=TensorProto.FLOAT)
+    outside.data_location = TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value="nowhere")
+    model = Model(proto)
+    lean = without_weights(model)
+    assert [tensor.name for tensor in lean.graph.initializer] == ["b"]
+    assert {each.name for each in lean.graph.input} == {"x", "w", "e"}
+    assert lean.ByteSize() < 800
+    assert shape(model, "y") == ("N", 17)
+
+
+@pytest.mark.parametrize("ir_version", [3, 4, 8])
+def test_constants_of_every_ir_version_take_part(ir_version: int) -> None:
+    listed = ", int64[2] sizes" if ir_version < 4 else ""
+    model = Model(
+        parsed(
+            f"(float[2, 6] x{listed}) => (float[?, ?] y) <int64[2] sizes = {{3, 4}}> "
+            "{ y = Reshape(x, sizes) }",
+            opset=8,
+            ir_version=ir_version,
+        )
+    )
+    assert shape(model, "y") == (3, 4)
+
+
+def test_bodies_know_the_shapes_of_what_they_compute_and_capture() -> None:
+    model = Model(
+        parsed(
+            """
+            (float[N, 2] x, bool c) => (float[N, 2] y) <float[3, 2] w = {1, 2, 3, 4, 5, 6}> {
+              t = Neg(x)
+              y = If(c) <
+                then_branch = yes () => (float[N, 2] o) {
+                  a = Transpose(w)
+                  b = MatMul(t, a)
+                  o = If(c) <
+                    then_branch = deep () => (float[N, 2] p) { d = Exp(b) p = Abs(t) },
+                    else_branch = deeper () => (float[N, 2] p) { p = Sin(t) }
+                  >
+                },
+                else_branch = no () => (float[N, 2] o) { o = Exp(t) }
+              >
+            }
+            """
+        )
+    )
+    graphs = {graph.proto.name: graph for graph in model.graph.walk()}
+    assert value(graphs["yes"], "b").shape == ("N", 3)
+    assert value(graphs["yes"], "t").shape == ("N", 2)
+    assert value(graphs["yes"], "w").shape == (3, 2)
+    assert value(graphs["deep"], "t").shape == ("N", 2)
+    assert value(graphs["deep"], "d").shape == ("N", 3)
+
+
+def test_a_model_that_inference_chokes_on_keeps_what_it_declares() -> None:
+    proto = parsed(
+        """
+        (float[2, 3] x) => (float[2, 4] y) <float[2, 3] t> {
+          t = Neg(x)
+          u = MatMul(t, x)
+          y = Neg(u)
+        }
+        """
+    )
+    with pytest.raises(onnx.shape_inference.InferenceError):
+        onnx.shape_inference.infer_shapes(proto, strict_mode=True)
+    model = Model(proto)
+    assert shape(model, "t") == (2, 3)
+    assert shape(model, "y") == (2, 4)
+
+
+def test_an_element_type_that_does_not_exist_does_not_stop_anything() -> None:
+    proto = parsed(
+        """
+        (float[2] x, bool c) => (float[2] y) <float[2] zero = {0, 0}> {
+          t = If(c) <
+            then_branch = yes () => (float[2] o) { o = Neg(x) },
+            else_branch = no () => (float[2] o) { o = Abs(x) }
+          >
+          y = Add(t, zero)
+        }
+        """
+    )
+    proto.graph.node[0].attribute[0].g.output[0].type.tensor_type.elem_type = 69
+    assert shape(Model(proto), "y") == (2,)
+
+
+def test_inference_runs_once_and_on_a_copy() -> None:
+    proto = parsed("(float[2] x) => (float[2] y) { t = Neg(x) y = Abs(t) }")
+    before = proto.SerializeToString()
+    model = Model(proto)
+    assert value(model.graph, "t").known == (None, None)
+    assert shape(model, "t") == (2,)
+    value(model.graph, "t").know(TensorProto.DOUBLE, (7,))
+    model.infer_shapes()
+    assert value(model.graph, "t").known == (TensorProto.DOUBLE, (7,))
+    assert proto.SerializeToString() == before
+
+
+def test_what_is_no_tensor_has_no_shape() -> None:
+    model = Model(parsed("(seq(float[2]) x) => (seq(float[2]) y) { y = Identity(x) }"))
+    assert (shape(model, "y"), value(model.graph, "y").type) == (None, None)
+
+
+def test_a_type_proto_says_what_it_leaves_open() -> None:
+    make = helper.make_tensor_type_proto
+    assert type_and_shape(make(TensorProto.FLOAT, None)) == (TensorProto.FLOAT, None)
+    assert type_and_shape(make(TensorProto.FLOAT, [])) == (TensorProto.FLOAT, ())
+    assert type_and_shape(make(TensorProto.INT8, [2, "N", None])) == (
+        TensorProto.INT8,
+        (2, "N", None),
+    )
+    assert type_and_shape(make(TensorProto.UNDEFINED, [0])) == (None, (0,))
+    assert type_and_shape(helper.make_sequence_type_proto(make(1, [2]))) == (None, None)
+
+
+def test_a_negative_size_is_an_unknown_one() -> None:
+    # Some exporters write -1; ONNX Runtime takes it for any size.
+    assert type_and_shape(helper.make_tensor_type_proto(TensorProto.FLOAT, [-1, 3])) == (
+        TensorProto.FLOAT,
+        (None, 3),
+    )
+
+
+def run(proto: ModelProto, feeds: dict[str, Any]) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, feeds)[0]
+
+
+def test_sizes_that_a_caller_may_override_are_not_known() -> None:
+    proto = parsed(
+        """
+        (float[6] x, int64[2] sizes) => (float[?, ?] y)
+        <int64[2] sizes = {2, 3}, float[2, 3] zero = {0, 0, 0, 0, 0, 0}> {
+          t = Reshape(x, sizes)
+          u = Relu(t)
+          y = Add(u, zero)
+        }
+        """
+    )
+    assert shape(Model(proto), "u") != (2, 3)
+    fused = trtfuse.fuse(proto, verify="none").model
+    feeds = {"x": np.ones(1, np.float32).repeat(6), "sizes": np.array([2, 3])}
+    np.testing.assert_array_equal(run(fused, feeds), run(proto, feeds))
+    proto.graph.input[0].type.tensor_type.shape.dim[0].ClearField("dim_value")
+    fused = trtfuse.fuse(proto, verify="none").model
+    feeds = {"x": np.ones(3, np.float32), "sizes": np.array([1, 3])}
+    expected = run(proto, feeds)
+    assert expected.shape == (2, 3)
+    np.testing.assert_array_equal(run(fused, feeds), expected)
+
+
+def test_the_shape_of_an_initializer_that_a_caller_may_override_is_the_declared_one() -> None:
+    proto = parsed(
+        """
+        (float[N] k) => (float[?] y) <float[3] k = {1, 2, 3}, float[3] zero = {0, 0, 0}> {
+          y = Add(k, zero)
+        }
+        """
+    )
+    assert shape(Model(proto), "k") == ("N",)
+    fused = trtfuse.fuse(proto, verify="none").model
+    feeds = {"k": np.ones(1, np.float32)}
+    expected = run(proto, feeds)
+    assert expected.shape == (3,)
+    np.testing.assert_array_equal(run(fused, feeds), expected)

@@ -1,0 +1,168 @@
+"""The report on a terminal: what was fused, what was not, and the verdict."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from onnx import ModelProto, helper, numpy_helper, parser
+from rich.console import Console
+
+import trtfuse
+from trtfuse.check.model import Verification
+from trtfuse.report.data import Census, Fusion, NearMiss, Report
+from trtfuse.report.text import SHOWN, counted, plain, show, summary, verdict
+
+
+def test_a_report_reads_like_this() -> None:
+    proto = parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        small (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y, float[1, 2, 4, 4] b)
+        <float[2, 2, 1, 1] w = {1, 2, 3, 4}, float[1, 2, 1, 1] s = {2, 3}> {
+          [conv1] a = Conv(x, w)
+          [mul1] r = Mul(a, s)
+          [relu] t = Relu(r)
+          [conv2] b = Conv(t, w)
+          [mul2] y = Mul(b, s)
+        }
+        """
+    )
+    text = str(trtfuse.fuse(proto, verify="none").report)
+    assert text == (
+        "small: 5 nodes, 4 after 1 fusion\n"
+        "\n"
+        "operator  before  after\n"
+        "Mul            2      1\n"
+        "others         3      3\n"
+        "\n"
+        "fused\n"
+        "  conv-scale: 1\n"
+        "    conv1 + mul1\n"
+        "\n"
+        "not fused, because\n"
+        "  conv-scale, one-consumer: 1\n"
+        "    mul2: `b` is an output of the graph\n"
+        "\n"
+        "not checked"
+    )
+
+
+def empty(nodes: int = 0) -> Report:
+    census = Census(nodes, {"Relu": nodes})
+    return Report("m.onnx", census, census, [], [], Verification("rewrite"))
+
+
+@pytest.mark.parametrize(("nodes", "said"), [(0, "0 nodes"), (1, "1 node"), (2, "2 nodes")])
+def test_where_nothing_fused_it_says_so(nodes: int, said: str) -> None:
+    assert plain(empty(nodes)) == (
+        f"m.onnx: {said}, nothing to fuse\n\nchecked: nothing was rewritten"
+    )
+
+
+def long() -> Report:
+    fused = [
+        Fusion("conv-scale", "rewrite", f"conv{i} + mul{i}", [], [], [], None)
+        for i in range(SHOWN + 2)
+    ]
+    declined = [NearMiss("fc-scale", f"n{i}", "check", "of this") for i in range(SHOWN + 3)]
+    declined.append(NearMiss("fc-scale", "other", "structure", "of that"))
+    census = Census(20, {"Mul": 20}), Census(13, {"Mul": 13})
+    return Report("m.onnx", *census, fused, declined, Verification("none"))
+
+
+def test_the_first_of_each_kind_are_shown_and_the_rest_counted() -> None:
+    lines = plain(long()).splitlines()
+    at = lines.index("  conv-scale: 7")
+    assert lines[at + 1 : at + 6] == [f"    conv{i} + mul{i}" for i in range(5)]
+    assert lines[at + 6] == "    and 2 more"
+    at = lines.index("  fc-scale, check: 8")
+    assert lines[at + 1 : at + 7] == [*(f"    n{i}: of this" for i in range(5)), "    and 3 more"]
+    assert lines[at + 7 : at + 9] == ["  fc-scale, structure: 1", "    other: of that"]
+
+
+def test_everything_is_shown_where_it_is_asked_for() -> None:
+    file = io.StringIO()
+    show(Console(file=file, width=100, color_system=None), summary(long(), everything=True))
+    text = file.getvalue()
+    assert "more" not in text
+    assert all(f"    conv{i} + mul{i}\n" in text for i in range(SHOWN + 2))
+    assert all(f"    n{i}: of this\n" in text for i in range(SHOWN + 3))
+
+
+@pytest.mark.parametrize("width", [20, 200])
+def test_long_names_are_neither_broken_nor_cut(width: int) -> None:
+    name = "/model/backbone/stage_1/block[0]/conv " * 8
+    report = empty()
+    report.fused = [Fusion("conv-scale", "rewrite", name.strip(), [], [], [], None)]
+    report.declined = [NearMiss("fc-scale", "n", "check", f"`{name.strip()}` is long")]
+    file = io.StringIO()
+    show(Console(file=file, width=width, color_system=None), summary(report))
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    assert f"    {name.strip()}" in lines
+    assert f"    n: `{name.strip()}` is long" in lines
+
+
+def test_names_are_no_markup_and_no_line_breaks() -> None:
+    report = empty()
+    report.fused = [Fusion("r", "rewrite", "[bold]a[/bold] :smile:", [], [], [], None)]
+    report.declined = [NearMiss("r", "one\ntwo", "g", "`three\r\nfour` is so")]
+    lines = plain(report).splitlines()
+    assert "    [bold]a[/bold] :smile:" in lines
+    assert len([line for line in lines if "one" in line and "two" in line]) == 1
+    assert len([line for line in lines if "three" in line and "four" in line]) == 1
+
+
+def test_a_name_cannot_give_orders_to_the_terminal() -> None:
+    proto = with_name("\x1b[2J\x1b]0;owned\x07name")
+    assert "\x1b" not in str(trtfuse.fuse(proto).report)
+
+
+def with_name(name: str) -> ModelProto:
+    weights = numpy_helper.from_array(np.ones((2, 2), np.float32), "w")
+    scale = numpy_helper.from_array(np.full(2, 2, np.float32), "s")
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["t"], name=name),
+        helper.make_node("Mul", ["t", "s"], ["y"], name="mul"),
+    ]
+    values = [helper.make_tensor_value_info(each, 1, [2, 2]) for each in "xy"]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], [weights, scale])
+    opset = helper.make_opsetid("", 17)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Verification("none"), "not checked"),
+        (Verification("rewrite"), "checked: nothing was rewritten"),
+        (
+            Verification("rewrite", True, 2e-16, 1e-10, 3),
+            "checked: 3 rewrites in float64, largest error 2.0e-16, tolerance 1.0e-10",
+        ),
+        (
+            Verification("rewrite", True, 2e-16, 1e-10, 1),
+            "checked: 1 rewrite in float64, largest error 2.0e-16, tolerance 1.0e-10",
+        ),
+        (
+            Verification("rewrite", True, 0, 1e-10, 8, ["4 share."]),
+            "checked: 8 rewrites in float64, largest error 0.0e+00, tolerance 1.0e-10\n  4 share.",
+        ),
+        (
+            Verification("model", True, 1e-7, 1e-5, 6),
+            "checked: 6 outputs on ONNX Runtime agree, largest error 1.0e-07, tolerance 1.0e-05",
+        ),
+        (
+            Verification("model", False, 1, 1e-5, 6, ["output 'y' differs", "so does 'z'"]),
+            "check failed: original and result differ, largest error 1.0e+00, tolerance 1.0e-05\n"
+            "  output 'y' differs\n  so does 'z'",
+        ),
+    ],
+)
+def test_the_verdict_is_a_sentence_with_notes(found: Verification, said: str) -> None:
+    assert verdict(found) == said
+
+
+def test_things_are_counted_in_words() -> None:
+    assert [counted(number, "node") for number in (0, 1, 2)] == ["0 nodes", "1 node", "2 nodes"]
