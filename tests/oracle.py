@@ -259,6 +259,7 @@ _OPERATORS: dict[str, Callable[..., Array]] = {
     "Neg": lambda call, x: x if call.absolute else -x,
     "Pow": _pow,
     "Relu": lambda _, x: np.maximum(x, 0),
+    "Abs": lambda _, x: np.abs(x),
     "Identity": lambda _, x: x,
     "Cast": lambda _, x: x,
     "Conv": _conv,

@@ -103,10 +103,6 @@ def fuse(
     """
     if verify not in get_args(VerifyLevel):
         raise UsageError(f"unknown level '{verify}'; there are {', '.join(get_args(VerifyLevel))}")
-    if input_shapes and verify != "model":
-        raise UsageError(
-            "input shapes are for the whole-model check; ask for it with verify 'model'"
-        )
     chosen = selected(rules, skip)
     try:
         return _fuse(model, chosen, verify, _shapes(input_shapes), seed, progress)

@@ -210,7 +210,7 @@ def test_weights_that_are_off_by_a_thousandth_are_found(name: str) -> None:
 
     found = trtfuse.verify(network(), network(change=change))
     assert not found.ok
-    assert 1e-5 < found.max_error < 2e-3
+    assert 1e-5 < found.max_error < 3e-3
     assert found.max_error > 4 * found.tolerance
     assert found.notes[0].startswith("output 'z' (")
     assert f"differs by {found.max_error:.2g} of its largest number" in "".join(found.notes)

@@ -1,0 +1,330 @@
+"""Rules as values, the catalogue of them, and what happens to a rule that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from models import attributes, declined, fused, model, nodes
+from onnx import TensorProto
+
+import trtfuse
+from trtfuse.errors import UsageError
+from trtfuse.ir.graph import Value
+from trtfuse.ir.model import Model
+from trtfuse.rewrite.guards import floating
+from trtfuse.rewrite.pattern import Match, const, op, var
+from trtfuse.rewrite.rule import CATALOGUE, Guard, Replacement, Rule, guard, selected
+
+RELUS = model("(float[2] x) => (float[2] z) { [a] y = Relu(x)\n [b] z = Relu(y) }")
+NAMES = ["identity-scale", "conv-scale", "fc-scale", "scale-conv", "scale-fc"]
+
+
+@pytest.fixture(autouse=True)
+def _catalogue() -> Iterator[None]:
+    """Rules that a test adds are gone after it."""
+    known = dict(CATALOGUE)
+    yield
+    CATALOGUE.clear()
+    CATALOGUE.update(known)
+
+
+def relu_of_relu(name: str = "relu-of-relu") -> Rule:
+    @trtfuse.rule(name, op.Relu(op.Relu(var("x"))))
+    def build(m: Match, new: Replacement) -> Value:
+        """max(0, max(0, x))  ==  max(0, x)."""
+        return new.Relu(m["x"])
+
+    return build
+
+
+# The catalogue
+
+
+def test_the_catalogue_has_its_rules_in_order() -> None:
+    assert [rule.name for rule in trtfuse.rules()] == NAMES
+    assert [rule.entry for rule in trtfuse.rules()] == ["F7", "F8", "F8", "F8", "F8"]
+    assert {rule.kind for rule in trtfuse.rules()} == {"rewrite"}
+    assert {rule.since for rule in trtfuse.rules()} == {7}
+
+
+def test_a_rule_of_the_user_is_applied_listed_and_reported() -> None:
+    added = relu_of_relu()
+    assert trtfuse.rules()[-1] is added
+    assert added.doc == "max(0, max(0, x))  ==  max(0, x)."
+    assert repr(added) == "Rule('relu-of-relu')"
+    result = trtfuse.fuse(RELUS)
+    assert fused(result) == [("relu-of-relu", "a + b")]
+    assert nodes(result.model) == ["-: Relu(x) -> z"]
+
+
+def test_a_rule_defined_again_in_its_module_takes_the_place_of_the_first() -> None:
+    first = relu_of_relu("conv-twice")
+    last = relu_of_relu("last")
+    second = relu_of_relu("conv-twice")
+    assert second is not first
+    assert trtfuse.rules()[-2:] == (second, last)
+
+
+def test_the_name_of_a_rule_from_elsewhere_is_taken() -> None:
+    expected = "there is a rule 'conv-scale' already, in trtfuse.rules.scale"
+    with pytest.raises(UsageError, match=expected):
+        relu_of_relu("conv-scale")
+    assert CATALOGUE["conv-scale"].entry == "F8"
+
+
+@pytest.mark.parametrize("pattern", [var("x"), const("c"), op.Relu(var("x")) | var("x")])
+def test_a_pattern_has_to_begin_with_an_operator(pattern: object) -> None:
+    with pytest.raises(
+        UsageError, match="the pattern of rule 'rootless' does not begin with an operator"
+    ):
+        trtfuse.rule("rootless", pattern)(lambda m, new: m["x"])  # type: ignore[arg-type]
+    assert "rootless" not in CATALOGUE
+
+
+def test_rules_are_selected_by_name_in_the_order_of_the_catalogue() -> None:
+    assert [rule.name for rule in selected(None)] == NAMES
+    assert [rule.name for rule in selected(["fc-scale", "identity-scale"])] == [
+        "identity-scale",
+        "fc-scale",
+    ]
+    assert selected([]) == ()
+    assert [rule.name for rule in selected(None, ["fc-scale", "scale-fc"])] == [
+        "identity-scale",
+        "conv-scale",
+        "scale-conv",
+    ]
+    own = Rule("own", op.Relu(var("x")), (), lambda m, new: m["x"])
+    assert [rule.name for rule in selected([own, "scale-fc"])] == ["scale-fc", "own"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("conv-scal", "unknown rule 'conv-scal'; did you mean 'conv-scale'?"),
+        ("scale_fc", "unknown rule 'scale_fc'; did you mean 'scale-fc'?"),
+        ("xyz", f"unknown rule 'xyz'; there are {', '.join(NAMES)}"),
+    ],
+)
+def test_an_unknown_name_suggests_the_nearest(name: str, message: str) -> None:
+    for arguments in (([name], ()), (None, [name])):
+        with pytest.raises(UsageError) as caught:
+            selected(*arguments)
+        assert str(caught.value) == message
+
+
+def test_a_rule_says_from_which_opset_it_applies() -> None:
+    late = Rule("late", op.Relu(op.Relu(var("x"))), (), lambda m, new: new.Relu(m["x"]), since=22)
+    result = trtfuse.fuse(RELUS, rules=[late])
+    because = "the model imports opset 21, and the rule applies from 22 on"
+    assert declined(result) == [("late", "the model", "opset", because)]
+    assert result.model == RELUS
+    newer = model(
+        "(float[2] x) => (float[2] z) { [a] y = Relu(x)\n [b] z = Relu(y) }", opset=22
+    )
+    assert fused(trtfuse.fuse(newer, rules=[late])) == [("late", "a + b")]
+
+
+# Guards
+
+
+def test_a_guard_is_named_after_its_function_and_takes_arguments() -> None:
+    @guard
+    def is_called(m: Match, name: str, *, expected: str) -> str | None:
+        """The value has the name that is expected."""
+        found = m[name].name
+        return None if found == expected else f"`{found}` is not called {expected}"
+
+    made = is_called("x", expected="other")
+    assert made.name == "is-called"
+    assert made.doc == "The value has the name that is expected."
+    rule = Rule("named", op.Relu(op.Relu(var("x"))), (made,), lambda m, new: new.Relu(m["x"]))
+    assert declined(trtfuse.fuse(RELUS, rules=[rule])) == [
+        ("named", "b", "is-called", "`x` is not called other")
+    ]
+    passing = Rule("named", rule.pattern, (is_called("x", expected="x"),), rule.build)
+    assert fused(trtfuse.fuse(RELUS, rules=[passing])) == [("named", "a + b")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "because"),
+    [
+        ("float", None),
+        ("double", None),
+        ("float16", None),
+        ("bfloat16", None),
+        ("int32", "`x` is int32, and only floating-point numbers may be regrouped"),
+        ("bool", "`x` is bool, and only floating-point numbers may be regrouped"),
+    ],
+)
+def test_the_guard_for_floating_types(kind: str, because: str | None) -> None:
+    rule = Rule("any", op.Identity(var("x")), (floating("x"),), lambda m, new: m["x"])
+    made = model(f"({kind}[2] x) => ({kind}[2] z) {{ [a] y = Identity(x)\n z = Identity(y) }}")
+    result = trtfuse.fuse(made, rules=[rule], verify="none")
+    found = [each[3] for each in declined(result)]
+    assert found == ([] if because is None else [because.replace("`x`", n) for n in ("`x`", "`y`")])
+
+
+def test_a_value_of_unknown_type_is_not_floating() -> None:
+    rule = Rule("any", op.Identity(var("x")), (floating("x"),), lambda m, new: m["x"])
+    made = model("(float[2] x) => (float[2] z) { o = Relu(x)\n [a] z = Identity(o) }")
+    made.opset_import.add(domain="custom", version=1)
+    made.graph.node[0].domain = "custom"
+    because = "`o` is of unknown type, and only floating-point numbers may be regrouped"
+    assert declined(trtfuse.fuse(made, rules=[rule])) == [("any", "a", "floating", because)]
+
+
+# Wrong rules
+
+
+def test_a_wrong_rule_is_stopped_by_the_check() -> None:
+    wrong = Rule("wrong", op.Relu(op.Relu(var("x"))), (), lambda m, new: new.Abs(m["x"]))
+    result = trtfuse.fuse(RELUS, rules=[wrong], seed=7)
+    ((rule, at, stopped_by, because),) = declined(result)
+    assert (rule, at, stopped_by) == ("wrong", "b", "check")
+    assert because.startswith("the two spellings do not compute the same: relative error ")
+    assert because.endswith(" for normal x[2], seed 7")
+    assert result.model == RELUS
+    assert result.ok
+    # Nothing but the check stands in its way.
+    assert nodes(trtfuse.fuse(RELUS, rules=[wrong], verify="none").model) == ["-: Abs(x) -> z"]
+
+
+@pytest.mark.parametrize("other", [1 + 1e-9, 1 + 1e-6, -1, 0])
+def test_a_slightly_wrong_number_is_stopped_too(other: float) -> None:
+    def build(m: Match, new: Replacement) -> Value:
+        factor = m.tensor("c").exact() * other
+        return new.Mul(m["x"], new.constant(factor, TensorProto.DOUBLE, m["c"]))
+
+    wrong = Rule("wrong", op.Mul(op.Relu(var("x")), const("c")), (), build)
+    right = Rule("right", wrong.pattern, (), lambda m, new: new.Mul(new.Relu(m["x"]), m["c"]))
+    made = model(
+        "(double[5,4] x) => (double[5,4] z) { y = Relu(x)\n [mul] z = Mul(y, c) }",
+        c=np.float64([1, 10, 100, 1000]),
+    )
+    assert [each[2] for each in declined(trtfuse.fuse(made, rules=[wrong]))] == ["check"]
+    # It stops no right one; what it makes matches again, so it is tried once.
+    read = Model(made)
+    assert right.pattern.roots() == ("Mul",)
+    assert read.opset == 21
+
+
+def test_another_shape_is_stopped() -> None:
+    wrong = Rule(
+        "wrong",
+        op.Relu(op.Relu(var("x"))),
+        (),
+        lambda m, new: new.Relu(
+            new.Reshape(m["x"], new.constant(np.int64([2, 1]), TensorProto.INT64, "shape"))
+        ),
+    )
+    ((_, _, stopped_by, because),) = declined(trtfuse.fuse(RELUS, rules=[wrong]))
+    assert stopped_by == "check"
+    assert because == (
+        "the two spellings do not compute the same: float64[2] becomes float64[2, 1] "
+        "for normal x[2], seed 0"
+    )
+
+
+def test_a_wrong_power_is_stopped_although_it_has_no_derivative_everywhere() -> None:
+    # The check moves the exponent by a hair, and a negative number to that has no value.
+    wrong = Rule("wrong", op.Pow(var("x"), const("c")), (), lambda m, new: new.Neg(m["x"]))
+    made = model("(float[2,3] x) => (float[2,3] z) { z = Pow(x, c) }", c=np.float32(2))
+    assert [each[2] for each in declined(trtfuse.fuse(made, rules=[wrong]))] == ["check"]
+    right = Rule("right", wrong.pattern, (), lambda m, new: new.Mul(m["x"], m["x"]))
+    assert fused(trtfuse.fuse(made, rules=[right])) == [("right", "node_of_z")]
+
+
+def test_what_cannot_be_evaluated_is_stopped() -> None:
+    wrong = Rule(
+        "wrong",
+        op.Relu(op.Relu(var("x"))),
+        (),
+        lambda m, new: new.op("custom::Relu", m["x"]),
+    )
+    made = model("(float[2] x) => (float[2] z) { [a] y = Relu(x)\n [b] z = Relu(y) }")
+    made.opset_import.add(domain="custom", version=1)
+    ((_, _, stopped_by, because),) = declined(trtfuse.fuse(made, rules=[wrong]))
+    assert stopped_by == "check"
+    assert "could not be evaluated in float64" in because
+
+
+def test_a_constant_that_its_type_does_not_hold_is_stopped_without_a_check() -> None:
+    def build(m: Match, new: Replacement) -> Value:
+        return new.Mul(m["x"], new.constant(np.float64([1e6]), TensorProto.FLOAT16, "large"))
+
+    rule = Rule("large", op.Abs(var("x")), (), build)
+    made = model("(float16[2] x) => (float16[2] z) { [abs] z = Abs(x) }")
+    because = "a folded value would be 1e+06, beyond the largest float16 (6.55e+04)"
+    result = trtfuse.fuse(made, rules=[rule], verify="none")
+    assert declined(result) == [("large", "abs", "representable", because)]
+
+
+# Replacements
+
+
+def replacement() -> tuple[Replacement, Value]:
+    read = Model(RELUS)
+    return Replacement(read.graph), next(iter(read.graph.inputs))
+
+
+def test_a_new_node_is_in_no_graph_yet() -> None:
+    new, x = replacement()
+    y = new.Clip(x, None, x, None)
+    (made,) = new.nodes
+    assert (made.op, made.graph, made.output) == ("Clip", None, y)
+    assert made.inputs == [x, None, x]
+    assert not x.uses or made not in x.uses
+    assert new.opset == 21
+    with pytest.raises(AttributeError):
+        new.relu(x)
+
+
+def test_attributes_that_are_none_are_left_out() -> None:
+    new, x = replacement()
+    new.Gemm(x, x, transB=1, alpha=None)
+    assert attributes(new.nodes[0].proto) == {"transB": 1}
+
+
+def test_a_node_again_keeps_all_but_what_is_given() -> None:
+    made = model("(float[2,2] x) => (float[2,2] z) { [fc] z = Gemm <alpha=0.5, beta=2.0> (x, x) }")
+    made.graph.node[0].doc_string = "kept"
+    read = Model(made)
+    (old,) = read.graph.nodes()
+    new = Replacement(read.graph)
+    (x,) = read.graph.inputs
+    again = new.again(old, x, x, x, beta=1.0)
+    proto = new.nodes[0].proto
+    assert attributes(proto) == {"alpha": 0.5, "beta": 1.0}
+    assert (proto.name, proto.doc_string) == ("fc", "kept")
+    assert again.producer is new.nodes[0]
+    assert attributes(old.proto) == {"alpha": 0.5, "beta": 2.0}
+
+
+def test_a_node_like_another_takes_over_what_it_is_called() -> None:
+    made = model("(float[2] x) => (float[2] z) { [old] z = Relu(x) }")
+    made.graph.node[0].doc_string = "why"
+    made.graph.node[0].metadata_props.add(key="k", value="v")
+    read = Model(made)
+    (old,) = read.graph.nodes()
+    new = Replacement(read.graph)
+    new.Neg(next(iter(read.graph.inputs)), like=old)
+    proto = new.nodes[0].proto
+    assert (proto.name, proto.doc_string) == ("old", "why")
+    assert [(each.key, each.value) for each in proto.metadata_props] == [("k", "v")]
+
+
+def test_a_new_constant_is_named_after_what_it_is_made_from() -> None:
+    new, x = replacement()
+    assert new.constant(np.ones(2), TensorProto.FLOAT, x).name == "x_fused"
+    again = new.constant(np.ones(2), TensorProto.FLOAT, new.constants[0])
+    assert again.name == "x_fused"
+    assert new.constant(np.ones(2), TensorProto.FLOAT, "own").name == "own"
+    assert again.tensor is not None
+    assert again.tensor.array().dtype == np.float32
+
+
+def test_a_guard_is_a_value() -> None:
+    never = Guard("never", lambda m: "it never does", "Never.")
+    assert (never.name, never.doc) == ("never", "Never.")
