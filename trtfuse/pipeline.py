@@ -18,7 +18,7 @@ from trtfuse.check.inputs import shapes
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError
-from trtfuse.ir.model import Model, read_model
+from trtfuse.ir.model import Model, collector_paused, read_model
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
@@ -105,7 +105,8 @@ def fuse(
         raise UsageError(f"unknown level '{verify}'; there are {', '.join(get_args(VerifyLevel))}")
     chosen = selected(rules, skip)
     try:
-        return _fuse(model, chosen, verify, _shapes(input_shapes), seed, progress)
+        with collector_paused():
+            return _fuse(model, chosen, verify, _shapes(input_shapes), seed, progress)
     except UnicodeDecodeError:
         raise ModelError("the model has a text that is not UTF-8, as protobuf wants it") from None
 

@@ -199,9 +199,7 @@ def test_a_shared_value_may_have_other_consumers() -> None:
 
 
 def test_a_shared_value_may_be_an_output() -> None:
-    made = model(
-        "(float[2] x) => (float[2] z, float[2] y) { [a] y = Relu(x)\n [b] z = Relu(y) }"
-    )
+    made = model("(float[2] x) => (float[2] z, float[2] y) { [a] y = Relu(x)\n [b] z = Relu(y) }")
     because = "`y` is an output of the graph"
     assert declined(trtfuse.fuse(made, rules=[RELU])) == [
         ("relu-of-relu", "b", "one-consumer", because)
@@ -232,11 +230,9 @@ def test_another_output_of_an_interior_node_counts_as_well() -> None:
         [neg] z = Neg(left)
         [other] q = Relu(%s)
     }"""
-    (only,) = declined(trtfuse.fuse(model(text % "right"), rules=[halve]))
-    assert only[:3] == ("halve", "neg", "one-consumer")
-    assert only[3] != "`right` is read by the body of other"
-    assert "`right`" in only[3]
-    assert "other" in only[3]
+    assert declined(trtfuse.fuse(model(text % "right"), rules=[halve])) == [
+        ("halve", "neg", "one-consumer", "`right` is read by other")
+    ]
 
 
 def test_an_output_that_only_a_body_reads_counts_as_well() -> None:
@@ -517,6 +513,22 @@ def test_nested_bodies_are_rewritten() -> None:
     for which in (True, False):
         feeds = {"x": np.float64([-1, 2]), "which": np.array(which)}
         assert_equivalent(made, result.model, feeds)
+
+
+def test_erasing_an_identity_between_an_input_and_an_output_comes_to_an_end() -> None:
+    asked = 0
+
+    def counted(m: Match) -> str | None:
+        nonlocal asked
+        asked += 1
+        assert asked < 10, "the driver goes round in circles"
+        return None
+
+    # Both names are known outside, so there has to be an Identity in the end.
+    erase = rule("erase", op.Identity(var("x")), lambda m, new: m["x"], Guard("count", counted))
+    made = model("(float[2] x) => (float[2] z) { y = Identity(x)\n [last] z = Identity(y) }")
+    result = trtfuse.fuse(made, rules=[erase])
+    assert nodes(result.model) == ["last: Identity(x) -> z"]
 
 
 def test_a_call_with_the_rest_of_its_inputs_is_rewritten() -> None:

@@ -106,8 +106,13 @@ def test_nothing_is_said_by_rules_that_explain_nothing() -> None:
 def test_the_deepest_mismatch_is_told(lines: str, because: str) -> None:
     deep = seen_as(Scale, "outer", seen_as(Scale, "inner", seen_as(FullyConnected, "fc", var("x"))))
     rules: list[str | Rule] = [
-        Rule("deep", given(deep, lambda m: True), (), lambda m, new: m["x"],
-             explains=("BatchNormalization",)),
+        Rule(
+            "deep",
+            given(deep, lambda m: True),
+            (),
+            lambda m, new: m["x"],
+            explains=("BatchNormalization",),
+        ),
     ]
     found = explained(f"{lines}\n{BN}", rules, "float[2,2] x, float[2,2] v")
     guard = "fc" if "Gemm" in lines else "structure"

@@ -484,15 +484,18 @@ class Graph:
         """Writes the graph into an empty proto. What was not changed is copied as it was read."""
         self._settle_names()
         copy_fields(self.proto, proto, without=_WRITTEN_FIELDS)
-        tensors = [v.tensor.to_proto(v.name) for v in self.initializers if v.tensor is not None]
-        if self.owner is not None and self.model.ir_version < 4:
-            # In IR 3 an initializer is an input, and the inputs of a body are not ours to add to.
-            read = {tensor.name for tensor in self.proto.initializer}
-            made = [tensor for tensor in tensors if tensor.name not in read]
-            tensors = [tensor for tensor in tensors if tensor.name in read]
-            proto.node.extend(helper.make_node("Constant", [], [t.name], value=t) for t in made)
+        # In IR 3 an initializer is an input, and the inputs of a body are not ours to add to.
+        as_nodes = self.owner is not None and self.model.ir_version < 4
+        read = {tensor.name for tensor in self.proto.initializer} if as_nodes else set()
+        for value in self.initializers:
+            assert value.tensor is not None
+            # One at a time: a folded constant has its numbers only while it is written.
+            tensor = value.tensor.to_proto(value.name)
+            if as_nodes and value.name not in read:
+                proto.node.append(helper.make_node("Constant", [], [value.name], value=tensor))
+            else:
+                proto.initializer.append(tensor)
         proto.node.extend(self.written_nodes())
-        proto.initializer.extend(tensors)
         proto.sparse_initializer.extend(self.sparse.values())
         proto.input.extend(_named(info, value.name) for value, info in self.inputs.items())
         proto.output.extend(

@@ -9,6 +9,7 @@ of folds rounds once, to the type of the tensor, at the end.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -161,6 +162,9 @@ class StoredTensor(Tensor):
 
     def _read(self) -> Array:
         if not self.external:
+            raw = self.proto.raw_data
+            if raw and sys.byteorder == "little" and len(raw) == self.nbytes:
+                return np.frombuffer(raw, numpy_type(self.type)).reshape(self.shape)
             return numpy_helper.to_array(self.proto)
         location = ExternalData.of(self.proto)
         file, size = location.file_of(self), self.stored_bytes

@@ -183,6 +183,12 @@ class Driver:
         for forgotten in match.root.outputs[len(results) :]:
             if forgotten is not None and (forgotten.uses or forgotten.outputs):
                 raise UsageError(f"rule '{rule.name}' returns nothing for `{forgotten.name}`")
+        old = match.root.output
+        erases_identity = match.root.op == "Identity" and not new.nodes and old.outputs
+        if erases_identity and _must_keep_name(old, results[0]):
+            # Erasing it would put another in its place.
+            because = f"`{results[0].name}` and `{old.name}` are both known outside"
+            return Veto("named-output", because)
         for constant in new.constants:
             assert constant.tensor is not None
             if misrounding := constant.tensor.misrounding():
