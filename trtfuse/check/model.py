@@ -23,7 +23,7 @@ from trtfuse.ir.model import Model
 from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
 
 #: How many times the measured rounding of the original the result may differ by.
-MARGIN = 16
+MARGIN = 8
 #: How often the original runs with its numbers moved.
 _MOVES = 2
 #: Weights of more elements than this are not moved; their inputs are.
