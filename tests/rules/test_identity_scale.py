@@ -348,17 +348,22 @@ def test_an_output_that_is_a_constant_keeps_its_name() -> None:
     assert nodes(result.model) == ["-: Identity(c) -> z"]
 
 
-def test_the_bias_that_a_chain_cancels_is_erased_in_the_same_run() -> None:
-    # Two scales become an Add of zeros after a product of three dimensions.
+@pytest.mark.parametrize("stored", [False, True])
+def test_the_bias_that_a_chain_cancels_is_erased_in_the_same_run(stored: bool) -> None:
+    # Two scales become an Add of zeros after a product of three dimensions, whose shape is known
+    # without inference where its input is an initializer.
     made = model(
-        """(float[2,3,4] x) => (float[2,3,2] z) {
+        f"""(float[2,3,4] {"other" if stored else "x"}) => (float[2,3,2] z, float[?,?,?] q) {{
             [product] a = MatMul(x, w)
             [plus] b = Add(a, t)
             [minus] z = Sub(b, t)
-        }""",
+            [relu] q = Relu({"other" if stored else "x"})
+        }}""",
         w=np.ones((4, 2), np.float32),
         t=np.float32([1, 2]),
+        **({"x": np.ones((2, 3, 4), np.float32)} if stored else {}),
     )
-    result = trtfuse.fuse(made)
-    assert nodes(result.model) == ["product: MatMul(x, w) -> z"]
+    result = trtfuse.fuse(made, verify="none")
+    assert nodes(result.model)[0] == "product: MatMul(x, w) -> z"
     assert fused(result)[-1][0] == "identity-scale"
+    assert declined(result) == []

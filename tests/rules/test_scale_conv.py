@@ -280,6 +280,15 @@ def test_a_constant_that_may_make_the_input_larger_is_declined(
     assert result.model == made
 
 
+def test_a_constant_that_the_input_is_taken_from_may_make_it_larger() -> None:
+    # The scale of -1 keeps the shape; the shift does not.
+    made = before_conv("[scale] y = Sub(s, x)", shape="1,1,4,4", s=S)
+    result = trtfuse.fuse(made)
+    sentence = "`s` has shape [2, 1, 1], which may broadcast `x` of shape [1, 1, 4, 4]"
+    assert declined(result) == [("scale-conv", "conv", "one-value-per-input-channel", sentence)]
+    assert result.model == made
+
+
 @pytest.mark.parametrize(
     ("shape", "sentence"),
     [

@@ -244,7 +244,14 @@ class ScaledTensor(Tensor):
         return self.base.exact() * self.factor
 
     def scaled(self, factor: Float64) -> Tensor:
-        return ScaledTensor(self.base, self.factor * factor)
+        with np.errstate(all="ignore"):
+            both = self.factor * factor
+            zero = (self.factor == 0) | (factor == 0)
+            held = zero | (np.isfinite(both) & (np.abs(both) >= np.finfo(np.float64).tiny))
+            if not held.all():
+                # The factors leave float64 together, though with the numbers they may not.
+                return FoldedTensor(self.exact() * factor, self.type)
+        return ScaledTensor(self.base, both)
 
     def misrounding(self) -> str | None:
         if self.size == 0:

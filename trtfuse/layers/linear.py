@@ -302,5 +302,5 @@ class FullyConnected(Linear):
         if self.rank == 2:
             return new.Gemm(x, w, b, like=self.product)
         product = new.again(self.product, x, w)
-        product.know(*self.product.output.known)
+        product.know(self.product.output.type, self.product.output.shape)
         return new.again(self.nodes[0], product, b)

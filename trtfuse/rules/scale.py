@@ -46,9 +46,7 @@ def one_value_per_channel(m: Match, scale: str, of: str) -> str | None:
 def one_value_per_input_channel(m: Match, scale: str, of: str) -> str | None:
     """The scale has one number for all, or one for each input channel of the layer after it."""
     seen: Linear = m[of]
-    rank = seen.rank if isinstance(seen, Convolution) else seen.in_axis + 1
-    if isinstance(seen, FullyConnected):
-        rank = seen.x.rank or seen.rank
+    rank = seen.rank if isinstance(seen, Convolution) else seen.x.rank or seen.rank
     why = _per_channel(m[scale], seen.in_axis, rank, seen.in_channels)
     if why is None:
         reasons = (f.broadcasts(m[scale].x, result_rank=rank) for f in m[scale].factors)
