@@ -87,6 +87,7 @@ def test_the_response_of_a_convolution_to_a_constant(
         ("<pads = [0, 1, 0, 0]>", "its pads are [0, 1, 0, 0]"),
         ('<auto_pad = "NOTSET", pads = [1, 1, 1, 1]>', "its pads are [1, 1, 1, 1]"),
         ('<auto_pad = "VALID">', None),
+        ('<auto_pad = "VALID", pads = [1, 1, 1, 1]>', None),
         ('<auto_pad = "SAME_UPPER">', "auto_pad is SAME_UPPER"),
         ('<auto_pad = "SAME_LOWER">', "auto_pad is SAME_LOWER"),
     ],

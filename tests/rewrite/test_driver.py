@@ -140,6 +140,44 @@ def test_the_first_match_that_the_guards_let_pass_is_taken() -> None:
     assert declined(result) == []
 
 
+def test_of_two_ways_to_match_only_one_is_rewritten() -> None:
+    built: list[str] = []
+
+    def build(m: Match, new: Replacement) -> Value:
+        built.append(m["x"].name)
+        return new.Sub(m["x"], new.Neg(m["y"]))
+
+    once = rule("once", op.Add(var("x"), var("y"), commutes=True), build)
+    made = model("(float[2] a, float[2] b) => (float[2] z) { z = Add(a, b) }")
+    result = trtfuse.fuse(made, rules=[once])
+    assert built == ["a"]
+    assert len(result.report.fused) == 1
+
+
+def test_a_root_whose_first_output_is_left_out_is_let_alone() -> None:
+    made = model(
+        """(float[4] x) => (float[?] right) {
+            left, right = Split <num_outputs = 2> (x)
+        }"""
+    )
+    made.graph.node[0].output[0] = ""
+    split = rule("split", op.Split(var("x")), lambda m, new: new.Relu(m["x"]))
+    result = trtfuse.fuse(made, rules=[split])
+    assert result.model == made
+
+
+def test_a_root_may_leave_inputs_out() -> None:
+    text = "(float[2] x) => (float[2] z) { z = Clip(x, low, high) }"
+    made = model(text, low=np.float32(0), high=np.float32(9))
+    made.graph.node[0].input[1] = ""
+    clip = rule(
+        "clip",
+        op.Clip(var("x"), var("low", optional=True), var("high")),
+        lambda m, new: new.Min(m["x"], m["high"]),
+    )
+    assert nodes(trtfuse.fuse(made, rules=[clip]).model) == ["-: Min(x, high) -> z"]
+
+
 def test_guards_are_asked_in_order_and_the_first_veto_is_told() -> None:
     asked: list[str] = []
 
@@ -294,6 +332,27 @@ def test_a_rule_for_several_outputs_returns_one_value_for_each() -> None:
     assert constants(result.model) == {}
 
 
+def test_one_new_value_may_be_made_of_another() -> None:
+    def build(m: Match, new: Replacement) -> tuple[Value, ...]:
+        first = new.Relu(m["x"])
+        return first, new.Neg(first)
+
+    made = model(
+        """(float[4] x) => (float[?] z, float[?] right) {
+            left, right = Split(x, sizes)
+            z = Abs(left)
+        }""",
+        sizes=np.int64([2, 2]),
+    )
+    split = rule("split", op.Split(var("x"), var("sizes")), build)
+    result = trtfuse.fuse(made, rules=[split], verify="none")
+    assert nodes(result.model) == [
+        "-: Relu(x) -> left",
+        "-: Neg(left) -> right",
+        "-: Abs(left) -> z",
+    ]
+
+
 def test_an_output_that_a_rule_forgets_is_an_error_unless_nothing_needs_it() -> None:
     pattern = op.Split(var("x"), var("sizes"))
     forgetful = rule("forgetful", pattern, lambda m, new: new.Relu(m["x"]))
@@ -304,6 +363,12 @@ def test_an_output_that_a_rule_forgets_is_an_error_unless_nothing_needs_it() -> 
     made = model(text % ", float[?] right", sizes=np.int64([2, 2]))
     with pytest.raises(UsageError, match="rule 'forgetful' returns nothing for `right`"):
         trtfuse.fuse(made, rules=[forgetful], verify="none")
+    read = model(
+        (text % ", float[?] q").replace("Abs(left)", "Abs(left)\nq = Neg(right)"),
+        sizes=np.int64([2, 2]),
+    )
+    with pytest.raises(UsageError, match="rule 'forgetful' returns nothing for `right`"):
+        trtfuse.fuse(read, rules=[forgetful], verify="none")
     result = trtfuse.fuse(
         model(text % "", sizes=np.int64([2, 2])), rules=[forgetful], verify="none"
     )
@@ -405,6 +470,13 @@ def test_unused_constants_go_and_those_a_caller_may_pass_stay() -> None:
     result = trtfuse.fuse(made)
     assert list(constants(result.model)) == ["passed"]
     assert [each.name for each in result.model.graph.input] == ["x", "passed"]
+
+
+def test_a_constant_that_is_an_output_stays_though_no_node_reads_it() -> None:
+    made = model(
+        "(float[2] x) => (float[2] z, float[2] c) { z = Relu(x) }", c=np.ones(2, np.float32)
+    )
+    assert trtfuse.fuse(made).model == made
 
 
 def test_an_unused_body_goes_and_with_it_what_it_captured() -> None:

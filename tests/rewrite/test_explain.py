@@ -7,9 +7,9 @@ import pytest
 from models import declined, model
 
 import trtfuse
-from trtfuse.layers.linear import FullyConnected
+from trtfuse.layers.linear import Convolution, FullyConnected
 from trtfuse.layers.scale import Scale
-from trtfuse.rewrite.pattern import given, op, seen_as, var
+from trtfuse.rewrite.pattern import Pattern, given, op, seen_as, var
 from trtfuse.rewrite.rule import Rule
 
 C = np.float32([1, 2])
@@ -129,6 +129,45 @@ def test_of_two_rules_the_one_that_went_further_explains() -> None:
     ]
     assert explained(f"[relu] w = Relu(x)\ny = Neg(w)\n{BN}", rules) == [
         ("near", "bn", "structure", f"`w` is computed by Relu relu, not by {PRODUCT}")
+    ]
+
+
+def test_only_rules_that_failed_alike_are_put_in_one_sentence() -> None:
+    text = """(float[5,2,2] x) => (float[5,2,2] z) {
+        [relu] r = Relu(x)
+        [product] a = MatMul(r, w)
+        [bias] z = Add(a, c)
+    }"""
+    conv = seen_as(Convolution, "conv", var("x"))
+    own = seen_as(Scale, "inner", var("x"))
+    # Through the Scale that an Add is, or through the product that it ends.
+    scaled, product = seen_as(Scale, "s", conv), seen_as(FullyConnected, "p", own)
+    deeper = seen_as(Scale, "s", seen_as(FullyConnected, "p", conv))
+
+    def sentence(*patterns: Pattern) -> str:
+        rules = [
+            Rule(f"rule{i}", pattern, (), lambda m, new: m["x"], explains=("Add",))
+            for i, pattern in enumerate(patterns)
+        ]
+        made = model(text, w=np.ones((2, 2), np.float32), c=C)
+        ((_, _, guard, because),) = declined(trtfuse.fuse(made, rules=rules, verify="none"))
+        assert guard == "structure"
+        return because
+
+    assert sentence(scaled, product) == f"`a` is computed by MatMul product, not by {CONV}"
+    assert sentence(product, scaled) == "`r` is computed by Relu relu, not by a Scale"
+    assert sentence(product, deeper) == f"`r` is computed by Relu relu, not by {CONV}"
+
+
+def test_a_view_may_refuse_further_down_where_nothing_matched() -> None:
+    pattern = seen_as(Scale, "s", seen_as(FullyConnected, "fc", var("x")), where=lambda seen: False)
+    rule = Rule("picky", pattern, (), lambda m, new: m["x"], explains=("BatchNormalization",))
+    because = (
+        "`y` is computed by Gemm fc, and the weights `v` are an input of the graph, not a constant"
+    )
+    line = f"[fc] y = Gemm(x, v)\n{BN}"
+    assert explained(line, [rule], "float[2,2] x, float[2,2] v") == [
+        ("picky", "bn", "structure", because)
     ]
 
 

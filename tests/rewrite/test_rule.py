@@ -281,6 +281,20 @@ def test_a_new_node_is_in_no_graph_yet() -> None:
         new.relu(x)
 
 
+def test_a_new_node_may_read_nothing() -> None:
+    new, _ = replacement()
+    new.Constant(value_float=1.0)
+    assert new.nodes[0].inputs == []
+
+
+def test_a_new_value_is_named_after_its_node_or_else_its_operator() -> None:
+    new, x = replacement()
+    assert new.Neg(x).name == "Neg_output"
+    assert x.uses
+    (reader,) = x.uses
+    assert new.Neg(x, like=reader).name == "a_output"
+
+
 def test_attributes_that_are_none_are_left_out() -> None:
     new, x = replacement()
     new.Gemm(x, x, transB=1, alpha=None)
@@ -323,6 +337,15 @@ def test_a_new_constant_is_named_after_what_it_is_made_from() -> None:
     assert new.constant(np.ones(2), TensorProto.FLOAT, "own").name == "own"
     assert again.tensor is not None
     assert again.tensor.array().dtype == np.float32
+
+
+def test_what_has_no_docstring_says_nothing() -> None:
+    @guard
+    def silent(m: Match) -> str | None:
+        return None
+
+    assert silent().doc == ""
+    assert Rule("silent", op.Relu(var("x")), (), lambda m, new: m["x"]).doc == ""
 
 
 def test_a_guard_is_a_value() -> None:

@@ -513,6 +513,39 @@ def test_a_value_that_a_body_reads_is_not_folded_away() -> None:
     assert result.model == made
 
 
+def test_a_body_may_read_the_value_before_the_scale_does() -> None:
+    made = model(
+        """(float[1,2,4,3] x, bool which) => (float[1,3,4,3] z, float[?,?,?,?] q) {
+            [conv] y = Conv(x, w)
+            [choose] q = If (which) <
+                then_branch = then () => (float[?,?,?,?] a) { a = Relu(y) },
+                else_branch = other () => (float[?,?,?,?] c) { c = Neg(x) }
+            >
+            [scale] z = Mul(y, s)
+        }""",
+        w=W,
+        s=S,
+    )
+    assert declined(trtfuse.fuse(made)) == [
+        ("conv-scale", "scale", "one-consumer", "`y` has 2 consumers: choose, scale")
+    ]
+
+
+def test_a_weight_that_is_an_output_as_well_stays() -> None:
+    made = model(
+        """(float[1,2,4,3] x) => (float[1,3,4,3] z, float[3,2,1,1] w) {
+            [conv] y = Conv(x, w)
+            [scale] z = Mul(y, s)
+        }""",
+        w=W,
+        s=S,
+    )
+    result = trtfuse.fuse(made)
+    assert nodes(result.model) == ["conv: Conv(x, w_fused) -> z"]
+    assert list(constants(result.model)) == ["w", "w_fused"]
+    assert (constants(result.model)["w"] == W).all()
+
+
 def test_a_reader_that_nothing_needs_is_no_consumer() -> None:
     made = model(
         """(float[1,2,4,3] x) => (float[1,3,4,3] z) {

@@ -258,6 +258,23 @@ def test_other_readers_follow_and_the_value_may_have_many() -> None:
     ]
 
 
+def test_a_reader_may_leave_outputs_out() -> None:
+    made = model(
+        """(float[2,3] x) => (float[2,3] z) {
+            a = Relu(x)
+            b = Mul(a, one)
+            [bn] z = BatchNormalization(b, c, c, c, c)
+        }""",
+        opset=9,
+        one=ONE,
+        c=np.ones(3, np.float32),
+    )
+    made.graph.node[2].output.extend(["", "", "", ""])
+    result = trtfuse.fuse(made)
+    assert fused(result) == [("identity-scale", "node_of_b")]
+    assert list(result.model.graph.node[1].input) == ["a", "c", "c", "c", "c"]
+
+
 def test_a_body_that_reads_the_erased_value_reads_its_input() -> None:
     made = model(
         """(float[2] x, bool which) => (float[2] z) {

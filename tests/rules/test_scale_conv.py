@@ -462,6 +462,17 @@ def test_what_is_no_scale_says_why() -> None:
     assert result.model == made
 
 
+def test_statistics_that_are_left_out_are_read_by_nobody() -> None:
+    names = ("gain", "shift", "mean", "variance")
+    made = before_conv(
+        "[bn] y = BatchNormalization(x, gain, shift, mean, variance)",
+        opset=9,
+        **{name: np.ones(2, np.float32) for name in names},
+    )
+    made.graph.node[0].output.extend(["", "", "", ""])
+    assert fused(trtfuse.fuse(made)) == [("scale-conv", "bn + conv")]
+
+
 def test_a_scale_on_both_sides_folds_from_both_sides() -> None:
     text = """(float[1,2,4,4] x) => (float[1,3,2,2] z) {
         [before] a = Add(x, s)
