@@ -1,10 +1,11 @@
-"""Writes the pages of the rules and of the command line from the code: `python docs/generate.py`.
+"""Writes what the docs say of rules, guards and commands: `python docs/generate.py`.
 
 With `--check` it writes nothing, and exits with 1 if a page is out of date.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import trtfuse
 from trtfuse.cli import command
 
 DOCS = Path(__file__).parent
+NAVIGATION = DOCS.parent / "mkdocs.yml"
+REPORT = DOCS / "how-to" / "read-the-report.md"
 
 #: What the driver makes sure of, whatever the rule.
 IMPLIED = {
@@ -23,30 +26,148 @@ IMPLIED = {
     "check": "Old and new spelling agree in float64 (unless `verify` is `none`).",
 }
 
+#: What stops a rule before its guards are asked.
+BEFORE = {
+    "opset": "The model imports the opset that the rule applies from.",
+    "structure": "A BatchNormalization follows a layer that can take it in.",
+    "conv": "The convolution is one whose weights and bias are constant.",
+    "product": "The product is one by constant weights, with a constant bias or none.",
+    "scale": "The operator is a Scale: it computes (x * scale + shift) ^ power from constants.",
+    "named-output": "An Identity does not lead from one name that is known outside to another.",
+}
+
+#: The fusion list, in the order in which rules are tried: entry, fusion, kind.
+FUSIONS = (
+    ("F1", "Convolution and ReLU", "group"),
+    ("F2", "FullyConnected and ReLU", "group"),
+    ("F3", "Scale and Activation", "rewrite where one operator says it, else group"),
+    ("F4", "Convolution and ElementWise sum", "group"),
+    ("F5", "Shuffle and Reduce", "rewrite"),
+    ("F6", "Shuffle and Shuffle", "rewrite"),
+    ("F7", "Scale that does nothing", "rewrite"),
+    ("F8", "Convolution and Scale", "rewrite"),
+    ("F9", "Reduce as pooling", "rewrite"),
+    ("F10", "L1Norm", "rewrite"),
+    ("F11", "Sum of squares", "rewrite"),
+    ("F12", "L2Norm", "rewrite"),
+    ("F13", "LogSum", "rewrite"),
+    ("F14", "LogSumExp", "rewrite"),
+    ("F15", "start of an MLP", "group"),
+    ("F16", "growth of an MLP", "group"),
+    ("C1", "Convolution and pointwise activation", "group"),
+    ("C2", "Convolution and ElementWise minimum or maximum", "group"),
+    ("C3", "Padding and Convolution, Deconvolution or Pooling", "rewrite"),
+    ("C4", "idempotent and nested activations", "rewrite"),
+    ("C5", "GELU spelled out", "rewrite from opset 20, else group"),
+    ("C6", "Softmax and Log", "rewrite"),
+    ("C7", "chains of pointwise operators", "group"),
+    ("C8", "depthwise, then pointwise convolution", "group"),
+    ("C9", "normalizations spelled out", "rewrite from opset 17 and 23, else group"),
+    ("C10", "quantized layers", "group"),
+    ("C11", "attention spelled out", "group"),
+    ("C12", "two products in a row", "rewrite"),
+    ("Cleanup", "what is expected before a build", "rewrite"),
+)
+
+#: The part of a page that is written from the code.
+GENERATED = re.compile(r"(?<=<!-- from the rules -->\n).*?(?=<!-- to here -->\n)", re.DOTALL)
+
 
 def rule_page(rule: trtfuse.Rule) -> str:
     """The page of one rule."""
     equation, _, text = rule.doc.partition("\n\n")
-    guards = {guard.name: guard.doc for guard in rule.guards} | IMPLIED
-    rows = "\n".join(f"| `{name}` | {' '.join(doc.split())} |" for name, doc in guards.items())
-    return (
+    page = (
         f"# {rule.name}\n\n    {equation.rstrip('.')}\n\n{text}\n\n"
-        f"Kind: {rule.kind}. Applies from opset {rule.since}.\n\n"
-        f"## What it declines\n\n| guard | what has to hold |\n| --- | --- |\n{rows}\n"
+        f"Kind: {rule.kind}. Applies from opset {rule.since}.\n"
     )
+    if not isinstance(rule, trtfuse.Rule):
+        # It merges or moves nodes, and has nothing to say where there is nothing to do.
+        return page
+    guards = {guard.name: guard.doc for guard in rule.guards} | IMPLIED
+    rows = "\n".join(f"| `{name}` | {cell(doc)} |" for name, doc in guards.items())
+    return f"{page}\n## What it declines\n\n| guard | what has to hold |\n| --- | --- |\n{rows}\n"
+
+
+def cell(text: str) -> str:
+    """A text in one line, as it may stand in a table."""
+    return " ".join(text.split()).replace("|", r"\|")
 
 
 def rule_index() -> str:
     """The table of all rules."""
     rows = "\n".join(
         f"| [{rule.name}]({rule.name}.md) | {rule.entry} | "
-        f"`{rule.doc.splitlines()[0].rstrip('.')}` |"
+        f"`{cell(rule.doc.splitlines()[0].rstrip('.'))}` |"
         for rule in trtfuse.rules()
     )
     return (
         "# Rules\n\nIn the order in which they are tried at each node. Entries with F are the "
-        "layer fusions of\nNVIDIA's *Best Practices for TensorRT Performance*, chapter 2.5.2.\n\n"
+        "layer fusions of\nNVIDIA's *Best Practices for TensorRT Performance*, chapter 2.5.2; "
+        "those with C are what today's\n*Layer Fusion Catalog* adds; Cleanup is what is expected "
+        "before a build.\n\n"
         f"| rule | entry | equation |\n| --- | --- | --- |\n{rows}\n"
+    )
+
+
+def fusion_table() -> str:
+    """The whole fusion list: its rules, the spellings they take, what they decline."""
+    rows = []
+    for entry, fusion, kind in FUSIONS:
+        rules = [rule for rule in trtfuse.rules() if rule.entry == entry]
+        if not rules:
+            rows.append(f"| {entry} | {fusion} ({kind}) | | left to TensorRT | |")
+        for rule in rules:
+            link = f"[{rule.name}](rules/{rule.name}.md)"
+            guards = ", ".join(dict.fromkeys(f"`{guard.name}`" for guard in rule.guards))
+            rows.append(f"| {entry} | {fusion} ({kind}) | {link} | {takes(rule)} | {guards} |")
+            entry, fusion, kind = "", "", ""
+    table = "\n".join(rows).replace(" ()", "")
+    return (
+        "# The fusion list\n\nEntries with F are the fusions of NVIDIA's *Best Practices for "
+        "TensorRT Performance*, chapter 2.5;\nthose with C are what today's *Layer Fusion Catalog* "
+        "adds. A rewrite is algebra: the result is\nplain ONNX that any runtime can run. A group "
+        "is several nodes that TensorRT runs as one kernel; those\nwithout a rule are left to it. "
+        "What a rule declines is said by its guards, besides `one-consumer`,\n`representable`, "
+        "`opset` and `check`, which hold for all; [the report](how-to/read-the-report.md)\nnames "
+        "them with the values that stopped it.\n\n"
+        "| entry | fusion | rule | takes | declines by |\n| --- | --- | --- | --- | --- |\n"
+        f"{table}\n"
+    )
+
+
+def takes(rule: trtfuse.Rule) -> str:
+    """The spellings that a rule takes, as its docstring says."""
+    return cell(rule.doc.partition("\n\nTakes: ")[2])
+
+
+def guard_table() -> str:
+    """Everything that may stop a rule, and which rules it may stop."""
+    docs: dict[str, str] = {}
+    stopped: dict[str, list[str]] = {}
+    for rule in trtfuse.rules():
+        for guard in rule.guards:
+            docs[guard.name] = guard.doc
+            stopped.setdefault(guard.name, []).append(f"[{rule.name}](../rules/{rule.name}.md)")
+    docs = IMPLIED | BEFORE | dict(sorted(docs.items()))
+    rows = "\n".join(
+        f"| `{name}` | {cell(doc)} | {', '.join(stopped.get(name, ['any']))} |"
+        for name, doc in docs.items()
+    )
+    return f"\n| guard | what has to hold | rules |\n| --- | --- | --- |\n{rows}\n\n"
+
+
+def report_page() -> str:
+    """The page on the report, with the guards of now."""
+    return GENERATED.sub(lambda _: guard_table(), REPORT.read_text(encoding="utf-8"))
+
+
+def navigation() -> str:
+    """The settings of mkdocs, with the rules of now."""
+    listed = "".join(f"      - rules/{rule.name}.md\n" for rule in trtfuse.rules())
+    return re.sub(
+        r"(?<=      - rules/index\.md\n)(      - rules/.*\n)*",
+        listed,
+        NAVIGATION.read_text(encoding="utf-8"),
     )
 
 
@@ -70,22 +191,31 @@ def pages() -> dict[Path, str]:
     made = {DOCS / "rules" / f"{rule.name}.md": rule_page(rule) for rule in trtfuse.rules()}
     return made | {
         DOCS / "rules" / "index.md": rule_index(),
+        DOCS / "fusions.md": fusion_table(),
         DOCS / "command-line.md": command_page(),
+        REPORT: report_page(),
+        NAVIGATION: navigation(),
     }
 
 
 def main() -> None:
-    """Writes the pages, or checks them."""
+    """Writes the pages, or checks them; those of rules that are gone go too."""
+    made = pages()
     stale = [
         path
-        for path, text in pages().items()
+        for path, text in made.items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
+    gone = [path for path in (DOCS / "rules").glob("*.md") if path not in made]
     if "--check" in sys.argv:
-        sys.exit(f"out of date: {', '.join(path.name for path in stale)}" if stale else 0)
+        names = ", ".join(path.name for path in (*stale, *gone))
+        sys.exit(f"out of date: {names}" if names else 0)
     for path in stale:
-        path.write_text(pages()[path], encoding="utf-8")
-        click.echo(f"wrote {path.relative_to(DOCS)}")
+        path.write_text(made[path], encoding="utf-8")
+        click.echo(f"wrote {path.relative_to(DOCS.parent)}")
+    for path in gone:
+        path.unlink()
+        click.echo(f"removed {path.relative_to(DOCS.parent)}")
 
 
 if __name__ == "__main__":

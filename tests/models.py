@@ -15,6 +15,9 @@ from trtfuse.pipeline import FusionResult
 
 Array = npt.NDArray[Any]
 
+#: The rules of the Scale (F7, F8), for tests in which nothing else is to be done.
+SCALES = ("identity-scale", "conv-scale", "fc-scale", "scale-conv", "scale-fc")
+
 
 def model(
     text: str, *, opset: int = 21, ir_version: int = 8, **constants: npt.ArrayLike

@@ -309,7 +309,7 @@ def test_a_rule_may_be_given_itself() -> None:
     [
         ("conv_scale", "did you mean 'conv-scale'?"),
         ("scale-fcc", "did you mean 'scale-fc'?"),
-        ("zzz", "there are identity-scale, conv-scale, fc-scale, scale-conv, scale-fc"),
+        ("zzz", "`trtfuse rules` lists them"),
     ],
 )
 def test_an_unknown_rule_is_refused_with_the_nearest(argument: str, name: str, hint: str) -> None:
@@ -352,12 +352,12 @@ def test_what_only_a_dropped_input_needed_goes_with_its_bodies() -> None:
             else_branch = other () => (float[1, 2, 4, 4] p) { p = Relu(t) }
           >
           u = Where(yes, t, o)
-          y = Relu(u)
+          y = Neg(u)
         }
         """
     )
     result = trtfuse.fuse(proto)
-    assert [node.op_type for node in result.model.graph.node] == ["Exp", "Relu"]
+    assert [node.op_type for node in result.model.graph.node] == ["Exp", "Neg"]
     assert list(result.model.graph.initializer) == []
 
 
@@ -417,7 +417,7 @@ def test_a_size_below_zero_is_a_size_that_is_not_known() -> None:
     proto = products()
     for each in (*proto.graph.input, *proto.graph.output):
         each.type.tensor_type.shape.dim[0].dim_value = -1
-    result = trtfuse.fuse(proto, verify="model")
+    result = trtfuse.fuse(proto, rules=["fc-scale"], verify="model")
     assert result.ok
     assert [fusion.rule for fusion in result.report.fused] == ["fc-scale", "fc-scale"]
 

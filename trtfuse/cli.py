@@ -18,6 +18,7 @@ import click
 
 import trtfuse
 from trtfuse.errors import TrtfuseError, UsageError
+from trtfuse.ir.model import FOLD_LIMIT
 from trtfuse.ir.save import written
 from trtfuse.pipeline import Progress, VerifyLevel, same_file
 from trtfuse.report.data import Report
@@ -91,6 +92,14 @@ def command() -> None:
     help="Check nothing, each rewrite in float64, or the whole model on ONNX Runtime as well.",
 )
 @_input_shapes
+@click.option(
+    "--fold-limit",
+    metavar="BYTES",
+    type=click.IntRange(min=0),
+    default=FOLD_LIMIT,
+    show_default=True,
+    help="By how much a constant may be larger than what it is folded from.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -102,6 +111,7 @@ def fuse(
     skip: tuple[str, ...] | None,
     level: VerifyLevel,
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    fold_limit: int,
     dry_run: bool,
     verbose: int,
     quiet: bool,
@@ -128,6 +138,7 @@ def fuse(
             skip=skip or (),
             verify=level,
             input_shapes=dict(input_shapes),
+            fold_limit=fold_limit,
             progress=progress,
         )
     if result.ok and not dry_run:
@@ -175,13 +186,15 @@ def rules(name: str | None) -> int:
     """List the rules, or say what one does."""
     from trtfuse.rewrite.rule import selected
 
-    for rule in selected([name] if name else None):
+    chosen = selected([name] if name else None)
+    width = max(len(rule.name) for rule in chosen)
+    for rule in chosen:
         if name:
             click.echo(f"{rule.name} ({rule.kind}, {rule.entry})\n\n{rule.doc}\n\nIt checks that:")
             for guard in rule.guards:
                 click.echo(f"  {guard.name}: {guard.doc}")
         else:
-            click.echo(f"{rule.name:<16} {rule.entry:<4} {rule.doc.splitlines()[0]}")
+            click.echo(f"{rule.name:<{width}} {rule.entry:<7} {rule.doc.splitlines()[0]}")
     return 0
 
 

@@ -18,12 +18,12 @@ from trtfuse.check.inputs import shapes
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError
-from trtfuse.ir.model import Model, collector_paused, read_model
+from trtfuse.ir.model import FOLD_LIMIT, Model, collector_paused, read_model
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
 from trtfuse.rewrite.driver import Driver
-from trtfuse.rewrite.rule import Rule, selected
+from trtfuse.rewrite.rule import AnyRule, selected
 
 #: What `fuse` and `verify` take for a model.
 ModelLike = str | Path | bytes | ModelProto
@@ -74,10 +74,11 @@ class FusionResult:
 def fuse(
     model: ModelLike,
     *,
-    rules: Iterable[str | Rule] | None = None,
+    rules: Iterable[str | AnyRule] | None = None,
     skip: Iterable[str] = (),
     verify: VerifyLevel = "rewrite",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    fold_limit: int = FOLD_LIMIT,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> FusionResult:
@@ -90,6 +91,8 @@ def fuse(
         verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
             "model", which does that and compares the whole model on ONNX Runtime.
         input_shapes: shapes of inputs by name for `verify="model"`, where they are not to be drawn.
+        fold_limit: by how many bytes a constant may be larger than those that it is folded from,
+            64 KiB if left out; 0 folds only what does not grow.
         seed: of the numbers that checks draw.
         progress: called from time to time with the stage, how much of it is done, and of how much.
 
@@ -103,19 +106,22 @@ def fuse(
     """
     if verify not in get_args(VerifyLevel):
         raise UsageError(f"unknown level '{verify}'; there are {', '.join(get_args(VerifyLevel))}")
+    if fold_limit < 0:
+        raise UsageError(f"the limit of folding is {fold_limit} bytes; it cannot be negative")
     chosen = selected(rules, skip)
     try:
         with collector_paused():
-            return _fuse(model, chosen, verify, _shapes(input_shapes), seed, progress)
+            return _fuse(model, chosen, verify, _shapes(input_shapes), fold_limit, seed, progress)
     except UnicodeDecodeError:
         raise ModelError("the model has a text that is not UTF-8, as protobuf wants it") from None
 
 
 def _fuse(
     model: ModelLike,
-    rules: tuple[Rule, ...],
+    rules: tuple[AnyRule, ...],
     verify: VerifyLevel,
     input_shapes: dict[str, tuple[int, ...]],
+    fold_limit: int,
     seed: int,
     progress: Progress | None,
 ) -> FusionResult:
@@ -123,17 +129,15 @@ def _fuse(
     seconds: dict[str, float] = {}
     with _timed(seconds, "read"):
         read = read_model(model)
+        read.fold_limit = fold_limit
         before = Census.of(read)
         if input_shapes:
             # Shapes that fit no input are refused before the work, whether it needs them or not.
             next(shapes(read, 1, input_shapes))
     with _timed(seconds, "rewrite"):
-        early = [rule for rule in rules if rule.since > read.opset]
-        applying = [rule for rule in rules if rule.since <= read.opset]
-        driver = Driver(read, applying, check, _stage(progress, "rewrite"))
+        driver = Driver(read, rules, check, _stage(progress, "rewrite"))
         driver.run()
         declined = [NearMiss.of(each) for each in driver.declined]
-        declined += [NearMiss.too_early(rule, read.opset) for rule in early]
     with _timed(seconds, "write"):
         fused = read.to_proto()
     verification = Verification("none") if check is None else check.verification()
@@ -214,4 +218,8 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 def _versions() -> dict[str, str]:
     packages = ("trtfuse", "onnx", "onnxruntime", "numpy")
-    return {package: importlib.metadata.version(package) for package in packages}
+    return {package: _version(package) for package in packages}
+
+
+#: Looking for a package takes longer than fusing a small model.
+_version = functools.cache(importlib.metadata.version)

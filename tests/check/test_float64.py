@@ -394,3 +394,47 @@ def test_overflow_and_invalid_numbers_are_no_warnings() -> None:
     assert product.tolist() == [np.inf, 0, 0]
     assert quotient[:2].tolist() == [1, np.inf]
     assert np.isnan(quotient[2])
+
+
+# Pooling
+
+
+def test_a_pooling_without_padding_keeps_its_dilations() -> None:
+    text = """(float[1,1,3,4] x) => (float[1,1,a,b] y) {
+        y = AveragePool<auto_pad="VALID", kernel_shape=[2,2], dilations=[1,2]>(x)
+    }"""
+    feeds = {"x": np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)}
+    model = with_text(text, 19)
+    (expected,) = on_onnx_runtime(model.proto, feeds)
+    (found,) = evaluated(model, widened(feeds))
+    np.testing.assert_array_equal(found, expected)
+
+
+# GELU
+
+
+@pytest.mark.parametrize("x", [-30.0, -6.5, -1.0, -1e-9, 0.0, 0.3, 1.0, 5.5, 40.0])
+def test_erf_is_as_exact_as_float64(x: float) -> None:
+    model = with_text("(double[1] x) => (double[1] y) { y = Erf(x) }")
+    (found,) = evaluated(model, {"x": np.array([x])})
+    assert found.dtype == np.float64
+    assert found[0] == math.erf(x)
+
+
+@pytest.mark.parametrize("approximate", ["", "<approximate='none'>", "<approximate='tanh'>"])
+def test_gelu_is_its_definition_in_float64(approximate: str) -> None:
+    text = f"(double[7] x) => (double[7] y) {{ y = Gelu{approximate}(x) }}".replace("'", '"')
+    x = np.array([-9.0, -2.5, -0.75, 0.0, 0.3, 1.0, 6.0])
+    (found,) = evaluated(with_text(text, 20), {"x": x})
+    exact = {
+        "none": [0.5 * n * (1 + math.erf(n / math.sqrt(2))) for n in x],
+        "tanh": [
+            0.5 * n * (1 + math.tanh(math.sqrt(2 / math.pi) * (n + 0.044715 * n**3))) for n in x
+        ],
+    }["tanh" if "tanh" in approximate else "none"]
+    np.testing.assert_allclose(found, exact, rtol=1e-12, atol=1e-15)
+    single = x.astype(np.float32)
+    (expected,) = on_onnx_runtime(
+        with_text(text.replace("double", "float"), 20).proto, {"x": single}
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

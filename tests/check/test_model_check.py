@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from models import model
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, parser
 
 import trtfuse
@@ -91,8 +92,8 @@ def test_rounding_in_another_order_agrees() -> None:
             "  y = Add(s, t)"
         )
     )
-    for model in (first, second):
-        model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "last"))
+    for each in (first, second):
+        each.graph.initializer.append(numpy_helper.from_array(np.array([1]), "last"))
     found = trtfuse.verify(first, second)
     assert found.ok
     assert 0 < found.max_error < found.tolerance < 1e-4
@@ -104,7 +105,7 @@ def test_a_fused_model_agrees_within_a_fraction_of_the_tolerance() -> None:
     model.graph.initializer.append(scale)
     model.graph.node.insert(1, helper.make_node("Mul", ["y1", "s"], ["m1"], name="scale"))
     model.graph.node[2].input[0] = "m1"
-    result = trtfuse.fuse(model, verify="model")
+    result = trtfuse.fuse(model, rules=["conv-scale"], verify="model")
     assert [fusion.rule for fusion in result.report.fused] == ["conv-scale"]
     assert result.ok
     assert 0 < result.report.verification.max_error < result.report.verification.tolerance / 4
@@ -606,7 +607,7 @@ def external(tmp_path: Path) -> Path:
 
 
 def test_a_model_with_external_data_is_compared_by_its_path(external: Path, tmp_path: Path) -> None:
-    result = trtfuse.fuse(external, verify="model")
+    result = trtfuse.fuse(external, rules=["conv-scale"], verify="model")
     assert result.ok
     assert [fusion.rule for fusion in result.report.fused] == ["conv-scale"]
     (tmp_path / "elsewhere").mkdir()
@@ -655,3 +656,14 @@ def test_a_bfloat16_model_with_float_inputs_is_compared() -> None:
         ).max_error
         > 2**-12
     )
+
+
+def test_a_logarithm_of_the_smallest_numbers_is_no_better_than_they_are() -> None:
+    made = model("(float[300,50] x) => (float[300,50] y) { s = Softmax(x) y = Log(s) }")
+    result = trtfuse.fuse(made, verify="model")
+    assert [node.op_type for node in result.model.graph.node] == ["LogSoftmax"]
+    assert result.ok
+    numbers = model(
+        "(float[300,50] x) => (float[300,50] y) { s = Softmax(x) t = Mul(s, c) y = Log(t) }", c=1.5
+    )
+    assert not trtfuse.verify(made, numbers).ok

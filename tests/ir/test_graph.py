@@ -565,7 +565,7 @@ def test_a_name_that_a_body_defines_itself_stays_apart_from_a_renamed_outer_valu
     body: str, taken: bool
 ) -> None:
     original = parsed(COLLISION.replace("BODY", body)).proto
-    result = trtfuse.fuse(original, verify="none")
+    result = trtfuse.fuse(original, rules=["identity-scale"], verify="none")
     assert [each.rule for each in result.report.fused] == ["identity-scale"]
     onnx.checker.check_model(result.model, full_check=True)
     assert_chains(Model(result.model))
@@ -755,6 +755,8 @@ def test_an_initializer_among_the_inputs_is_overridable_from_ir_4_on(
 def test_a_label_is_the_name_or_else_what_tensorrt_would_call_it() -> None:
     graph = parsed("(float[2] x) => (float[2] y) { [named] a = Neg(x) y = Abs(a) }").graph
     assert [each.label for each in graph.nodes()] == ["named", "node_of_y"]
+    graph = parsed("(float[2, 3] x) => (float[1, 3] y) { , y = Split<axis = 0>(x) }").graph
+    assert [each.label for each in graph.nodes()] == ["node_of_y"]
 
 
 def test_operators_are_told_apart_by_domain_and_local_functions_are_no_operators() -> None:

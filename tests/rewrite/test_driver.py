@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from models import body, constants, declined, fused, model, nodes
+from models import SCALES, body, constants, declined, fused, model, nodes
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from oracle import assert_equivalent
 
@@ -18,7 +18,7 @@ from trtfuse.ir.graph import Value
 from trtfuse.ir.model import Model
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.pattern import Match, Pattern, op, rest, var
-from trtfuse.rewrite.rule import Guard, Replacement, Rule
+from trtfuse.rewrite.rule import Guard, Replacement, Rule, selected
 
 W = np.ones((1, 1, 1, 1), np.float32)
 TWO = np.float32(2)
@@ -536,7 +536,8 @@ def test_a_body_that_a_rewrite_made_unused_is_not_rewritten_any_more() -> None:
         lambda m, new: new.constant(np.zeros((1, 1, 2, 2)), TensorProto.FLOAT, "zero"),
     )
     result = trtfuse.fuse(made, rules=[sized, "conv-scale"], verify="none")
-    assert nodes(result.model) == ["-: Relu(zero) -> z"]
+    # What becomes a constant keeps its name.
+    assert nodes(result.model) == ["-: Relu(d) -> z"]
     assert fused(result) == [("zero", "sub")]
 
 
@@ -553,8 +554,8 @@ def test_what_only_a_rewrite_needed_goes_but_not_what_is_read_elsewhere() -> Non
         d=np.ones(2, np.float32),
     )
     result = trtfuse.fuse(made, rules=[ZERO])
-    assert nodes(result.model) == ["-: Add(zero, x) -> z", "-: Add(x, d) -> q"]
-    assert list(constants(result.model)) == ["d", "zero"]
+    assert nodes(result.model) == ["-: Add(s, x) -> z", "-: Add(x, d) -> q"]
+    assert list(constants(result.model)) == ["d", "s"]
 
 
 # The whole
@@ -653,7 +654,7 @@ def star(readers: int) -> ModelProto:
 def seconds_to_erase(readers: int) -> float:
     read = Model(star(readers))
     read.infer_shapes()
-    driver = Driver(read, trtfuse.rules())
+    driver = Driver(read, selected(SCALES))
     start = time.process_time()
     driver.run()
     spent = time.process_time() - start

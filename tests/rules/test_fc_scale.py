@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import pytest
-from models import Array, attributes, constants, declined, fused, model, nodes
+from models import SCALES, Array, attributes, constants, declined, fused, model, nodes
 from oracle import assert_equivalent, widened
 
 import trtfuse
+
+fuse = functools.partial(trtfuse.fuse, rules=SCALES)
 
 W = np.float32([1, 2, 3, 4, 5, 6]).reshape(2, 3)
 S = np.float32([2, 0.5, -1])
@@ -26,7 +29,7 @@ def test_a_matmul_and_an_add_become_a_gemm(line: str, shape: tuple[int, ...], op
         [product] a = MatMul(x, w)
         [plus] {line}
     }}"""
-    result = trtfuse.fuse(model(text, opset=opset, w=W, t=T.reshape(shape)))
+    result = fuse(model(text, opset=opset, w=W, t=T.reshape(shape)))
     assert nodes(result.model) == ["product: Gemm(x, w, product.bias) -> z"]
     assert attributes(result.model.graph.node[0]) == {}
     assert (constants(result.model)["w"] == W).all()
@@ -40,7 +43,7 @@ def test_one_number_added_becomes_a_bias_for_each_column() -> None:
         [product] a = MatMul(x, w)
         [minus] z = Sub(seven, a)
     }"""
-    folded = constants(trtfuse.fuse(model(text, w=W, seven=np.float32(7))).model)
+    folded = constants(fuse(model(text, w=W, seven=np.float32(7))).model)
     assert (folded["w_fused"] == -W).all()
     assert folded["product.bias"].tolist() == [7, 7, 7]
 
@@ -50,7 +53,7 @@ def test_a_scaled_matmul_stays_a_matmul() -> None:
         [product] a = MatMul(x, w)
         [times] z = Mul(a, s)
     }"""
-    result = trtfuse.fuse(model(text, w=W, s=S))
+    result = fuse(model(text, w=W, s=S))
     assert nodes(result.model) == ["product: MatMul(x, w_fused) -> z"]
     assert (constants(result.model)["w_fused"] == W * S).all()
 
@@ -63,7 +66,7 @@ def test_matmul_add_and_mul_become_one_gemm(shape: tuple[int, ...]) -> None:
         [times] z = Mul(b, s)
     }"""
     factor = S.reshape(shape) if 3 in shape else np.full(shape, 2, np.float32)
-    result = trtfuse.fuse(model(text, w=W, t=T, s=factor))
+    result = fuse(model(text, w=W, t=T, s=factor))
     assert fused(result) == [("fc-scale", "product + plus"), ("fc-scale", "product + times")]
     (node,) = result.model.graph.node
     assert node.op_type == "Gemm"
@@ -79,7 +82,7 @@ def test_an_add_after_a_product_of_three_dimensions_is_left_without_a_word() -> 
         [plus] z = Add(a, t)
     }"""
     made = model(text, w=W, t=T)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert result.model == made
     assert declined(result) == []
 
@@ -96,7 +99,7 @@ def test_after_three_dimensions_a_scale_goes_into_product_and_add(
         [minus] z = Sub(m, s)
     }}"""
     bias = T.reshape(shape) if 3 in shape else np.float32([7])
-    result = trtfuse.fuse(model(text, w=W, t=bias, s=S))
+    result = fuse(model(text, w=W, t=bias, s=S))
     product, plus = result.model.graph.node
     assert (product.op_type, product.name) == ("MatMul", "product")
     assert (plus.op_type, plus.name) == ("Add", "plus")
@@ -117,7 +120,7 @@ def test_new_values_get_names_of_their_own() -> None:
         q = Mul(MatMul_output, s)
     }"""
     made = model(text, w=W, t=T, s=S)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     written = [name for node in result.model.graph.node for name in node.output]
     assert len(written) == len(set(written)) == 4
     x = np.random.default_rng(0).standard_normal((5, 4, 2))
@@ -130,7 +133,7 @@ def test_stacked_weights_are_scaled_along_their_last_axis() -> None:
         [times] z = Mul(a, s)
     }"""
     stacked = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
-    result = trtfuse.fuse(model(text, w=stacked, s=np.float32([10, 100])))
+    result = fuse(model(text, w=stacked, s=np.float32([10, 100])))
     folded = constants(result.model)["w_fused"]
     assert folded.tolist() == [[[0, 100], [20, 300]], [[40, 500], [60, 700]]]
 
@@ -143,7 +146,7 @@ def test_stacked_weights_have_no_place_for_a_shift() -> None:
             {line}
         }}"""
         made = model(text, w=np.stack([W, W]), t=T)
-        result = trtfuse.fuse(made)
+        result = fuse(made)
         assert result.model == made
         assert declined(result) == []
 
@@ -164,7 +167,7 @@ def test_other_products_are_none_of_ours(inputs: str, line: str) -> None:
         z = Mul(a, two)
     }}"""
     made = model(text, w=W, s=S, two=np.float32(2))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert fused(result) == []
     assert declined(result) == []
 
@@ -175,7 +178,7 @@ def test_a_product_whose_rank_is_open_is_none_of_ours() -> None:
         a = MatMul(open, w)
         z = Mul(a, s)
     }"""
-    result = trtfuse.fuse(model(text, w=W, s=S))
+    result = fuse(model(text, w=W, s=S))
     assert fused(result) == []
     assert declined(result) == []
 
@@ -186,7 +189,7 @@ def test_a_bias_that_is_computed_makes_no_layer() -> None:
         b = Add(a, v)
         z = Mul(b, s)
     }"""
-    result = trtfuse.fuse(model(text, w=W, s=S))
+    result = fuse(model(text, w=W, s=S))
     assert fused(result) == []
     assert declined(result) == []
 
@@ -198,7 +201,7 @@ def test_an_add_of_another_shape_is_no_bias() -> None:
         [times] z = Mul(b, s)
     }"""
     made = model(text, w=W, s=S, column=np.ones((4, 1), np.float32))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert result.model == made
     sentence = "`column` has shape [4, 1], not one value per channel (3)"
     assert declined(result) == [("fc-scale", "plus", "one-value-per-channel", sentence)]
@@ -224,7 +227,7 @@ def test_alpha_beta_and_any_c_are_taken_into_account(
     )
     c = np.arange(1, 1 + np.prod(shape or (1,)), dtype=np.float32).reshape(shape or ())
     made = model(text, w=np.ascontiguousarray(W.T), s=S, **({} if shape is None else {"c": c}))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     (node,) = result.model.graph.node
     has_bias = shape is not None or line != "Mul(y, s)"
     found = attributes(node)
@@ -249,7 +252,7 @@ def test_transposed_square_weights_are_scaled_along_the_other_axis() -> None:
             [fc] y = Gemm <transB = {trans_b}> (x, w)
             [scale] z = Mul(y, s)
         }}"""
-        result = trtfuse.fuse(model(text, w=square, s=np.float32([10, 100])))
+        result = fuse(model(text, w=square, s=np.float32([10, 100])))
         assert constants(result.model)["w_fused"].tolist() == expected
 
 
@@ -258,7 +261,7 @@ def test_a_transposed_input_changes_nothing_after_the_product() -> None:
         [fc] y = Gemm <transA = 1> (x, w)
         [scale] z = Mul(y, s)
     }"""
-    result = trtfuse.fuse(model(text, w=W, s=S))
+    result = fuse(model(text, w=W, s=S))
     assert nodes(result.model) == ["fc: Gemm(x, w_fused) -> z"]
     assert attributes(result.model.graph.node[0]) == {"transA": 1}
 
@@ -283,7 +286,7 @@ def test_a_constant_along_the_rows_is_declined(
             "`s` has shape [0, 1], not one value per channel (3)",
         )
     made = model(text, w=W, s=np.full(shape, 2, np.float32))
-    result = trtfuse.fuse(made, rules=["fc-scale"])
+    result = fuse(made, rules=["fc-scale"])
     assert declined(result) == [("fc-scale", "scale", "one-value-per-channel", sentence)]
     assert result.model == made
 
@@ -295,7 +298,7 @@ def test_a_constant_wider_than_the_only_column_is_declined() -> None:
     }"""
     made = model(text, w=W[:, :1], s=S)
     sentence = "`s` has shape [3], not one value per channel (1)"
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert declined(result) == [("fc-scale", "scale", "one-value-per-channel", sentence)]
     assert result.model == made
 
@@ -326,7 +329,7 @@ def test_a_gemm_without_constants_is_declined(inputs: str, line: str, sentence: 
         [fc] {line}
         [scale] z = Mul(y, s)
     }}"""
-    result = trtfuse.fuse(model(text, w=W, s=S))
+    result = fuse(model(text, w=W, s=S))
     assert declined(result) == [("fc-scale", "scale", "product", sentence)]
     assert fused(result) == []
 
@@ -335,7 +338,7 @@ def test_another_power_than_one_is_declined() -> None:
     made = model(
         GEMM.format(attributes="", c="", line="Pow(y, two)"), w=W, two=np.float32([2, 2, 2])
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     sentence = "the power `two` is [2.0, 2.0, 2.0], not 1"
     assert declined(result) == [("fc-scale", "scale", "power-of-one", sentence)]
     assert result.model == made
@@ -348,7 +351,7 @@ def test_integer_products_stay_as_they_are(operator: str) -> None:
         [scale] z = Mul(y, s)
     }}"""
     made = model(text, w=W.astype(np.int32), s=np.int32(3))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     sentence = "`w` is int32, and only floating-point numbers may be regrouped"
     assert declined(result) == [("fc-scale", "scale", "floating-weights", sentence)]
     assert result.model == made
@@ -362,7 +365,7 @@ def test_overflow_is_declined() -> None:
     sentence = "a folded value would be 8e+04, beyond the largest float16 (6.55e+04)"
     for w, b in ((8, 0), (0, 8), (0, -8)):
         made = model(text, w=np.float16([[w]]), b=np.float16([b]), s=np.float16(10000))
-        result = trtfuse.fuse(made)
+        result = fuse(made)
         assert declined(result) == [("fc-scale", "scale", "representable", sentence)]
         assert result.model == made
 
@@ -380,7 +383,7 @@ NORMALIZE = "BatchNormalization <epsilon = 0.0> (y, gain, shift, mean, variance)
 
 def test_a_batch_normalization_after_a_gemm_folds() -> None:
     made = model(GEMM.format(attributes="", c="", line=NORMALIZE), w=W, **statistics(3))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["fc: Gemm(x, w_fused, fc.bias) -> z"]
     folded = constants(result.model)
     assert (folded["w_fused"] == W * 1.5).all()
@@ -396,7 +399,7 @@ def test_a_batch_normalization_after_three_dimensions_normalizes_another_axis() 
     for added in (False, True):
         lines = text.replace("y =", "a =").replace("[bn]", "[plus] y = Add(a, t)\n[bn]")
         made = model(lines if added else text, w=W, **statistics(3), **({"t": T} if added else {}))
-        result = trtfuse.fuse(made)
+        result = fuse(made)
         assert result.model == made
         sentence = "it normalizes axis 1, and the channels are on axis 2 of 3"
         found = [each for each in declined(result) if each[2] != "structure"]
@@ -416,7 +419,7 @@ def test_a_product_that_is_read_elsewhere_is_declined() -> None:
         [relu] q = Relu(a)
     }"""
     made = model(text, w=W, t=T, s=S)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert result.model == made
     assert declined(result) == [
         ("fc-scale", "plus", "one-consumer", "`a` has 2 consumers: plus, relu"),
@@ -430,7 +433,7 @@ def test_weights_and_bias_shared_with_another_product_are_left_alone() -> None:
         [times] z = Mul(y, s)
         [other] q = Gemm(x, w, t)
     }"""
-    result = trtfuse.fuse(model(text, w=W, t=T, s=S))
+    result = fuse(model(text, w=W, t=T, s=S))
     folded = constants(result.model)
     assert list(folded) == ["w", "t", "w_fused", "t_fused"]
     assert (folded["w"] == W).all()
@@ -448,7 +451,7 @@ def test_dynamic_sizes_do_not_matter(operator: str, shape: str) -> None:
         [product] y = {operator}(x, w)
         [times] z = Mul(y, s)
     }}"""
-    result = trtfuse.fuse(model(text, w=W, s=S))
+    result = fuse(model(text, w=W, s=S))
     assert nodes(result.model) == [f"product: {operator}(x, w_fused) -> z"]
     assert declined(result) == []
 
@@ -460,7 +463,7 @@ def test_an_open_number_of_rows_that_a_bias_settles_does_not_matter() -> None:
             [fc] y = Gemm <transA = {trans}> (x, w, c)
             [times] z = Mul(y, s)
         }}"""
-        result = trtfuse.fuse(model(text, **given))
+        result = fuse(model(text, **given))
         assert nodes(result.model) == ["fc: Gemm(x, w_fused, c_fused) -> z"]
 
 
@@ -470,5 +473,5 @@ def test_an_open_rank_does_not_matter_to_a_gemm() -> None:
         [fc] y = Gemm(a, w)
         [times] z = Mul(y, s)
     }"""
-    result = trtfuse.fuse(model(text, w=W, s=S))
+    result = fuse(model(text, w=W, s=S))
     assert nodes(result.model) == ["open: Reshape(x, shape) -> a", "fc: Gemm(a, w_fused) -> z"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
-from models import Array, body, constants, declined, fused, model, nodes
+from models import SCALES, Array, body, constants, declined, fused, model, nodes
 
 import trtfuse
+
+fuse = functools.partial(trtfuse.fuse, rules=SCALES)
 
 ONE, ZERO = np.float32(1), np.float32(0)
 BETWEEN = """(float[2,3] x) => (float[?,?] z) {{
@@ -32,7 +36,7 @@ BETWEEN = """(float[2,3] x) => (float[?,?] z) {{
 def test_what_changes_nothing_is_erased(line: str, opset: int) -> None:
     vectors = {"ones": np.ones(3, np.float32), "zeros": np.zeros(3, np.float32)}
     made = model(BETWEEN.format(line=line), opset=opset, one=ONE, zero=ZERO, **vectors)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["-: Relu(x) -> a", "-: Sigmoid(a) -> z"]
     assert constants(result.model) == {}
     assert fused(result) == [("identity-scale", "scale")]
@@ -64,7 +68,7 @@ def test_what_changes_nothing_is_erased(line: str, opset: int) -> None:
 def test_what_changes_something_stays(line: str, numbers: float | list[float]) -> None:
     vectors = {"ones": np.ones(3, np.float32), "zeros": np.zeros(3, np.float32)}
     made = model(BETWEEN.format(line=line), c=np.float32(numbers), **vectors)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert fused(result) == []
     assert [each for each in declined(result) if each[2] != "structure"] == []
 
@@ -92,7 +96,7 @@ def test_a_constant_that_may_change_the_shape_is_declined(
     kind = f"float[{of}]" if of else "float"
     text = f"({kind} x) => (float[{','.join('?' * rank)}] z) {{ [one] z = Mul(x, c) }}"
     made = model(text, c=np.ones(shape, np.float32))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert declined(result) == [("identity-scale", "one", "keeps-shape", sentence)]
     assert result.model == made
 
@@ -115,7 +119,7 @@ def test_a_constant_that_may_change_the_shape_is_declined(
 def test_a_constant_that_keeps_the_shape_is_erased(of: str, shape: tuple[int, ...]) -> None:
     kind = f"float[{of}]" if of else "float"
     text = f"({kind} x) => ({kind} z) {{ a = Relu(x)\n z = Add(a, c) }}"
-    result = trtfuse.fuse(model(text, c=np.zeros(shape, np.float32)))
+    result = fuse(model(text, c=np.zeros(shape, np.float32)))
     assert nodes(result.model) == ["-: Relu(x) -> z"]
 
 
@@ -124,7 +128,7 @@ def test_of_an_unknown_rank_only_a_scalar_certainly_keeps_the_shape() -> None:
         [open] a = Reshape(x, shape)
         [one] z = Mul(a, c)
     }"""
-    result = trtfuse.fuse(model(text, c=np.float32([1])))
+    result = fuse(model(text, c=np.float32([1])))
     assert declined(result) == [
         (
             "identity-scale",
@@ -133,7 +137,7 @@ def test_of_an_unknown_rank_only_a_scalar_certainly_keeps_the_shape() -> None:
             "`c` has shape [1] and the rank of `a` is not known",
         )
     ]
-    result = trtfuse.fuse(model(text, c=ONE))
+    result = fuse(model(text, c=ONE))
     assert nodes(result.model) == ["open: Reshape(x, shape) -> z"]
 
 
@@ -143,7 +147,7 @@ def test_a_batch_normalization_keeps_any_shape() -> None:
         [bn] z = BatchNormalization <epsilon = 0.0> (a, c, zeros, zeros, c)
     }"""
     made = model(text, c=np.ones(2, np.float32), zeros=np.zeros(2, np.float32))
-    assert nodes(trtfuse.fuse(made).model) == ["open: Reshape(x, shape) -> z"]
+    assert nodes(fuse(made).model) == ["open: Reshape(x, shape) -> z"]
 
 
 def test_a_batch_normalization_of_an_open_number_of_channels_is_erased() -> None:
@@ -152,7 +156,7 @@ def test_a_batch_normalization_of_an_open_number_of_channels_is_erased() -> None
         [bn] z = BatchNormalization <epsilon = 0.0> (a, c, zeros, zeros, c)
     }"""
     made = model(text, c=np.ones(3, np.float32), zeros=np.zeros(3, np.float32))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["-: Relu(x) -> z"]
     assert declined(result) == []
 
@@ -175,7 +179,7 @@ def test_a_batch_normalization_of_an_open_number_of_channels_is_erased() -> None
 )
 def test_integers_and_mixed_types_are_erased_too(kind: str, line: str, constant: Array) -> None:
     text = f"({kind}[2,3] x) => ({kind}[2,3] z) {{ a = Identity(x)\n {line} }}"
-    result = trtfuse.fuse(model(text, c=constant))
+    result = fuse(model(text, c=constant))
     assert nodes(result.model) == ["-: Identity(x) -> z"]
     assert declined(result) == []
 
@@ -183,7 +187,7 @@ def test_integers_and_mixed_types_are_erased_too(kind: str, line: str, constant:
 @pytest.mark.parametrize("number", [0, 2, -1, 2**62])
 def test_integer_products_that_change_something_stay(number: int) -> None:
     made = model("(int64[2,3] x) => (int64[2,3] z) { z = Mul(x, c) }", c=np.int64(number))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert result.model == made
 
 
@@ -193,7 +197,7 @@ def test_a_double_next_to_one_is_not_one() -> None:
             made = model(
                 f"(double[2] x) => (double[2] z) {{ z = {operator}(x, c) }}", c=np.float64(number)
             )
-            assert trtfuse.fuse(made).model == made
+            assert fuse(made).model == made
 
 
 # Names and outputs
@@ -201,7 +205,7 @@ def test_a_double_next_to_one_is_not_one() -> None:
 
 def test_from_input_straight_to_output_both_keep_their_names() -> None:
     made = model("(float[2,3] x) => (float[2,3] z) { [one] z = Mul(x, c) }", c=ONE)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["one: Identity(x) -> z"]
     assert [each.name for each in result.model.graph.input] == ["x"]
     assert [each.name for each in result.model.graph.output] == ["z"]
@@ -214,7 +218,7 @@ def test_a_value_that_is_an_output_already_keeps_its_name() -> None:
         "(float[2,3] x) => (float[2,3] a, float[2,3] z) { a = Relu(x)\n [one] z = Mul(a, c) }",
         c=ONE,
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["-: Relu(x) -> a", "one: Identity(a) -> z"]
 
 
@@ -225,7 +229,7 @@ def test_a_chain_down_to_an_output_leaves_one_node() -> None:
         one=ONE,
         zero=ZERO,
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["-: Relu(x) -> z"]
     assert len(result.report.fused) == 10
 
@@ -234,7 +238,7 @@ def test_an_output_listed_twice_stays_listed_twice() -> None:
     made = model(
         "(float[2] x) => (float[2] z, float[2] z) { a = Relu(x)\n z = Mul(a, one) }", one=ONE
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["-: Relu(x) -> z"]
     assert [each.name for each in result.model.graph.output] == ["z", "z"]
 
@@ -250,7 +254,7 @@ def test_other_readers_follow_and_the_value_may_have_many() -> None:
         }""",
         one=ONE,
     )
-    assert nodes(trtfuse.fuse(made).model) == [
+    assert nodes(fuse(made).model) == [
         "-: Relu(x) -> a",
         "-: Sigmoid(a) -> z",
         "-: Add(a, a) -> q",
@@ -270,7 +274,7 @@ def test_a_reader_may_leave_outputs_out() -> None:
         c=np.ones(3, np.float32),
     )
     made.graph.node[2].output.extend(["", "", "", ""])
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert fused(result) == [("identity-scale", "node_of_b")]
     assert list(result.model.graph.node[1].input) == ["a", "c", "c", "c", "c"]
 
@@ -287,7 +291,7 @@ def test_a_body_that_reads_the_erased_value_reads_its_input() -> None:
         }""",
         one=ONE,
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["-: Relu(x) -> a", "choose: If(which) -> z"]
     assert nodes(body(result.model, "choose", "then_branch")) == ["-: Add(a, a) -> p"]
     assert nodes(body(result.model, "choose", "else_branch")) == ["-: Neg(a) -> q"]
@@ -305,7 +309,7 @@ def test_a_body_may_hold_an_identity_scale_of_a_captured_value() -> None:
         one=ONE,
         zero=ZERO,
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(body(result.model, "choose", "then_branch")) == ["one: Identity(x) -> p"]
     assert nodes(body(result.model, "choose", "else_branch")) == ["-: Neg(x) -> q"]
     assert constants(result.model) == {}
@@ -325,7 +329,7 @@ def test_a_name_that_moves_up_stays_clear_of_names_in_bodies() -> None:
         }""",
         one=ONE,
     )
-    fresh = trtfuse.fuse(made).model
+    fresh = fuse(made).model
     # Building it anew runs the checker of onnx, which refuses a name that is taken.
     assert nodes(fresh)[0] == "-: Relu(x) -> z"
     then = body(fresh, "choose", "then_branch")
@@ -339,7 +343,7 @@ def test_value_infos_of_names_that_are_gone_go_too() -> None:
     for name in ("a", "b"):
         info = made.graph.value_info.add(name=name)
         info.type.CopyFrom(made.graph.input[0].type)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert [info.name for info in result.model.graph.value_info] == ["a"]
 
 
@@ -354,14 +358,14 @@ def test_an_initializer_times_one_is_a_constant_again() -> None:
         one=ONE,
         two=np.float32(2),
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["conv: Conv(x, w0_fused) -> z"]
     assert constants(result.model)["w0_fused"].item() == 6
 
 
 def test_an_output_that_is_a_constant_keeps_its_name() -> None:
     made = model("() => (float z) { z = Mul(c, one) }", c=np.float32(3), one=ONE)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["-: Identity(c) -> z"]
 
 
@@ -380,7 +384,7 @@ def test_the_bias_that_a_chain_cancels_is_erased_in_the_same_run(stored: bool) -
         t=np.float32([1, 2]),
         **({"x": np.ones((2, 3, 4), np.float32)} if stored else {}),
     )
-    result = trtfuse.fuse(made, verify="none")
+    result = fuse(made, verify="none")
     assert nodes(result.model)[0] == "product: MatMul(x, w) -> z"
     assert fused(result)[-1][0] == "identity-scale"
     assert declined(result) == []

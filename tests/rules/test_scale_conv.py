@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import pytest
-from models import Array, constants, declined, fused, model, nodes
+from models import SCALES, Array, constants, declined, fused, model, nodes
 from onnx import ModelProto, TensorProto, helper
 from oracle import assert_equivalent
 
 import trtfuse
+
+fuse = functools.partial(trtfuse.fuse, rules=SCALES)
 
 W = np.float32([1, 2, 3, 4, 5, 6]).reshape(3, 2, 1, 1)
 B = np.float32([1, 2, 3])
@@ -32,7 +35,7 @@ def test_a_scale_goes_into_the_columns_and_a_shift_into_the_bias(opset: int) -> 
     made = before_conv(
         "[mul] m = Mul(x, s)\n[add] y = Add(t, m)", opset=opset, s=S, t=np.float32(2)
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["conv: Conv(x, w_fused, b_fused) -> z"]
     folded = constants(result.model)
     assert list(folded) == ["b_fused", "w_fused"]
@@ -57,7 +60,7 @@ def test_a_scale_goes_into_the_columns_and_a_shift_into_the_bias(opset: int) -> 
 def test_every_spelling_of_a_scale_folds(line: str, scale: float, shift: float) -> None:
     parameters = {"gain": 3, "shift": 1, "mean": 2, "variance": 4}
     vectors = {name: np.full(2, number, np.float32) for name, number in parameters.items()}
-    result = trtfuse.fuse(before_conv(f"[scale] {line}", c=np.float32(4), **vectors))
+    result = fuse(before_conv(f"[scale] {line}", c=np.float32(4), **vectors))
     assert fused(result) == [("scale-conv", "scale + conv")]
     (node,) = result.model.graph.node
     folded = constants(result.model)
@@ -71,9 +74,9 @@ def test_without_a_bias_only_a_shift_makes_one() -> None:
         [scale] y = %s(x, s)
         [conv] z = Conv(y, w)
     }"""
-    scaled = trtfuse.fuse(model(text % "Mul", w=W, s=S)).model
+    scaled = fuse(model(text % "Mul", w=W, s=S)).model
     assert nodes(scaled) == ["conv: Conv(x, w_fused) -> z"]
-    shifted = trtfuse.fuse(model(text % "Add", w=W, s=S)).model
+    shifted = fuse(model(text % "Add", w=W, s=S)).model
     assert nodes(shifted) == ["conv: Conv(x, w, conv.bias) -> z"]
     assert constants(shifted)["conv.bias"].tolist() == [10 - 2, 30 - 4, 50 - 6]
 
@@ -84,7 +87,7 @@ def test_a_shift_per_channel_sums_over_all_taps() -> None:
         [conv] z = Conv <dilations = [1, 2], strides = [1, 1]> (y, w)
     }"""
     w = np.arange(1, 13, dtype=np.float32).reshape(1, 2, 3, 2)
-    result = trtfuse.fuse(model(text, w=w, s=S))
+    result = fuse(model(text, w=w, s=S))
     assert constants(result.model)["conv.bias"].tolist() == [10 * 21 - 57]
 
 
@@ -94,7 +97,7 @@ def test_a_grouped_convolution_takes_the_channels_of_each_group() -> None:
         [shift] v = Add(y, s)
         [conv] z = Conv <group = 2> (v, w)
     }"""
-    result = trtfuse.fuse(
+    result = fuse(
         model(
             text,
             w=np.float32([[1, 2], [3, 4]]).reshape(2, 2, 1, 1),
@@ -113,7 +116,7 @@ def test_two_rows_in_each_group_share_the_channels_of_it() -> None:
         [conv] z = Conv <group = 2> (y, w)
     }"""
     made = model(text, w=np.ones((4, 1, 1, 1), np.float32), s=S)
-    folded = constants(trtfuse.fuse(made).model)["w_fused"].reshape(4)
+    folded = constants(fuse(made).model)["w_fused"].reshape(4)
     assert folded.tolist() == [10, 10, -1, -1]
 
 
@@ -125,7 +128,7 @@ def test_one_and_three_dimensions_fold_too() -> None:
             [conv] z = Conv(y, w)
         }}"""
         made = model(text, w=np.float32([3, 5]).reshape(1, 2, *ones), s=S.reshape(2, *ones))
-        folded = constants(trtfuse.fuse(made).model)["w_fused"]
+        folded = constants(fuse(made).model)["w_fused"]
         assert folded.reshape(-1).tolist() == [30, -5]
 
 
@@ -143,7 +146,7 @@ PADDED = [
 @pytest.mark.parametrize("line", ["y = Add(x, s)", "y = Sub(s, x)"])
 def test_a_shift_before_padding_is_declined(line: str, attributes: str, why: str) -> None:
     made = before_conv(f"[scale] {line}", attributes=attributes, s=S)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     sentence = f"it shifts, but the padding of conv stays 0: {why}"
     assert declined(result) == [("scale-conv", "conv", "no-shift-into-padding", sentence)]
     assert result.model == made
@@ -151,7 +154,7 @@ def test_a_shift_before_padding_is_declined(line: str, attributes: str, why: str
 
 @pytest.mark.parametrize("attributes", [each for each, _ in PADDED])
 def test_padding_does_not_matter_to_a_scale_without_a_shift(attributes: str) -> None:
-    result = trtfuse.fuse(before_conv("[scale] y = Mul(x, s)", attributes=attributes, s=S))
+    result = fuse(before_conv("[scale] y = Mul(x, s)", attributes=attributes, s=S))
     assert nodes(result.model) == ["conv: Conv(x, w_fused, b) -> z"]
 
 
@@ -165,7 +168,7 @@ def test_padding_does_not_matter_to_a_scale_without_a_shift(attributes: str) -> 
     ],
 )
 def test_a_shift_folds_where_nothing_is_padded(attributes: str) -> None:
-    result = trtfuse.fuse(before_conv("[scale] y = Add(x, s)", attributes=attributes, s=S))
+    result = fuse(before_conv("[scale] y = Add(x, s)", attributes=attributes, s=S))
     assert nodes(result.model) == ["conv: Conv(x, w, b_fused) -> z"]
 
 
@@ -182,7 +185,7 @@ def test_a_deconvolution_scales_its_first_axis() -> None:
         b=B[:2],
         s=S,
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == ["conv: ConvTranspose(x, w_fused, b) -> z"]
     folded = constants(result.model)["w_fused"].reshape(2, 2)
     assert folded.tolist() == [[10, 20], [-3, -4]]
@@ -197,7 +200,7 @@ def test_a_deconvolution_in_groups_scales_its_first_axis_too() -> None:
         b=np.ones(4, np.float32),
         s=S,
     )
-    folded = constants(trtfuse.fuse(made).model)["w_fused"].reshape(2, 2)
+    folded = constants(fuse(made).model)["w_fused"].reshape(2, 2)
     assert folded.tolist() == [[10, 10], [-1, -1]]
 
 
@@ -208,7 +211,7 @@ def test_a_shift_before_a_deconvolution_is_declined() -> None:
         w=np.ones((2, 3, 1, 1), np.float32),
         s=S,
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     sentence = "it shifts, and not every output of a ConvTranspose sums over the same taps"
     assert declined(result) == [("scale-conv", "conv", "no-shift-into-padding", sentence)]
     assert result.model == made
@@ -229,7 +232,7 @@ def test_a_shift_before_a_deconvolution_is_declined() -> None:
 )
 def test_one_number_or_one_for_each_channel_folds(shape: tuple[int, ...], of: str) -> None:
     factor = S.reshape(shape) if 2 in shape else np.full(shape, 3, np.float32)
-    result = trtfuse.fuse(before_conv("[scale] y = Mul(x, s)", shape=of, s=factor))
+    result = fuse(before_conv("[scale] y = Mul(x, s)", shape=of, s=factor))
     expected = W * (S.reshape(1, 2, 1, 1) if 2 in shape else 3)
     assert (constants(result.model)["w_fused"] == expected).all()
 
@@ -240,7 +243,7 @@ def test_a_constant_along_other_axes_is_declined(shape: tuple[int, ...]) -> None
         made = before_conv(
             f"[scale] y = {operator}(x, s)", shape="2,2,2,2", s=np.full(shape, 3, np.float32)
         )
-        result = trtfuse.fuse(made)
+        result = fuse(made)
         sentence = f"`s` has shape {list(shape)}, not one value per channel (2)"
         assert declined(result) == [("scale-conv", "conv", "one-value-per-input-channel", sentence)]
         assert result.model == made
@@ -275,7 +278,7 @@ def test_a_constant_that_may_make_the_input_larger_is_declined(
     of: str, shape: tuple[int, ...], sentence: str
 ) -> None:
     made = before_conv("[scale] y = Mul(x, s)", shape=of, s=np.full(shape, 3, np.float32))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert declined(result) == [("scale-conv", "conv", "one-value-per-input-channel", sentence)]
     assert result.model == made
 
@@ -283,7 +286,7 @@ def test_a_constant_that_may_make_the_input_larger_is_declined(
 def test_a_constant_that_the_input_is_taken_from_may_make_it_larger() -> None:
     # The scale of -1 keeps the shape; the shift does not.
     made = before_conv("[scale] y = Sub(s, x)", shape="1,1,4,4", s=S)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     sentence = "`s` has shape [2, 1, 1], which may broadcast `x` of shape [1, 1, 4, 4]"
     assert declined(result) == [("scale-conv", "conv", "one-value-per-input-channel", sentence)]
     assert result.model == made
@@ -310,7 +313,7 @@ def test_of_an_input_of_open_rank_the_convolution_tells_the_rank(
         [scale] y = Mul(open, s)
         [conv] z = Conv(y, w)
     }"""
-    result = trtfuse.fuse(model(text, w=W, s=np.full(shape, 3, np.float32)))
+    result = fuse(model(text, w=W, s=np.full(shape, 3, np.float32)))
     if sentence is None:
         assert nodes(result.model)[1:] == ["conv: Conv(open, w_fused) -> z"]
     else:
@@ -327,7 +330,7 @@ def test_a_scale_that_two_convolutions_read_is_declined() -> None:
         [other] q = Conv(y, w)
     }"""
     made = model(text, w=W, s=S)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     because = "`y` has 2 consumers: conv, other"
     assert declined(result) == [
         ("scale-conv", "conv", "one-consumer", because),
@@ -345,7 +348,7 @@ def test_a_scaled_value_that_the_caller_gets_is_kept() -> None:
         w=W,
         s=S,
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     because = "`y` is an output of the graph"
     assert declined(result) == [("scale-conv", "conv", "one-consumer", because)]
     assert result.model == made
@@ -362,7 +365,7 @@ def test_other_readers_of_what_is_scaled_do_not_matter() -> None:
         w=W,
         s=S,
     )
-    assert nodes(trtfuse.fuse(made).model) == [
+    assert nodes(fuse(made).model) == [
         "-: Relu(x) -> a",
         "conv: Conv(a, w_fused) -> z",
         "-: Neg(a) -> q",
@@ -380,7 +383,7 @@ def test_a_weight_shared_with_another_conv_is_left_alone() -> None:
         b=B,
         s=S,
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert nodes(result.model) == [
         "conv: Conv(x, w, b_fused) -> z",
         "other: Conv(x, w, b) -> q",
@@ -390,7 +393,7 @@ def test_a_weight_shared_with_another_conv_is_left_alone() -> None:
 
 def test_another_power_than_one_is_declined() -> None:
     made = before_conv("[pow] y = Pow(x, two)", two=np.float32(2))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert declined(result) == [
         ("scale-conv", "conv", "power-of-one", "the power `two` is 2.0, not 1")
     ]
@@ -406,7 +409,7 @@ def test_numbers_that_float16_does_not_hold_are_declined(operator: str, number: 
         [conv] z = Conv(y, w)
     }}"""
     made = model(text, w=np.float16([[[[2]]]]), s=np.float16(number))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     ((rule, at, guard, because),) = declined(result)
     assert (rule, at, guard) == ("scale-conv", "conv", "representable")
     assert because == {
@@ -429,7 +432,7 @@ def test_integer_weights_are_never_regrouped() -> None:
         made.graph.initializer.append(
             helper.make_tensor(name, TensorProto.INT32, dims, ones.reshape(-1).tolist())
         )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     sentence = "`w` is int32, and only floating-point numbers may be regrouped"
     assert declined(result) == [("scale-conv", "conv", "floating-weights", sentence)]
 
@@ -442,7 +445,7 @@ def test_weights_or_a_bias_that_are_no_constants_make_no_layer() -> None:
             [conv] z = Conv({inputs})
         }}"""
         made = model(text, w=W, s=S)
-        result = trtfuse.fuse(made)
+        result = fuse(made)
         assert fused(result) == []
         assert declined(result) == []
 
@@ -453,7 +456,7 @@ def test_what_is_no_scale_says_why() -> None:
         "[bn] y, m, v = BatchNormalization <training_mode = 1> (x, gain, shift, mean, variance)",
         **vectors,
     )
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     because = "it normalizes by the statistics of the batch (training_mode is 1)"
     assert declined(result) == [
         ("conv-scale", "bn", "structure", because),
@@ -470,7 +473,7 @@ def test_statistics_that_are_left_out_are_read_by_nobody() -> None:
         **{name: np.ones(2, np.float32) for name in names},
     )
     made.graph.node[0].output.extend(["", "", "", ""])
-    assert fused(trtfuse.fuse(made)) == [("scale-conv", "bn + conv")]
+    assert fused(fuse(made)) == [("scale-conv", "bn + conv")]
 
 
 def test_a_scale_on_both_sides_folds_from_both_sides() -> None:
@@ -481,7 +484,7 @@ def test_a_scale_on_both_sides_folds_from_both_sides() -> None:
     }"""
     w = np.arange(54, dtype=np.float32).reshape(3, 2, 3, 3)
     made = model(text, w=w, b=B, s=S, t=np.float32([2, 0.5, -1]).reshape(3, 1, 1))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert len(result.model.graph.node) == 1
     x: Array = np.random.default_rng(0).standard_normal((1, 2, 4, 4))
     assert_equivalent(made, result.model, {"x": x})

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
-from models import attributes, constants, declined, fused, model, nodes
+from models import SCALES, attributes, constants, declined, fused, model, nodes
 from oracle import assert_equivalent
 
 import trtfuse
+
+fuse = functools.partial(trtfuse.fuse, rules=SCALES)
 
 W = np.float32([1, 2, 3, 4, 5, 6]).reshape(2, 3)
 B = np.float32([1, 2, 3])
@@ -20,7 +24,7 @@ def test_a_scale_goes_into_the_rows_and_a_shift_into_the_bias(opset: int) -> Non
         [sub] y = Sub(m, two)
         [fc] z = Gemm(y, w, b)
     }"""
-    result = trtfuse.fuse(model(text, opset=opset, w=W, b=B, s=S, two=np.float32(2)))
+    result = fuse(model(text, opset=opset, w=W, b=B, s=S, two=np.float32(2)))
     assert nodes(result.model) == ["fc: Gemm(x, w_fused, b_fused) -> z"]
     folded = constants(result.model)
     assert folded["w_fused"].tolist() == [[10, 20, 30], [-4, -5, -6]]
@@ -45,7 +49,7 @@ def test_transposes_alpha_beta_and_any_c_are_taken_into_account(
     c = {} if shape is None else {"c": np.arange(1, 1 + np.prod(shape)).reshape(shape)}
     given = {name: array.astype(np.float32) for name, array in c.items()}
     made = model(text, w=w, s=S.reshape((2, 1) if trans_a else (2,)), **given)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     (node,) = result.model.graph.node
     found = attributes(node)
     assert (found["alpha"], found["beta"]) == (0.5, 1)
@@ -65,7 +69,7 @@ def test_without_a_shift_beta_and_c_stay_as_they_are() -> None:
         [scale] y = Mul(x, s)
         [fc] z = Gemm <beta = 0.5> (y, w, b)
     }"""
-    result = trtfuse.fuse(model(text, w=W, b=B, s=S))
+    result = fuse(model(text, w=W, b=B, s=S))
     assert nodes(result.model) == ["fc: Gemm(x, w_fused, b) -> z"]
     assert attributes(result.model.graph.node[0]) == {"beta": 0.5}
 
@@ -75,10 +79,10 @@ def test_a_scaled_matmul_stays_a_matmul_and_a_shifted_one_becomes_a_gemm() -> No
         [scale] y = %s(x, s)
         [product] z = MatMul(y, w)
     }"""
-    result = trtfuse.fuse(model(text % "Mul", w=W, s=S))
+    result = fuse(model(text % "Mul", w=W, s=S))
     assert nodes(result.model) == ["product: MatMul(x, w_fused) -> z"]
     assert constants(result.model)["w_fused"].tolist() == [[10, 20, 30], [-4, -5, -6]]
-    result = trtfuse.fuse(model(text % "Add", w=W, s=S))
+    result = fuse(model(text % "Add", w=W, s=S))
     assert nodes(result.model) == ["product: Gemm(x, w, product.bias) -> z"]
     assert constants(result.model)["product.bias"].tolist() == [10 - 4, 20 - 5, 30 - 6]
 
@@ -90,11 +94,11 @@ def test_a_shift_before_a_product_of_three_dimensions_needs_the_add_after_it() -
         {rest}
     }}"""
     made = model(text.format(product="z", rest=""), w=W, s=S)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert result.model == made
     assert declined(result) == []
     made = model(text.format(product="a", rest="[plus] z = Add(b, a)"), w=W, b=B, s=S)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert fused(result) == [("scale-fc", "shift + product + plus")]
     product, plus = result.model.graph.node
     assert (product.op_type, list(product.input)) == ("MatMul", ["x", "w"])
@@ -108,7 +112,7 @@ def test_stacked_weights_are_scaled_along_their_last_axis_but_one() -> None:
         [product] z = MatMul(y, w)
     }"""
     stacked = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
-    result = trtfuse.fuse(model(text, w=stacked, s=S))
+    result = fuse(model(text, w=stacked, s=S))
     folded = constants(result.model)["w_fused"]
     assert folded.tolist() == [[[0, 10], [-2, -3]], [[40, 50], [-6, -7]]]
 
@@ -120,7 +124,7 @@ def test_a_shift_before_stacked_weights_is_left_without_a_word() -> None:
         [plus] z = Add(a, b)
     }"""
     made = model(text, w=np.stack([W, W]), b=B, s=S)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert result.model == made
     assert declined(result) == []
 
@@ -148,7 +152,7 @@ def test_one_number_or_one_for_each_column_folds(
         [product] z = {operator}(y, w)
     }}"""
     factor = S.reshape(shape) if 2 in shape else np.full(shape, 3, np.float32)
-    result = trtfuse.fuse(model(text, w=W, s=factor))
+    result = fuse(model(text, w=W, s=factor))
     expected = W * (S[:, None] if 2 in shape else 3)
     assert (constants(result.model)["w_fused"] == expected).all()
     assert declined(result) == []
@@ -173,7 +177,7 @@ def test_other_constants_before_a_gemm_are_declined(
         [fc] z = Gemm {attributes} (y, w)
     }}"""
     made = model(text, w=W, s=np.full(shape, 3, np.float32))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert declined(result) == [("scale-fc", "fc", "one-value-per-input-channel", sentence)]
     assert result.model == made
 
@@ -193,7 +197,7 @@ def test_other_constants_before_a_product_of_three_dimensions_are_declined(
         [product] z = MatMul(y, w)
     }"""
     made = model(text, w=W, s=np.full(shape, 3, np.float32))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert declined(result) == [("scale-fc", "product", "one-value-per-input-channel", sentence)]
     assert result.model == made
 
@@ -214,7 +218,7 @@ def test_of_an_input_of_open_rank_the_gemm_tells_the_rank(
         [scale] y = Mul(open, s)
         [fc] z = Gemm(y, w)
     }"""
-    result = trtfuse.fuse(model(text, w=W, s=np.full(shape, 3, np.float32)))
+    result = fuse(model(text, w=W, s=np.full(shape, 3, np.float32)))
     if sentence is None:
         assert nodes(result.model)[1:] == ["fc: Gemm(open, w_fused) -> z"]
         assert declined(result) == []
@@ -239,7 +243,7 @@ def test_a_batch_normalization_is_of_axis_1(of: str, product: str, sentence: str
         [fc] z = {product}
     }}"""
     made = model(text, w=W, s=S, t=np.float32([0, 0]), one=np.float32([1, 1]))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     found = [each for each in declined(result) if each[2] != "structure"]
     if sentence is None:
         assert fused(result) == [("scale-fc", "bn + fc")]
@@ -256,7 +260,7 @@ def test_a_batch_normalization_before_three_dimensions_normalizes_another_axis()
         [plus] z = Add(a, b)
     }"""
     made = model(text, w=W, b=B, s=S, t=np.float32([0, 0]), one=np.float32([1, 1]))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     sentence = "it normalizes axis 1, and the channels are on axis 2 of 3"
     assert ("scale-fc", "plus", "one-value-per-input-channel", sentence) in declined(result)
     assert result.model == made
@@ -272,7 +276,7 @@ def test_a_scale_that_two_products_read_is_declined() -> None:
         [product] q = MatMul(y, w)
     }"""
     made = model(text, w=W, s=S)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     because = "`y` has 2 consumers: fc, product"
     assert declined(result) == [
         ("scale-fc", "fc", "one-consumer", because),
@@ -288,7 +292,7 @@ def test_the_value_between_product_and_bias_counts_too() -> None:
         [plus] z = Add(a, b)
     }"""
     made = model(text, w=W, b=B, s=S)
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     because = "`a` is an output of the graph"
     assert declined(result) == [("scale-fc", "plus", "one-consumer", because)]
     assert result.model == made
@@ -301,7 +305,7 @@ def test_weights_and_bias_shared_with_another_product_are_left_alone() -> None:
         [fc] z = Gemm(y, w, b)
         [other] q = Gemm(x, w, b)
     }"""
-    result = trtfuse.fuse(model(text, w=W, b=B, s=S))
+    result = fuse(model(text, w=W, b=B, s=S))
     assert nodes(result.model) == [
         "fc: Gemm(x, w_fused, b_fused) -> z",
         "other: Gemm(x, w, b) -> q",
@@ -317,7 +321,7 @@ def test_another_power_than_one_is_declined() -> None:
         [fc] z = Gemm(y, w)
     }"""
     made = model(text, w=W, two=np.float32(2))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     because = "the power `two` is 2.0, not 1"
     assert declined(result) == [("scale-fc", "fc", "power-of-one", because)]
     assert result.model == made
@@ -330,7 +334,7 @@ def test_integer_products_stay_as_they_are(operator: str) -> None:
         [product] z = {operator}(y, w)
     }}"""
     made = model(text, w=W.astype(np.int32), s=np.int32(3))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     because = "`w` is int32, and only floating-point numbers may be regrouped"
     assert declined(result) == [("scale-fc", "product", "floating-weights", because)]
     assert result.model == made
@@ -349,6 +353,6 @@ def test_overflow_is_declined(operator: str, because: str) -> None:
         [fc] z = Gemm(y, w)
     }}"""
     made = model(text, w=W.astype(np.float16), s=np.float16(30000))
-    result = trtfuse.fuse(made)
+    result = fuse(made)
     assert declined(result) == [("scale-fc", "fc", "representable", because)]
     assert result.model == made

@@ -50,7 +50,7 @@ class Evaluator:
         imports = [helper.make_opsetid(_domain(each.domain), each.version) for each in opsets]
         model = helper.make_model(graph, opset_imports=imports)
         self._evaluator = ReferenceEvaluator(
-            model, new_ops=[Conv, ConvTranspose, BatchNormalization]
+            model, new_ops=[Conv, ConvTranspose, BatchNormalization, Erf, Gelu]
         )
 
     def run(self, feeds: Mapping[Value, Array]) -> list[Array]:
@@ -79,7 +79,15 @@ class Evaluator:
         for attribute in proto.attribute:
             if node.op == "Cast" and attribute.name == "to" and attribute.i in FLOATING:
                 attribute.i = TensorProto.DOUBLE
+            if attribute.name == "auto_pad" and attribute.s == b"VALID" and _rounds_down(node):
+                # Under VALID the poolings of onnx forget their dilations.
+                attribute.s = b"NOTSET"
         return proto
+
+
+def _rounds_down(node: Node) -> bool:
+    """Whether a pooling has neither pads of its own nor ceil_mode."""
+    return not node.attribute("ceil_mode", 0) and node.attribute("pads") is None
 
 
 def _domain(spelled: str) -> str:
@@ -227,6 +235,31 @@ class BatchNormalization(OpRun):
         y = (x - mean.reshape(shape)) * scale.reshape(shape) + bias.reshape(shape)
         # The other outputs that old models list belong to training, and nothing reads them.
         return (y, *(np.empty(0) for _ in self.onnx_node.output[1:]))
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+class Erf(OpRun):
+    """The error function. The one in onnx rounds to float32."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (_erf(x).astype(x.dtype),)
+
+
+class Gelu(OpRun):
+    """GELU. The one in onnx is a function of Erf or Tanh, with constants rounded to float32."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, *, approximate: str | None = None) -> tuple[Array]:
+        if approximate == "tanh":
+            gate = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+        else:
+            gate = _erf(x / math.sqrt(2))
+        return ((0.5 * x * (1 + gate)).astype(x.dtype),)
 
 
 def _split(total: Sequence[int], more_at_end: bool) -> list[int]:

@@ -160,10 +160,12 @@ def draw(
 
 
 def numbers(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:
-    """Float64: normal ones; "wide", from tiny to large with zeros among them; or "zero"."""
+    """Float64: normal ones; "wide", tiny to large with zeros among them; "positive"; or "zero"."""
     if kind == "zero":
         return np.zeros(shape)
     normal = rng.standard_normal(shape)
     if kind == "normal":
         return normal
+    if kind == "positive":
+        return np.abs(normal) + 0.1
     return np.where(rng.random(shape) < 0.2, 0.0, normal * 10.0 ** rng.integers(-3, 3, shape))

@@ -239,6 +239,14 @@ def _round_at_random(model: Model, proto: ModelProto, rng: np.random.Generator) 
             exact, by = f"{value.name}~exact", f"{value.name}~by"
             written.output[index] = exact
             proto.graph.initializer.append(numpy_helper.from_array(factor, by))
+            if any(reader.op == "Log" for reader in value.uses):
+                # A factor does not move the smallest numbers, of which a logarithm makes much.
+                name, moved = f"{value.name}~unit", f"{value.name}~moved"
+                unit = np.asarray(_smallest(factor.dtype) * np.sign(factor - 1), factor.dtype)
+                proto.graph.initializer.append(numpy_helper.from_array(unit, name))
+                nodes.append(helper.make_node("Mul", [exact, by], [moved]))
+                nodes.append(helper.make_node("Add", [moved, name], [value.name]))
+                continue
             nodes.append(helper.make_node("Mul", [exact, by], [value.name]))
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
@@ -271,6 +279,11 @@ def _nudged(feeds: Mapping[str, Array], rng: np.random.Generator) -> dict[str, A
 def _unit(array: Array) -> float:
     """The distance from 1 to the next number of an array's type."""
     return float(ml_dtypes.finfo(array.dtype).eps)  # type: ignore[no-untyped-call]
+
+
+def _smallest(dtype: np.dtype[Any]) -> float:
+    """The smallest positive number of a type, with one digit."""
+    return float(ml_dtypes.finfo(dtype).smallest_subnormal)  # type: ignore[no-untyped-call]
 
 
 def _to_a_neighbour(array: Array, rng: np.random.Generator) -> Array:

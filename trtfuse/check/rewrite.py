@@ -11,14 +11,16 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from onnx import TensorProto
 
 from trtfuse.check.inputs import numbers
 from trtfuse.check.model import Verification
 from trtfuse.ir.constants import constant
-from trtfuse.ir.graph import Node, Shape, Value
-from trtfuse.ir.tensor import FLOATING, Array, Float64, numpy_type
+from trtfuse.ir.graph import Node, Shape, Value, in_order
+from trtfuse.ir.tensor import FLOATING, Array, Float64, numpy_type, rounded, stands_for
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Scale
+from trtfuse.layers.window import Window
 from trtfuse.rewrite.driver import Checked
 from trtfuse.rewrite.pattern import Match
 from trtfuse.rewrite.rule import Replacement, Rule
@@ -33,6 +35,14 @@ INSTANCES = 8
 _HAIR = 2.0**-30
 #: Constants above this many elements are not copied to be changed by a hair; the inputs are.
 _LARGE = 1 << 20
+
+_INTEGERS = (TensorProto.INT64, TensorProto.INT32)
+#: How the symbols begin that ONNX's inference makes up.
+_MADE_UP = "unk__"
+#: Shape arithmetic of more nodes than this is not followed.
+_MOST_NODES = 64
+
+_NOT_EVALUATED = "it could not be evaluated in float64"
 
 Feeds = dict[Value, Array]
 
@@ -58,13 +68,18 @@ class RewriteCheck:
         self, rule: Rule, match: Match, new: Replacement, results: tuple[Value, ...]
     ) -> Checked:
         """Whether the results are what the match computes."""
+        if misread := _misread(new):
+            return Checked(misread, math.inf)
         alike = self._seen.setdefault(_structure(rule, match, new, results), [])
         if len(alike) >= INSTANCES:
             self.shared += 1
             return max(alike, key=lambda checked: checked.error)
         rng = np.random.default_rng([self.seed, self.checked])
         self.checked += 1
-        found = self._compare(match, new, results, rng)
+        found = Checked(_NOT_EVALUATED, math.inf)
+        for leading in dict.fromkeys(_leading(match, new, far) for far in (False, True)):
+            if (found.why_not or "").startswith(_NOT_EVALUATED):
+                found = self._compare(match, new, results, rng, leading)
         if found.why_not is None:
             alike.append(found)
         return found
@@ -82,45 +97,60 @@ class RewriteCheck:
         )
 
     def _compare(
-        self, match: Match, new: Replacement, results: tuple[Value, ...], rng: np.random.Generator
+        self,
+        match: Match,
+        new: Replacement,
+        results: tuple[Value, ...],
+        rng: np.random.Generator,
+        leading: tuple[Node, ...],
     ) -> Checked:
+        """Compares the two spellings on what leading nodes make of drawn numbers."""
         # The reference implementation takes its time to load; no report needs it.
         from trtfuse.check.float64 import Evaluator
 
-        opsets = new.graph.model.proto.opset_import
+        opsets = new.graph.opset_imports
         # A rule may leave out the last outputs, where nothing reads them.
         replaced = zip(match.root.outputs, results, strict=False)
         outputs = [value for value, _ in replaced if value is not None]
         try:
             old = Evaluator(match.ordered, outputs, opsets)
-            now = Evaluator(new.nodes, results, opsets)
+            now = Evaluator((*_kept(match, new, results), *new.nodes), results, opsets)
+            inputs = tuple(dict.fromkeys((*old.inputs, *now.inputs)))
+            computed = tuple(v for v in inputs if v.producer in leading)
+            before = Evaluator(leading, computed, opsets)
         except Exception as error:  # noqa: BLE001 - the reference evaluator raises anything
-            return Checked(f"it could not be evaluated in float64: {_one_line(error)}", math.inf)
-        inputs = tuple(dict.fromkeys((*old.inputs, *now.inputs)))
-        constants = {v: _wide(v) for v in inputs if constant(v) is not None}
-        drawn = [v for v in inputs if v not in constants]
+            return Checked(f"{_NOT_EVALUATED}: {_one_line(error)}", math.inf)
+        # A result that is a constant was rounded to its type, as its operands are at run time.
+        folded = [v.type if v in new.constants else None for v in results]
+        read = tuple(dict.fromkeys((*before.inputs, *(v for v in inputs if v not in computed))))
+        constants = {v: _wide(v, folded[0]) for v in read if constant(v) is not None}
+        drawn = [v for v in read if v not in constants]
         worst, trouble = 0.0, "there was nothing to draw"
         for number, shapes in enumerate(_shapes(match, drawn)):
             if number == 2 and not trouble:
                 # The full sizes are for what cannot be made small.
                 break
             sizes = ", ".join(f"{v.name}{list(shapes[v])}" for v in drawn)
-            for kind in ("normal", "wide", "zero"):
+            for kind in ("normal", "wide", "positive", "zero"):
                 seen = f"for {kind} {sizes}, seed {self.seed}"
                 try:
                     feeds = constants | {v: _draw(v, shapes[v], kind, rng) for v in drawn}
-                    before = old.run(feeds)
-                    moved = [old.run(_moved(feeds, rng)) for _ in range(2)]
+                    feeds |= zip(computed, before.run(feeds), strict=True)
+                    meant = feeds | new.read_as
+                    expected = [
+                        _as_stored(*each) for each in zip(old.run(meant), folded, strict=True)
+                    ]
+                    moved = [old.run(_moved(meant, rng)) for _ in range(2)]
                 except Exception as error:  # noqa: BLE001 - as above
                     trouble = trouble and _one_line(error)
                     break
                 try:
-                    after = now.run(feeds)
+                    found = now.run(feeds)
                 except Exception as error:  # noqa: BLE001 - as above
                     # Where the old spelling computes something, the new one has to.
                     why = f"the new spelling could not be evaluated in float64: {_one_line(error)}"
                     return Checked(f"{why} {seen}", math.inf)
-                apart, why_not = _disagreement(before, moved, after)
+                apart, why_not = _disagreement(expected, moved, found)
                 if why_not is not None:
                     why = f"the two spellings do not compute the same: {why_not} {seen}"
                     return Checked(why, apart)
@@ -128,12 +158,21 @@ class RewriteCheck:
             else:
                 trouble = ""
         if trouble:
-            return Checked(f"it could not be evaluated in float64: {trouble}", math.inf)
+            return Checked(f"{_NOT_EVALUATED}: {trouble}", math.inf)
         return Checked(None, worst)
 
 
 def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+
+
+def _misread(new: Replacement) -> str | None:
+    """Which constant is read as another number than it may stand for, if any is."""
+    for value, read in new.read_as.items():
+        tensor = constant(value)
+        if tensor is None or not stands_for(tensor.exact(), read, tensor.type):
+            return f"`{value.name}` is read as numbers that are not next to its own"
+    return None
 
 
 def _structure(
@@ -153,22 +192,73 @@ def _structure(
     def shaped(value: Value) -> tuple[object, object]:
         tensor = constant(value)
         if tensor is not None:
-            return tensor.type, tensor.shape
+            # Small integers say what is done: axes, sizes, limits.
+            said = tensor.type not in FLOATING and tensor.size <= 64
+            return tensor.type, (tensor.shape, tensor.array().tobytes() if said else b"")
         shape = value.shape
         return value.type, shape and tuple(
             ("symbol", symbols.setdefault(dim, len(symbols))) if isinstance(dim, str) else dim
             for dim in shape
         )
 
-    nodes = tuple(described(node) for node in (*match.ordered, *new.nodes))
+    listed = (*_leading(match, new, far=False), *match.ordered, *new.nodes)
+    nodes = tuple(described(node) for node in listed)
     values = tuple(shaped(value) for value in numbers)
-    return rule.name, nodes, values, tuple(numbers.get(v) for v in results)
+    read = tuple(numbers.get(v) for v in new.read_as)
+    return rule.name, nodes, values, tuple(numbers.get(v) for v in results), read
 
 
-def _wide(value: Value) -> Array:
+def _kept(match: Match, new: Replacement, results: tuple[Value, ...]) -> tuple[Node, ...]:
+    """The matched nodes whose values the new spelling goes on reading."""
+    read = [*results, *(v for node in new.nodes for v in node.inputs if v is not None)]
+    kept: dict[Node, None] = {}
+    while read:
+        node = read.pop().producer
+        if node is not None and node in match.nodes and node not in kept:
+            kept[node] = None
+            read.extend(v for v in node.inputs if v is not None)
+    return in_order(kept)
+
+
+def _leading(match: Match, new: Replacement, far: bool) -> tuple[Node, ...]:
+    """The nodes whose results are computed, where drawn ones might not fit each other.
+
+    That is shape arithmetic and, going far, what has a shape that the model does not say.
+    """
+    chosen: dict[Node, None] = {}
+    inside = {*match.nodes, *new.nodes}
+    pending = [v for node in inside for v in node.inputs if v is not None]
+    while pending and len(chosen) < _MOST_NODES:
+        value = pending.pop()
+        node = value.producer
+        drawable = value.type not in _INTEGERS and not (far and _is_open(value))
+        if node is None or node in chosen or node in inside or drawable:
+            continue
+        if constant(value) is None and "::" not in node.op and not node.bodies:
+            chosen[node] = None
+            pending.extend(v for v in node.inputs if v is not None)
+    return in_order(chosen)
+
+
+def _is_open(value: Value) -> bool:
+    """Whether the model does not say what sizes a value has."""
+    sizes = value.shape
+    return sizes is None or any(d is None or str(d).startswith(_MADE_UP) for d in sizes)
+
+
+def _wide(value: Value, folded: int | None) -> Array:
     tensor = constant(value)
     assert tensor is not None
-    return tensor.exact() if tensor.type in FLOATING else tensor.array()
+    if tensor.type not in FLOATING:
+        return tensor.array()
+    return tensor.exact() if folded is None else tensor.array().astype(np.float64)
+
+
+def _as_stored(array: Array, element_type: int | None) -> Array:
+    """A result rounded to the type that it is stored in, if it is."""
+    if element_type not in FLOATING or element_type is None:
+        return array
+    return rounded(array, element_type).astype(np.float64)
 
 
 def _moved(feeds: Feeds, rng: np.random.Generator) -> Feeds:
@@ -220,27 +310,33 @@ def _disagreement(
 def _shapes(match: Match, drawn: list[Value]) -> Iterator[dict[Value, tuple[int, ...]]]:
     """Shapes to draw inputs of: batch 1 and 2, small spatial sizes; then as the model has them."""
     layers = {value: _fed(match, value) for value in drawn}
-    convolved = any(isinstance(layer, Convolution) for layer in layers.values())
+    convolved = any(isinstance(layer, (Convolution, Window)) for layer in layers.values())
     for batch, small in ((1, True), (2, True), (2, False))[: 2 + convolved]:
         sizes: dict[object, int] = {}
         yield {value: _sized(value, layers[value], small, batch, sizes) for value in drawn}
 
 
-def _fed(match: Match, value: Value) -> Linear | Scale | None:
-    """The layer whose input a value is, by itself or scaled; else the Scale."""
-    for layer in match.bound.values():
-        if isinstance(layer, Linear):
-            source = layer.x.producer
-            before = Scale.of(source) if source in match.nodes and source is not None else None
-            scaled = before.x if isinstance(before, Scale) else None
-            if value in (layer.x, scaled):
-                return layer
+def _fed(match: Match, value: Value) -> Linear | Window | Scale | None:
+    """The layer whose input a value is, by itself, scaled, activated or padded; else the Scale."""
+    layers = [each for each in match.bound.values() if isinstance(each, (Linear, Window))]
+    between = {*match.nodes}.difference(*(layer.nodes for layer in layers))
+    for layer in layers:
+        source: Value | None = layer.x
+        while source is not None and source is not value and source.producer in between:
+            scale = Scale.of(source.producer)
+            source = scale.x if isinstance(scale, Scale) else source.producer.input(0)
+        if source is value:
+            return layer
     scales = (layer for layer in match.bound.values() if isinstance(layer, Scale))
     return next((scale for scale in scales if scale.x is value), None)
 
 
 def _sized(
-    value: Value, layer: Linear | Scale | None, small: bool, free: int, sizes: dict[object, int]
+    value: Value,
+    layer: Linear | Window | Scale | None,
+    small: bool,
+    free: int,
+    sizes: dict[object, int],
 ) -> tuple[int, ...]:
     """A shape with sizes for its open dimensions: one for each symbol, the batch first.
 
@@ -249,6 +345,8 @@ def _sized(
     """
     if small and isinstance(layer, Convolution):
         return (free, layer.in_channels, *layer.smallest_input())
+    if small and isinstance(layer, Window):
+        return (free, layer.channels or 3, *layer.smallest_input())
     shape: Shape | None = value.shape
     if shape is None:
         shape = (None, None) if isinstance(layer, FullyConnected) else (None, 3, 4)

@@ -40,6 +40,22 @@ def constant(value: Value | None) -> Tensor | None:
     return found if isinstance(found, Tensor) else None
 
 
+def became_constant(value: Value) -> None:
+    """Lets what is made of a value be looked at anew, now that the value is a constant."""
+    value.constant_cache = None
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        made = [
+            b.captures[current] for n in current.uses for b in n.bodies if current in b.captures
+        ]
+        made += [node.output for node in current.uses if node.op in _EVALUATE]
+        for each in made:
+            if each.constant_cache is False:
+                each.constant_cache = None
+                pending.append(each)
+
+
 def _operands(value: Value) -> list[Value]:
     """The values that have to be constant for this one to be."""
     if value.source is not None:

@@ -12,12 +12,20 @@ use of the source.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import onnx
 from google.protobuf.message import Message
-from onnx import AttributeProto, GraphProto, NodeProto, ValueInfoProto, helper
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    NodeProto,
+    OperatorSetIdProto,
+    ValueInfoProto,
+    helper,
+)
 
 from trtfuse.errors import ModelError
 from trtfuse.ir.tensor import StoredTensor, Tensor
@@ -93,6 +101,11 @@ class Value:
         """
         main_before_4 = self.graph.owner is None and self.graph.model.ir_version < 4
         return self.is_input and self.tensor is not None and not main_before_4
+
+    @property
+    def shared(self) -> bool:
+        """Whether more than one node reads it, or it is an output of the graph."""
+        return self.outputs > 0 or len(self.uses) > 1
 
     @property
     def type(self) -> int | None:
@@ -185,7 +198,8 @@ class Node:
         """Its name, or, if it has none, `node_of_` and its first output, as TensorRT has it."""
         if self.proto.name:
             return self.proto.name
-        return f"node_of_{self.output.name}" if self.outputs else f"unnamed {self.op}"
+        first = next((value for value in self.outputs if value is not None), None)
+        return f"unnamed {self.op}" if first is None else f"node_of_{first.name}"
 
     @property
     def output(self) -> Value:
@@ -219,13 +233,14 @@ class Node:
 
 
 class Graph:
-    """A graph, or the body of an If, Loop or Scan.
+    """A graph, the body of an If, Loop or Scan, or what a model-local function does.
 
     Args:
         model: the model it is part of.
         proto: what to read; kept, never modified.
         outer: the graph around a body.
         owner: the node that the body belongs to.
+        function: the function that this is the graph of (`Graph.of_function`).
 
     Raises:
         ModelError: a node reads a name that nothing produces before it.
@@ -235,6 +250,7 @@ class Graph:
         "_scope",
         "captures",
         "first",
+        "function",
         "initializers",
         "inputs",
         "last",
@@ -244,6 +260,7 @@ class Graph:
         "owner",
         "proto",
         "renamed",
+        "root",
         "sparse",
     )
 
@@ -253,11 +270,14 @@ class Graph:
         proto: GraphProto,
         outer: Graph | None = None,
         owner: Node | None = None,
+        function: FunctionProto | None = None,
     ) -> None:
         self.model = model
         self.proto = proto
         self.outer = outer
         self.owner = owner
+        self.function = function
+        self.root: Graph = self if outer is None else outer.root
         self.first: Node | None = None
         self.last: Node | None = None
         self.captures: dict[Value, Value] = {}
@@ -268,6 +288,37 @@ class Graph:
         self.renamed: dict[str, str] = {}
         self._scope: dict[str, Value] = {}
         self._read()
+
+    @classmethod
+    def of_function(cls, model: Model, function: FunctionProto) -> Graph:
+        """The graph of a model-local function; what its inputs are is known by its calls only."""
+        proto = GraphProto(name=function.name)
+        proto.node.extend(function.node)
+        proto.value_info.extend(function.value_info)
+        proto.input.extend(helper.make_empty_tensor_value_info(name) for name in function.input)
+        proto.output.extend(helper.make_empty_tensor_value_info(name) for name in function.output)
+        return cls(model, proto, function=function)
+
+    @property
+    def opset_imports(self) -> Sequence[OperatorSetIdProto]:
+        """The operator sets that its nodes are of: a function has its own."""
+        return (self.root.function or self.model.proto).opset_import
+
+    @property
+    def opset(self) -> int:
+        """The version of the default domain, 0 if none is imported."""
+        imports = self.opset_imports
+        return next((each.version for each in imports if each.domain in ("", "ai.onnx")), 0)
+
+    @property
+    def constants_are_nodes(self) -> bool:
+        """Whether it holds constants as Constant nodes only.
+
+        A function has no initializers; and before IR 4 an initializer is an input, and the inputs
+        of a body are not ours to add to.
+        """
+        before_4 = self.owner is not None and self.model.ir_version < 4
+        return self.function is not None or before_4
 
     # Reading
 
@@ -303,7 +354,13 @@ class Graph:
     def _read_node(self, proto: NodeProto) -> None:
         scope = self._scope
         inputs: list[Value | None] = []
-        node = Node(proto, self.model.operator(proto), inputs, [])
+        operator = self.model.operator(proto)
+        if self.root.function is not None:
+            # What an attribute of the function decides is no operator that a rule knows.
+            referring = [a.name for a in proto.attribute if a.ref_attr_name]
+            if referring:
+                operator = f"{operator}<@{', @'.join(map(str, referring))}>"
+        node = Node(proto, operator, inputs, [])
         for name in proto.input:
             value = scope.get(name) if name else None
             if value is None and name:
@@ -315,6 +372,8 @@ class Graph:
                     )
             inputs.append(value)
         for attribute in proto.attribute:
+            if attribute.ref_attr_name:
+                continue
             if attribute.type in _GRAPHS:
                 bodies = (
                     (attribute.g,) if attribute.type == AttributeProto.GRAPH else attribute.graphs
@@ -366,11 +425,31 @@ class Graph:
             yield graph
             pending.extend(body for node in graph.nodes() for body in node.bodies)
 
+    def canonical(self) -> Iterator[Node]:
+        """The nodes in a topological order that depends on what they compute, not on the file.
+
+        Depth first from the outputs of the graph, then from what nothing reads.
+        """
+        done: set[Node] = set()
+        yield from _depth_first((value.producer for value in self.outputs), done)
+        sinks = [node for node in self.nodes() if node not in done and not _is_read(node)]
+        sinks.sort(key=_names)
+        yield from _depth_first(sinks, done)
+
     # Changing
 
     def insert(self, node: Node, before: Node | None) -> None:
         """Puts a node in front of another, or at the end, and counts its uses."""
         node.graph = self
+        self._link(node, before)
+        for value in node.inputs:
+            if value is not None:
+                value.uses[node] = value.uses.get(node, 0) + 1
+        for value in node.outputs:
+            if value is not None:
+                value.producer = node
+
+    def _link(self, node: Node, before: Node | None) -> None:
         node.next = before
         node.previous = self.last if before is None else before.previous
         if node.previous is None:
@@ -381,15 +460,8 @@ class Graph:
             self.last = node
         else:
             before.previous = node
-        for value in node.inputs:
-            if value is not None:
-                value.uses[node] = value.uses.get(node, 0) + 1
-        for value in node.outputs:
-            if value is not None:
-                value.producer = node
 
-    def remove(self, node: Node) -> None:
-        """Takes out a node whose outputs nothing reads."""
+    def _unlink(self, node: Node) -> None:
         if node.previous is None:
             self.first = node.next
         else:
@@ -398,6 +470,15 @@ class Graph:
             self.last = node.previous
         else:
             node.next.previous = node.previous
+
+    def move(self, node: Node, before: Node) -> None:
+        """Puts a node in front of an earlier one that reads nothing from in between."""
+        self._unlink(node)
+        self._link(node, before)
+
+    def remove(self, node: Node) -> None:
+        """Takes out a node whose outputs nothing reads."""
+        self._unlink(node)
         node.graph = None
         for body in node.bodies:
             for graph in body.walk():
@@ -464,11 +545,56 @@ class Graph:
         assert value.tensor is not None
         value.name = self.model.fresh_name(value.name)
         self.initializers[value] = None
+        self._list_as_input(value)
+
+    def _list_as_input(self, value: Value) -> None:
+        """Lists a new initializer of the main graph as an input, as it has to be before IR 4."""
         if self.model.ir_version < 4 and self.owner is None:
+            assert value.tensor is not None
             value.is_input = True
             self.inputs[value] = helper.make_tensor_value_info(
                 value.name, value.tensor.type, value.tensor.shape
             )
+
+    def freeze(self, value: Value, constant: Value) -> None:
+        """Makes a computed value the constant that it always is, under its own name."""
+        value.producer = None
+        value.tensor = constant.tensor
+        self.initializers[value] = None
+        self._list_as_input(value)
+
+    def inline(self, owner: Node, body: Graph) -> tuple[Node, ...]:
+        """Puts the nodes of a body in the place of the node that owns it; returns them.
+
+        The outputs of the body take the place of the owner's, which nothing reads afterwards.
+        """
+        # New names are counted, and the order of the file has no say in them.
+        moved = tuple(body.canonical())
+        for source, inner in list(body.captures.items()):
+            body._read_from(inner, source)
+        for value in list(body.initializers):
+            outer = Value(value.name, self)
+            outer.tensor = value.tensor
+            self.add_initializer(outer)
+            body._read_from(value, outer)
+        for node in moved:
+            body._unlink(node)
+            node.graph = self
+            node.stale = True
+            self._link(node, owner)
+            for inside in node.bodies:
+                inside.outer = self
+            for output in node.outputs:
+                if output is not None:
+                    output.graph = self
+                    output.outputs = 0
+                    output.name = self.model.fresh_name(output.name)
+        return moved
+
+    def _read_from(self, own: Value, source: Value) -> None:
+        """Lets what reads a value of this body read one of the graph around it directly."""
+        self.replace_uses(own, source)
+        self.outputs = [source if value is own else value for value in self.outputs]
 
     def remove_initializer(self, value: Value) -> None:
         """Takes out a constant that nothing reads; where IR 3 lists it as an input, there too."""
@@ -484,8 +610,7 @@ class Graph:
         """Writes the graph into an empty proto. What was not changed is copied as it was read."""
         self._settle_names()
         copy_fields(self.proto, proto, without=_WRITTEN_FIELDS)
-        # In IR 3 an initializer is an input, and the inputs of a body are not ours to add to.
-        as_nodes = self.owner is not None and self.model.ir_version < 4
+        as_nodes = self.constants_are_nodes
         read = {tensor.name for tensor in self.proto.initializer} if as_nodes else set()
         for value in self.initializers:
             assert value.tensor is not None
@@ -543,6 +668,65 @@ class Graph:
                 _mark_stale(inner)
 
 
+def called(domain: str, name: str, overload: str) -> str:
+    """What `Node.op` says of a call of a model-local function."""
+    domain = "" if domain == "ai.onnx" else domain
+    return f"function {domain}::{name}" + (f":{overload}" if overload else "")
+
+
+def in_order(nodes: Collection[Node]) -> tuple[Node, ...]:
+    """A few nodes of one graph, each after those that it reads from."""
+    chosen = set(nodes)
+    done: dict[Node, None] = {}
+    pending = list(reversed(list(nodes)))
+    while pending:
+        node = pending[-1]
+        producers = [v.producer for v in node.inputs if v is not None and v.producer]
+        missing = [p for p in producers if p in chosen and p not in done]
+        if missing:
+            pending.extend(missing)
+        else:
+            done[pending.pop()] = None
+    return tuple(done)
+
+
+def _producers(node: Node) -> Iterator[Node]:
+    """The nodes of the same graph that a node, or a body of it, reads from."""
+    for value in node.inputs:
+        if value is not None and value.producer is not None:
+            yield value.producer
+    # Bodies capture in the order in which the file has their nodes.
+    for value in sorted(node.captured(), key=lambda value: value.name):
+        if value.producer is not None:
+            yield value.producer
+
+
+def _depth_first(roots: Iterable[Node | None], done: set[Node]) -> Iterator[Node]:
+    """Nodes, each after those it reads from, that are not done yet."""
+    for root in roots:
+        pending = [] if root is None else [root]
+        while pending:
+            node = pending[-1]
+            if node in done:
+                pending.pop()
+                continue
+            missing = [each for each in _producers(node) if each not in done]
+            if missing:
+                pending.extend(reversed(missing))
+            else:
+                done.add(node)
+                yield pending.pop()
+
+
+def _names(node: Node) -> tuple[str, ...]:
+    wires = (*node.outputs, None, *node.inputs)
+    return (node.op, node.proto.name, *("" if value is None else value.name for value in wires))
+
+
+def _is_read(node: Node) -> bool:
+    return any(value is not None and (value.uses or value.outputs) for value in node.outputs)
+
+
 def _mark_stale(value: Value) -> None:
     for node in (*value.uses, value.producer):
         if node is not None:
@@ -560,6 +744,8 @@ def _written(node: Node) -> NodeProto:
     proto.output.extend("" if value is None else value.name for value in node.outputs)
     bodies = iter(node.bodies)
     for attribute in proto.attribute:
+        if attribute.ref_attr_name:
+            continue
         if attribute.type == AttributeProto.GRAPH:
             attribute.g.Clear()
             next(bodies).write(attribute.g)

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from trtfuse.errors import ModelError
-from trtfuse.ir.graph import Graph, copy_fields
+from trtfuse.ir.graph import Graph, called, copy_fields
 from trtfuse.ir.shapes import infer_shapes, without_weights
 from trtfuse.ir.tensor import ExternalData, StoredTensor
+
+#: By how many bytes a constant may be larger than those that it is folded from.
+FOLD_LIMIT = 64 * 1024
 
 
 class Model:
@@ -26,8 +29,9 @@ class Model:
 
     Attributes:
         graph: the main graph.
+        functions: the graphs of the model-local functions.
         ir_version: the IR version.
-        opset: the version of the default domain, 0 if the model imports none.
+        fold_limit: by how many bytes a constant may be larger than what it is folded from.
         names: every name that a value of any graph of the model has had.
         external: the tensors whose data is in files of their own.
         folder: as given.
@@ -37,15 +41,22 @@ class Model:
         self.proto = proto
         self.folder = folder
         self.ir_version = proto.ir_version
-        self.opset = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+        self.fold_limit = FOLD_LIMIT
         self.names: set[str] = set()
         self.external: list[StoredTensor] = []
         self._counter = 0
         self._inferred = False
-        self._functions = {(f.domain, f.name) for f in proto.functions}
+        self._functions = {(_domain(f.domain), f.name, f.overload) for f in proto.functions}
         with collector_paused():
             self.graph = Graph(self, proto.graph)
-            self.graph.read_completely()
+            self.functions = [Graph.of_function(self, function) for function in proto.functions]
+            for graph in (self.graph, *self.functions):
+                graph.read_completely()
+
+    def graphs(self) -> Iterator[Graph]:
+        """The main graph and those of functions, each with the bodies inside it."""
+        for graph in (self.graph, *self.functions):
+            yield from graph.walk()
 
     def note_external(self, tensor: TensorProto) -> None:
         """Keeps in mind a tensor whose data is in a file of its own."""
@@ -54,10 +65,10 @@ class Model:
 
     def operator(self, node: NodeProto) -> str:
         """What `Node.op` says of a node: the operator with its domain, the default one left out."""
-        domain = node.domain
-        if self._functions and (domain, node.op_type) in self._functions:
-            return f"function {domain}::{node.op_type}"
-        return node.op_type if domain in ("", "ai.onnx") else f"{domain}::{node.op_type}"
+        domain = _domain(node.domain)
+        if self._functions and (domain, node.op_type, node.overload) in self._functions:
+            return called(domain, node.op_type, node.overload)
+        return f"{domain}::{node.op_type}" if domain else node.op_type
 
     def fresh_name(self, stem: str) -> str:
         """A name for a value that is like `stem` and that no value of the model has had."""
@@ -74,13 +85,28 @@ class Model:
             self._inferred = True
             infer_shapes(self)
 
+    def infer_shapes_again(self) -> bool:
+        """Infers shapes anew after changes, if anybody asked for any; whether that told more."""
+        return self._inferred and infer_shapes(self)
+
     def to_proto(self) -> ModelProto:
         """The model as ONNX has it. External data stays where it is."""
         proto = ModelProto()
-        copy_fields(self.proto, proto, without=("graph",))
+        copy_fields(self.proto, proto, without=("graph", "functions"))
         proto.graph.SetInParent()
         self.graph.write(proto.graph)
+        for graph in self.functions:
+            function, written = proto.functions.add(), GraphProto()
+            assert graph.function is not None
+            graph.write(written)
+            copy_fields(graph.function, function, without=("node", "value_info"))
+            function.node.extend(written.node)
+            function.value_info.extend(written.value_info)
         return proto
+
+
+def _domain(spelled: str) -> str:
+    return "" if spelled == "ai.onnx" else spelled
 
 
 def read_model(source: str | Path | bytes | ModelProto) -> Model:

@@ -6,35 +6,66 @@ constants stay, since Reshape, Slice and their like need the numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import onnx
-from onnx import GraphProto, ModelProto, TypeProto, ValueInfoProto, helper
+from onnx import FunctionProto, GraphProto, ModelProto, TypeProto, ValueInfoProto, helper
 
-from trtfuse.ir.graph import Graph, Shape, Value, copy_fields
+from trtfuse.ir.graph import Graph, Node, Shape, Value, called, copy_fields
+from trtfuse.ir.symbols import settle_symbols
 from trtfuse.ir.tensor import StoredTensor
 
 if TYPE_CHECKING:
     from trtfuse.ir.model import Model
 
+#: What is known of a value: its element type and its shape.
+Known = tuple[int | None, Shape | None]
+
+#: So often inference goes over a graph that it did not find all ranks of.
+_PASSES = 4
+
 #: Constants of more elements than this are left out; no shape is made of that many numbers.
 _LARGEST_SHAPE = 256
 
 
-def infer_shapes(model: Model) -> None:
-    """Tells every value of a model what inference finds, as far as it gets."""
-    lean = without_weights(model)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
-    except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
-        # A model that is valid but that inference chokes on keeps the shapes it declares.
-        inferred = lean
-    pairs = [(model.graph, inferred.graph)]
+def infer_shapes(model: Model) -> bool:
+    """Tells every value of a model what inference finds; whether any value learns a size."""
+    learned = _infer(model.graph, without_weights(model))
+    for function, inputs in _called_with(model):
+        learned |= _infer(function, _as_model(function, inputs))
+    return learned
+
+
+def _infer(main: Graph, lean: ModelProto) -> bool:
+    before = [(value, _fixed(value.known[1])) for graph in main.walk() for value in _values(graph)]
+    declared = _symbols(lean)
+    for _ in range(_PASSES):
+        try:
+            inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
+        except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
+            # A model that is valid but that inference chokes on keeps the shapes it declares.
+            inferred = lean
+        _tell_all(main, inferred.graph, declared)
+        # With the ranks that it missed, inference gets further.
+        ranked = [value for value in settle_symbols(main) if value.type is not None]
+        if not ranked:
+            break
+        for value in ranked:
+            element_type, shape = value.known
+            assert element_type is not None
+            info = helper.make_tensor_value_info(value.name, element_type, shape)
+            lean.graph.value_info.append(info)
+    return any(_fixed(value.known[1]) > fixed for value, fixed in before)
+
+
+def _tell_all(main: Graph, inferred: GraphProto, declared: set[str]) -> None:
+    pairs = [(main, inferred)]
     while pairs:
         graph, proto = pairs.pop()
-        _tell(graph, proto)
+        _tell(graph, proto, declared)
         nodes = list(graph.nodes())
-        # Before IR 4 the new constants of a body are written as nodes in front of the others.
+        # New constants may be written as nodes in front of the others.
         for node, written in zip(nodes, proto.node[len(proto.node) - len(nodes) :], strict=True):
             if node.bodies:
                 bodies = [
@@ -48,13 +79,128 @@ def infer_shapes(model: Model) -> None:
                 pairs.extend(zip(node.bodies, bodies, strict=True))
 
 
-def _tell(graph: Graph, proto: GraphProto) -> None:
+def _called_with(model: Model) -> Iterator[tuple[Graph, list[Known]]]:
+    """Functions and what is known of their inputs from all calls, callers before the called."""
+    calls: dict[str, list[Node]] = {}
+    for graph in model.graphs():
+        for node in graph.nodes():
+            if node.op.startswith("function "):
+                calls.setdefault(node.op.partition("<")[0], []).append(node)
+    pending = dict.fromkeys(model.functions)
+    while pending:
+        ready = []
+        for function in pending:
+            sites = calls.get(_called(function), [])
+            if all(node.graph is None or node.graph.root not in pending for node in sites):
+                ready.append((function, sites))
+        for function, sites in ready:
+            del pending[function]
+            if sites and not _refers(function):
+                yield function, [_common(sites, i) for i in range(len(function.inputs))]
+        if not ready:
+            # Functions that call each other in a circle are not valid.
+            return
+
+
+def _called(function: Graph) -> str:
+    """What `Node.op` says of calls of a function."""
+    proto = function.function
+    assert proto is not None
+    return called(proto.domain, proto.name, proto.overload)
+
+
+def _refers(function: Graph) -> bool:
+    """Whether attributes of its nodes are left to the caller; inference would not know them."""
+    return any(
+        attribute.ref_attr_name
+        for graph in function.walk()
+        for node in graph.nodes()
+        for attribute in node.proto.attribute
+    )
+
+
+def _common(calls: list[Node], index: int) -> Known:
+    """What is known of an input in all calls of a function."""
+    values = [call.input(index) for call in calls]
+    known = [(None, None) if value is None else (value.type, value.shape) for value in values]
+    element_type, shape = known[0]
+    for other_type, other in known[1:]:
+        if other_type != element_type:
+            element_type = None
+        if shape is not None and other is not None and len(shape) == len(other):
+            shape = tuple(a if a == b else None for a, b in zip(shape, other, strict=True))
+        else:
+            shape = None
+    return element_type, shape
+
+
+def _needed(function: Graph) -> list[FunctionProto]:
+    """The functions that a function calls, and those that they call."""
+    graphs = {_called(each): each for each in function.model.functions}
+    found: dict[Graph, None] = {}
+    pending = [function]
+    while pending:
+        for graph in pending.pop().walk():
+            for node in graph.nodes():
+                callee = graphs.get(node.op.partition("<")[0])
+                if callee is not None and callee not in found:
+                    found[callee] = None
+                    pending.append(callee)
+    return [graph.function for graph in found if graph.function is not None]
+
+
+def _as_model(function: Graph, inputs: list[Known]) -> ModelProto:
+    """A function as a model of its own."""
+    proto = ModelProto(ir_version=function.model.ir_version)
+    proto.opset_import.extend(function.opset_imports)
+    proto.functions.extend(_needed(function))
+    function.write(proto.graph)
+    del proto.graph.input[:]
+    for value, (element_type, shape) in zip(function.inputs, inputs, strict=True):
+        info = (
+            helper.make_tensor_value_info(value.name, element_type, shape)
+            if element_type is not None
+            else helper.make_empty_tensor_value_info(value.name)
+        )
+        proto.graph.input.append(info)
+    return proto
+
+
+def _symbols(proto: ModelProto) -> set[str]:
+    """The symbols that a model's inputs declare. Others, inference makes up anew each time."""
+    types = (each.type.tensor_type for each in proto.graph.input)
+    return {dim.dim_param for each in types for dim in each.shape.dim if dim.dim_param}
+
+
+def _tell(graph: Graph, proto: GraphProto, declared: set[str]) -> None:
     infos: dict[str, ValueInfoProto] = {}
     for info in (*proto.value_info, *proto.output, *proto.input):
         infos[info.name] = info
     for value in _values(graph):
         if value.name in infos and (value.tensor is None or value.overridable):
-            value.know(*type_and_shape(infos[value.name].type))
+            before = value.known
+            element_type, shape = type_and_shape(infos[value.name].type)
+            value.know(element_type or before[0], _better(shape, before[1], declared))
+
+
+def _better(shape: Shape | None, known: Shape | None, declared: set[str]) -> Shape | None:
+    """What two inferences know of one shape; a rewrite may leave a later one less to go by.
+
+    A symbol that an earlier one made up may have become another's name since.
+    """
+    if known is not None:
+        known = tuple(d if isinstance(d, int) or d in declared else None for d in known)
+    if shape is None or known is None or len(shape) != len(known):
+        return known if shape is None else shape
+    return tuple(
+        size if old is None or (isinstance(size, int) and isinstance(old, str)) else old
+        for size, old in zip(shape, known, strict=True)
+    )
+
+
+def _fixed(shape: Shape | None) -> int:
+    """How much is known of a shape: its rank, and its sizes."""
+    return 0 if shape is None else 1 + sum(size is not None for size in shape)
 
 
 def _values(graph: Graph) -> list[Value]:

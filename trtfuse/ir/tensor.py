@@ -61,6 +61,25 @@ def _limits(element_type: int) -> tuple[float, float]:
     return float(info.max), float(info.smallest_normal)
 
 
+@lru_cache
+def _last_place(element_type: int) -> float:
+    """One unit in the last place of a floating type, relative to the number that it is of."""
+    return float(ml_dtypes.finfo(numpy_type(element_type)).eps)  # type: ignore[no-untyped-call]
+
+
+def stands_for(stored: Float64, numbers: Float64, element_type: int) -> bool:
+    """Whether stored numbers may be read as others: each is within one unit in the last place."""
+    if element_type not in FLOATING or stored.shape != numbers.shape:
+        return False
+    near = np.abs(numbers - stored) <= _last_place(element_type) * np.abs(stored)
+    return bool((near & np.isfinite(stored)).all())
+
+
+def smallest_normal(element_type: int) -> float:
+    """The smallest number of a floating type that has all its digits."""
+    return _limits(element_type)[1]
+
+
 def rounded(values: Float64, element_type: int) -> Array:
     """`values` rounded once to an element type, to nearest, ties to even."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -221,6 +240,26 @@ class FoldedTensor(Tensor):
         return _overflow(float(np.max(np.abs(self.values))), self.type)
 
 
+class FoldedWeights(FoldedTensor):
+    """Weights that a rule computed, not from those of a tensor one by one.
+
+    Args:
+        values, element_type: as in `FoldedTensor`.
+        axis: the axis of the output channels.
+    """
+
+    __slots__ = ("axis",)
+
+    def __init__(self, values: Array, element_type: int, axis: int) -> None:
+        super().__init__(values, element_type)
+        self.axis = axis
+
+    def misrounding(self) -> str | None:
+        others = tuple(axis for axis in range(len(self.shape)) if axis != self.axis)
+        peaks = np.abs(self.values).max(axis=others, initial=0.0)
+        return super().misrounding() or _underflow(peaks, self.type)
+
+
 class ScaledTensor(Tensor):
     """A stored constant times factors, multiplied out only when it is written.
 
@@ -263,18 +302,23 @@ class ScaledTensor(Tensor):
                 base.max(axis=alike, keepdims=True), -base.min(axis=alike, keepdims=True)
             )
             peaks = np.abs(peaks.astype(np.float64) * self.factor)
-        if overflow := _overflow(float(peaks.max()), self.type):
-            return overflow
-        # Weights that share a factor lose precision together: below the normal numbers the last
-        # bits go, and with them what the scale kept apart from the sum.
-        smallest = _limits(self.type)[1]
-        lost = (peaks < smallest / 8) & (peaks > 0)
-        if lost.any():
-            return (
-                f"all weights of one channel would be at most {peaks[lost].min():.3g}, "
-                f"below the normal numbers of {type_name(self.type)} ({smallest:.3g})"
-            )
+        # Weights that share a factor lose precision together.
+        return _overflow(float(peaks.max()), self.type) or _underflow(peaks, self.type)
+
+
+def _underflow(peaks: Float64, element_type: int) -> str | None:
+    """Why channels whose largest weights these are lose them.
+
+    Below the normal numbers the last bits go, and with them what the scale kept apart from the sum.
+    """
+    smallest = _limits(element_type)[1]
+    lost = (peaks < smallest / 8) & (peaks > 0)
+    if not lost.any():
         return None
+    return (
+        f"all weights of one channel would be at most {peaks[lost].min():.3g}, "
+        f"below the normal numbers of {type_name(element_type)} ({smallest:.3g})"
+    )
 
 
 def _overflow(peak: float, element_type: int) -> str | None:

@@ -13,8 +13,9 @@ import numpy as np
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
-from trtfuse.ir.tensor import Float64, Tensor
+from trtfuse.ir.tensor import Float64, FoldedWeights, Tensor
 from trtfuse.layers.scale import Scale, not_constant
+from trtfuse.layers.window import Window
 from trtfuse.rewrite.rule import Replacement
 
 
@@ -164,16 +165,9 @@ class Convolution(Linear):
 
     def smallest_input(self) -> tuple[int, ...]:
         """Spatial sizes that the kernel fits twice without padding."""
-        ones = (1,) * (self.rank - 2)
-        strides = self.product.attribute("strides", ones)
-        if self.transposed:
-            return tuple(2 for _ in ones)
-        dilations = self.product.attribute("dilations", ones)
-        kernel = self.weight.shape[2:]
-        return tuple(
-            dilation * (size - 1) + 1 + stride
-            for size, dilation, stride in zip(kernel, dilations, strides, strict=True)
-        )
+        window = Window.of(self.product)
+        assert window is not None
+        return window.smallest_input()
 
     def _first_axis(self, scale: Float64) -> Float64:
         return scale.reshape(-1, *(1,) * (self.rank - 1))
@@ -275,6 +269,34 @@ class FullyConnected(Linear):
         if self.bias is None:
             return None
         return self.bias.exact() * float(self.product.attribute("beta", 1.0))
+
+    def _matrix(self) -> Float64:
+        """The weights as (K, N), float64."""
+        weight = self.weight.exact()
+        return weight.T if self._transposed() else weight
+
+    def after(self, new: Replacement, first: FullyConnected) -> Value:
+        """The layer of what another computes, as one layer of what that one computes from.
+
+        The weights of both are matrices, and the bias of the first has one row.
+        """
+        matrix = first.alpha * first._matrix() @ self._matrix()
+        weight = (
+            FoldedWeights(matrix.T, self.weight.type, 0)
+            if self._transposed()
+            else FoldedWeights(matrix, self.weight.type, 1)
+        )
+        w = new.constant(weight, self.weight.type, self.w)
+        before = first.exact_bias()
+        if before is None:
+            return self.rebuilt(new, first.x, w, self.b)
+        row = np.broadcast_to(before.reshape(-1), (first.channels,))
+        b = self._new_bias(new, None, self.alpha * row @ self._matrix())
+        if self.takes_bias:
+            return self.rebuilt(new, first.x, w, b)
+        product = self.rebuilt(new, first.x, w, None)
+        product.know(self.product.output.type, self.product.output.shape)
+        return new.Add(product, b, like=first.nodes[0])
 
     def _transposed(self) -> bool:
         return bool(self.product.attribute("transB", 0))

@@ -120,6 +120,11 @@ class Scale:
         return (self.node,)
 
     @property
+    def normalizes(self) -> bool:
+        """Whether it is a BatchNormalization."""
+        return self.node.op == "BatchNormalization"
+
+    @property
     def factors(self) -> tuple[Factor, ...]:
         """Those of scale, shift and power that it has."""
         return tuple(f for f in (self.scale, self.shift, self.power) if f is not None)
@@ -134,6 +139,8 @@ class Scale:
 
     @classmethod
     def of(cls, node: Node) -> Self | str | None:
+        if node.op not in cls.operators:
+            return None
         match node.op:
             case "BatchNormalization":
                 return cls._of_batch_normalization(node)

@@ -11,14 +11,14 @@ from typing import Any
 from trtfuse.check.model import Verification
 from trtfuse.ir.model import Model
 from trtfuse.rewrite.driver import Declined, Fused
-from trtfuse.rewrite.rule import Rule
+from trtfuse.rewrite.rule import CATALOGUE
 
 SCHEMA = "trtfuse.report/1"
 
 
 @dataclass(frozen=True)
 class Census:
-    """How many nodes a model has, bodies of If, Loop and Scan included, and of which operators."""
+    """How many nodes a model has, bodies and functions included, and of which operators."""
 
     nodes: int
     operators: dict[str, int]
@@ -26,7 +26,7 @@ class Census:
     @staticmethod
     def of(model: Model) -> Census:
         """Counts the nodes of a model; the most frequent operators come first."""
-        counts = Counter(node.op for graph in model.graph.walk() for node in graph.nodes())
+        counts = Counter(node.op for graph in model.graphs() for node in graph.nodes())
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return Census(counts.total(), dict(ordered))
 
@@ -81,12 +81,6 @@ class NearMiss:
         """The near miss with a name for the node."""
         return NearMiss(declined.rule, declined.at.label, declined.guard, declined.because)
 
-    @staticmethod
-    def too_early(rule: Rule, opset: int) -> NearMiss:
-        """A rule that does not apply to a model at all, as its opset is too old."""
-        because = f"the model imports opset {opset}, and the rule applies from {rule.since} on"
-        return NearMiss(rule.name, "the model", "opset", because)
-
 
 @dataclass
 class Report:
@@ -125,8 +119,16 @@ class Report:
 
         return plain(self)
 
+    def fusions(self) -> dict[str, list[Fusion]]:
+        """The fusions of each rule, but for those that only clean up."""
+        return {rule: made for rule, made in self.by_rule().items() if not _cleans_up(rule)}
+
+    def cleanups(self) -> dict[str, list[Fusion]]:
+        """What each rule cleaned up: nodes that do nothing, constants, duplicates."""
+        return {rule: made for rule, made in self.by_rule().items() if _cleans_up(rule)}
+
     def by_rule(self) -> dict[str, list[Fusion]]:
-        """The fusions of each rule."""
+        """What each rule did."""
         found: dict[str, list[Fusion]] = {}
         for fusion in self.fused:
             found.setdefault(fusion.rule, []).append(fusion)
@@ -137,3 +139,9 @@ class Report:
         for operator in {**self.before.operators, **self.after.operators}:
             counts = self.before.operators.get(operator, 0), self.after.operators.get(operator, 0)
             yield operator, *counts
+
+
+def _cleans_up(name: str) -> bool:
+    """Whether a rule is of the list's cleanup, as the removal of unused nodes is."""
+    rule = CATALOGUE.get(name)
+    return name == "unused" or (rule is not None and rule.entry == "Cleanup")

@@ -6,25 +6,26 @@ import re
 from collections.abc import Iterable, Sequence
 
 from trtfuse.report.data import Report
-from trtfuse.report.text import counted, printable, verdict
+from trtfuse.report.text import made, printable, verdict
 
 
 def markdown(report: Report) -> str:
     """The whole report: every fusion and every near miss, as GitHub's Markdown has tables."""
-    fusions = counted(len(report.fused), "fusion")
-    lines = [f"# {_escaped(report.model)}", ""]
-    lines += [
-        f"{report.before.nodes} nodes, {report.after.nodes} after {fusions}.",
+    before, after = report.before.nodes, report.after.nodes
+    lines = [
+        f"# {_escaped(report.model)}",
+        "",
+        f"{before} nodes, {after} after {made(report)}.",
         "",
     ]
     lines += [*(f"- {line.strip()}" for line in verdict(report.verification).splitlines()), ""]
     lines += ["## Operators", ""]
     lines += _table(("operator", "before", "after"), report.operators())
-    for rule, made in report.by_rule().items():
+    for rule, fusions in report.by_rule().items():
         lines += [f"## Fused by {rule}", ""]
         fused = (
             (f.name, ", ".join(f.into) or "(erased)", "" if f.error is None else f"{f.error:.1e}")
-            for f in made
+            for f in fusions
         )
         lines += _table(("nodes", "into", "error"), fused)
     if report.declined:

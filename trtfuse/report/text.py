@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trtfuse.check.model import Verification
-from trtfuse.report.data import NearMiss, Report
+from trtfuse.report.data import Fusion, NearMiss, Report
 
 #: So many fusions of a rule, and near misses of a kind, are listed unless all are asked for.
 SHOWN = 5
@@ -57,9 +57,14 @@ def _headline(report: Report) -> Text:
     before, after = counted(report.before.nodes, "node"), report.after.nodes
     if not report.fused:
         return _line(f"{report.model}: {before}, nothing to fuse", "bold")
-    return _line(
-        f"{report.model}: {before}, {after} after {counted(len(report.fused), 'fusion')}", "bold"
-    )
+    return _line(f"{report.model}: {before}, {after} after {made(report)}", "bold")
+
+
+def made(report: Report) -> str:
+    """How much was done: "3 fusions and 1 cleanup"."""
+    kinds = (("fusion", report.fusions()), ("cleanup", report.cleanups()))
+    counts = [(thing, sum(map(len, by_rule.values()))) for thing, by_rule in kinds]
+    return " and ".join(counted(n, thing) for thing, n in counts if n) or "no fusion"
 
 
 def counted(number: int, thing: str) -> str:
@@ -85,13 +90,22 @@ def _operators(report: Report) -> Table:
 
 
 def _fused(report: Report, everything: bool) -> Iterator[Text]:
-    yield _line("fused", "bold")
-    for rule, fusions in report.by_rule().items():
-        yield _line(f"  {rule}: {len(fusions)}")
-        shown = fusions if everything else fusions[:SHOWN]
-        yield from (_line(f"    {fusion.name}") for fusion in shown)
-        if len(fusions) > len(shown):
-            yield _line(f"    and {len(fusions) - len(shown)} more", "dim")
+    """The fusions by rule, the first few of each; of cleanups, how many of each."""
+    if report.fusions():
+        yield _line("fused", "bold")
+    for rule, fusions in report.fusions().items():
+        yield from _listed(rule, fusions, fusions if everything else fusions[:SHOWN])
+    if report.cleanups():
+        yield _line("cleaned up", "bold")
+    for rule, cleanups in report.cleanups().items():
+        yield from _listed(rule, cleanups, cleanups if everything else [])
+
+
+def _listed(rule: str, fusions: list[Fusion], shown: list[Fusion]) -> Iterator[Text]:
+    yield _line(f"  {rule}: {len(fusions)}")
+    yield from (_line(f"    {fusion.name}") for fusion in shown)
+    if shown and len(fusions) > len(shown):
+        yield _line(f"    and {len(fusions) - len(shown)} more", "dim")
 
 
 def _declined(report: Report, everything: bool) -> Iterator[Text]:

@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
 from trtfuse.errors import UsageError
-from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.constants import became_constant
+from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.model import Model, collector_paused
+from trtfuse.ir.tensor import FLOATING, type_name
 from trtfuse.rewrite.explain import nearest_miss
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.pattern import Match, Veto
-from trtfuse.rewrite.rule import Replacement, Rule
+from trtfuse.rewrite.rule import AnyRule, GraphRule, Replacement, Rule, must_keep_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,9 @@ class Checked:
 #: Compares what a match computes with what takes its place, before it does.
 Check = Callable[[Rule, Match, Replacement, tuple[Value, ...]], Checked]
 
+#: A graph of some nodes takes at most so many rewrites for each; more is a rule without an end.
+_MOST_REWRITES = 50
+
 #: Told how many nodes are done, and of how many.
 Progress = Callable[[int, int], None]
 
@@ -86,12 +92,14 @@ class Driver:
     def __init__(
         self,
         model: Model,
-        rules: Iterable[Rule],
+        rules: Iterable[AnyRule],
         check: Check | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.model = model
-        self.rules = tuple(rules)
+        given = tuple(rules)
+        self.rules = tuple(rule for rule in given if isinstance(rule, Rule))
+        self._graph_rules = tuple(rule for rule in given if isinstance(rule, GraphRule))
         self.check = check
         self.progress = progress
         self.fused: list[Fused] = []
@@ -102,33 +110,86 @@ class Driver:
         self._declined: dict[Node, dict[str, Veto]] = {}
         self._queue: deque[Node] = deque()
         self._queued: set[Node] = set()
+        self._rank: dict[Node, int] = {}
         self._depth = max((rule.pattern.depth() for rule in self.rules), default=0)
         self._waiting: dict[Value, list[Node]] = {}
 
     def run(self) -> None:
-        """Rewrites until nothing applies, and removes what nothing needs."""
+        """Rewrites until nothing applies, and removes what nothing needs.
+
+        Raises:
+            UsageError: a rule goes on and on, since it matches what it makes.
+        """
         # Numbers that are not finite are refused where they end up in a constant.
         with collector_paused(), np.errstate(all="ignore"):
             self._sweep()
-            for graph in self.model.graph.walk():
-                for node in graph.nodes():
-                    self._enqueue(node)
-            done = 0
-            while self._queue:
-                node = self._queue.popleft()
-                self._queued.discard(node)
-                if node.graph is not None:
-                    self._visit(node)
-                done += 1
-                if self.progress is not None and done % 256 == 0:
-                    self.progress(done, done + len(self._queue))
+            changed, most = True, 0
+            while changed:
+                made = len(self.fused)
+                graphs = self._enqueue_all()
+                most = most or made + _MOST_REWRITES * (len(self._rank) + 1)
+                self._drain()
+                for rule in self._graph_rules:
+                    # Bodies first: what becomes of them may be moved out of them.
+                    for graph in reversed(graphs):
+                        self._apply(rule, graph)
+                changed = len(self.fused) > made
+                if len(self.fused) > most:
+                    self._raise_endless()
+                if changed:
+                    # What has become constant may fix shapes, and what is fixed, become constant.
+                    self.model.infer_shapes_again()
             self._sweep()
+
+    def _enqueue_all(self) -> list[Graph]:
+        """Puts every node into the worklist, in an order that does not depend on the file's.
+
+        Returns all graphs in such an order, each before the bodies inside it.
+        """
+        self._rank = {}
+        graphs = [self.model.graph, *self.model.functions]
+        for graph in graphs:
+            for node in graph.canonical():
+                self._rank[node] = len(self._rank)
+                self._enqueue(node)
+                graphs.extend(node.bodies)
+        return graphs
+
+    def _drain(self) -> None:
+        done, most = 0, len(self.fused) + _MOST_REWRITES * (len(self._rank) + 1)
+        while self._queue:
+            node = self._queue.popleft()
+            self._queued.discard(node)
+            if node.graph is not None:
+                self._visit(node)
+            done += 1
+            if self.progress is not None and done % 256 == 0:
+                self.progress(done, done + len(self._queue))
+            if len(self.fused) > most:
+                self._raise_endless()
+
+    def _raise_endless(self) -> NoReturn:
+        last = self.fused[-1]
+        raise UsageError(
+            f"rule '{last.rule}' comes to no end: it matches what it makes, "
+            f"last at {last.nodes[-1].label}"
+        )
+
+    def _apply(self, rule: GraphRule, graph: Graph) -> None:
+        if graph.owner is not None and graph.owner.graph is None:
+            # A body of what is gone.
+            return
+        for change in rule.apply(graph):
+            self.fused.append(Fused(rule.name, rule.kind, *change, None))
+            for node in change.nodes:
+                if node.graph is None:
+                    self._prune(node)
 
     @property
     def declined(self) -> list[Declined]:
         """What was not rewritten and why, in the order of the graph."""
         found = []
-        for graph in self.model.graph.walk():
+        for graph in self.model.graphs():
             for node in graph.nodes():
                 vetoes = self._declined.get(node, {})
                 found += [Declined(rule, node, *veto) for rule, veto in vetoes.items()]
@@ -158,19 +219,24 @@ class Driver:
                 self._declined.setdefault(node, {})[rule.name] = vetoes[0]
 
     def _vetoed(self, rule: Rule, match: Match) -> Veto | None:
-        """The first thing that speaks against a match, other consumers of interior values first."""
+        """The first thing that speaks against a match: the opset, other consumers, a guard."""
+        graph = match.root.graph
+        assert graph is not None
+        if rule.since > graph.opset:
+            because = f"the model imports opset {graph.opset}, and the rule needs {rule.since}"
+            return Veto("opset", because)
         shared = {match[name] for name in rule.shared}
         for node in match.nodes[1:]:
             for value in node.outputs:
                 if value is not None and value not in shared:
-                    because = consumers(value, match.nodes)
-                    if because is not None:
+                    others = consumers(value, match.nodes)
+                    if others is not None:
                         self._waiting.setdefault(value, []).append(match.root)
-                        return Veto("one-consumer", because)
+                        return Veto("one-consumer", others)
         for guard in rule.guards:
-            because = guard.check(match)
-            if because is not None:
-                return Veto(guard.name, because)
+            why_not = guard.check(match)
+            if why_not is not None:
+                return Veto(guard.name, why_not)
         return None
 
     def _attempt(self, rule: Rule, match: Match) -> Veto | None:
@@ -185,7 +251,7 @@ class Driver:
                 raise UsageError(f"rule '{rule.name}' returns nothing for `{forgotten.name}`")
         old = match.root.output
         erases_identity = match.root.op == "Identity" and not new.nodes and old.outputs
-        if erases_identity and _must_keep_name(old, results[0]):
+        if erases_identity and must_keep_name(old, results[0]):
             # Erasing it would put another in its place.
             because = f"`{results[0].name}` and `{old.name}` are both known outside"
             return Veto("named-output", because)
@@ -193,6 +259,16 @@ class Driver:
             assert constant.tensor is not None
             if misrounding := constant.tensor.misrounding():
                 return Veto("representable", misrounding)
+            if (
+                graph.constants_are_nodes
+                and graph.opset < 9
+                and constant.tensor.type not in FLOATING
+            ):
+                # Nor can a body have initializers before IR 4.
+                because = (
+                    f"opset {graph.opset} has no Constant of {type_name(constant.tensor.type)}"
+                )
+                return Veto("opset", because)
         error = None
         if self.check is not None:
             checked = self.check(rule, match, new, results)
@@ -211,16 +287,22 @@ class Driver:
         error: float | None,
     ) -> None:
         root, graph, nodes = match.root, new.graph, match.ordered
+        named = any(value is not None and value.outputs for value in root.outputs)
+        read = {value for node in new.nodes for value in node.inputs}
         for constant in new.constants:
-            graph.add_initializer(constant)
+            if named or constant in read or constant not in results:
+                graph.add_initializer(constant)
         readers: list[Node] = []
         for old, result in zip(root.outputs, results, strict=False):
             assert old is not None
             readers.extend(old.uses)
             if result.producer is not None and result.producer.graph is None:
-                _stand_in(new.nodes, result, old)
+                new.stand_in(result, old)
+            elif result in new.constants and result not in graph.initializers:
+                graph.freeze(old, result)
+                became_constant(old)
             else:
-                _erase(new, old, result)
+                new.erase(old, result)
         for node in new.nodes:
             for value in node.outputs:
                 if value is not None and value not in root.outputs:
@@ -228,13 +310,21 @@ class Driver:
             node.replaces = match.nodes
             graph.insert(node, before=root)
         graph.remove(root)
-        for node in (*new.nodes, *readers, *self._prune(root)):
+        for node in new.nodes:
+            self._rank[node] = len(self._rank)
+        for node in (*new.nodes, *self._ranked(readers), *self._prune(root)):
             self._enqueue(node)
         for _ in range(self._depth - 2):
-            readers = [n for reader in readers for v in reader.outputs if v for n in v.uses]
+            # Each once: where paths part and join again there are ever more of them.
+            following = (n for reader in readers for v in reader.outputs if v for n in v.uses)
+            readers = self._ranked(list(dict.fromkeys(following)))
             for node in readers:
                 self._enqueue(node)
         self.fused.append(Fused(rule.name, rule.kind, nodes, tuple(new.nodes), error))
+
+    def _ranked(self, nodes: list[Node]) -> list[Node]:
+        """Nodes in an order that does not depend on the file's."""
+        return sorted(nodes, key=lambda node: self._rank.get(node, -1))
 
     def _prune(self, removed: Node) -> list[Node]:
         """Removes what only a removed node needed; returns the nodes that waited for that."""
@@ -258,7 +348,7 @@ class Driver:
 
     def _sweep(self) -> None:
         """Removes what nothing needs, bodies before the graphs around them."""
-        for graph in reversed(list(self.model.graph.walk())):
+        for graph in reversed(list(self.model.graphs())):
             node = graph.last
             while node is not None:
                 previous = node.previous
@@ -272,31 +362,6 @@ class Driver:
             for value in (*graph.initializers, *graph.sparse):
                 if not value.uses and not value.outputs and not value.overridable:
                     graph.remove_initializer(value)
-
-
-def _stand_in(nodes: list[Node], result: Value, old: Value) -> None:
-    """Lets a new node compute the old value in place of the provisional one."""
-    for node in nodes:
-        node.outputs = [old if value is result else value for value in node.outputs]
-        node.inputs = [old if value is result else value for value in node.inputs]
-
-
-def _erase(new: Replacement, old: Value, result: Value) -> None:
-    """Lets an existing value take the place of an output."""
-    graph, root = new.graph, old.producer
-    keep = old.outputs and _must_keep_name(old, result)
-    graph.replace_uses(old, result)
-    if keep:
-        # Both names are known outside, so a node has to carry the value from one to the other.
-        _stand_in(new.nodes, new.Identity(result, like=root), old)
-    elif old.outputs:
-        graph.take_name(result, old)
-
-
-def _must_keep_name(old: Value, result: Value) -> bool:
-    """Whether a value cannot take over the name of an output, being known by its own."""
-    computed = result.producer is not None and result.graph is old.graph
-    return not computed or bool(result.outputs)
 
 
 def _is_dead(node: Node) -> bool:

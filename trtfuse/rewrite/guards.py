@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from onnx import TensorProto, defs
+
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, type_name
+from trtfuse.layers.scale import Scale
 from trtfuse.rewrite.pattern import Match
 from trtfuse.rewrite.rule import guard
 
@@ -21,6 +24,26 @@ def floating(m: Match, name: str) -> str | None:
     """The value bound to `name` is float16, bfloat16, float32 or float64."""
     value: Value = m[name]
     return floating_type(value.type, value.name)
+
+
+@guard
+def operator_takes(m: Match, operator: str, name: str) -> str | None:
+    """The operator that is to be made takes the type of the value, in the opset of the model."""
+    value: Value = m[name]
+    assert m.root.graph is not None
+    assert value.type is not None
+    opset = m.root.graph.opset
+    taken = defs.get_schema(operator, opset, "").type_constraints[0].allowed_type_strs
+    if f"tensor({TensorProto.DataType.Name(value.type).lower()})" in taken:
+        return None
+    return f"{operator} takes no {type_name(value.type)} in opset {opset}"
+
+
+@guard
+def keeps_shape(m: Match, scale: str) -> str | None:
+    """Applying the scale certainly gives the shape of its input."""
+    seen: Scale = m[scale]
+    return next((why for f in seen.factors if (why := f.broadcasts(seen.x))), None)
 
 
 def consumers(value: Value, besides: tuple[Node, ...]) -> str | None:

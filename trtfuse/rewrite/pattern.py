@@ -9,11 +9,11 @@ guards let pass is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 from trtfuse.ir.constants import constant
-from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.graph import Node, Value, in_order
 from trtfuse.ir.tensor import Tensor
 
 
@@ -65,18 +65,7 @@ class Match:
     @property
     def ordered(self) -> tuple[Node, ...]:
         """The nodes, each after those it reads from."""
-        inside = set(self.nodes)
-        done: dict[Node, None] = {}
-        pending = [self.root]
-        while pending:
-            node = pending[-1]
-            producers = [v.producer for v in node.inputs if v is not None and v.producer]
-            missing = [p for p in producers if p in inside and p not in done]
-            if missing:
-                pending.extend(missing)
-            else:
-                done[pending.pop()] = None
-        return tuple(done)
+        return in_order(self.nodes)
 
     def with_(self, name: Any, thing: Any, nodes: tuple[Node, ...] = ()) -> Match:
         """The match and one more binding."""
@@ -144,9 +133,21 @@ class _Constant(_Variable):
 class _Alternatives(Pattern):
     def __init__(self, patterns: tuple[Pattern, ...]) -> None:
         self.patterns = patterns
+        # Of many alternatives, only those are tried that begin with the operator at hand.
+        self._by_operator: dict[str, list[Pattern]] | None = {}
+        for pattern in patterns:
+            if not pattern.roots():
+                self._by_operator = None
+                break
+            for operator in pattern.roots():
+                self._by_operator.setdefault(operator, []).append(pattern)
 
     def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
-        for pattern in self.patterns:
+        patterns: Iterable[Pattern] = self.patterns
+        if self._by_operator is not None:
+            producer = None if value is None else value.producer
+            patterns = self._by_operator.get(producer.op, ()) if producer is not None else ()
+        for pattern in patterns:
             yield from pattern.matches(value, match)
 
     def roots(self) -> tuple[str, ...]:
@@ -421,6 +422,11 @@ def rest(name: str, each: Pattern | None = None) -> Pattern:
         each: what every one of them has to look like; each binds names of its own.
     """
     return _Rest(name, each)
+
+
+def any_of(*patterns: Pattern) -> Pattern:
+    """What any of the patterns matches; `a | b` for two."""
+    return _Alternatives(patterns)
 
 
 def given(pattern: Pattern, condition: Callable[[Match], bool]) -> Pattern:

@@ -13,16 +13,17 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Concatenate, Literal, ParamSpec
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec
 
 import numpy as np
 from onnx import NodeProto, helper
 
 from trtfuse.errors import UsageError
+from trtfuse.ir.constants import became_constant, constant
 from trtfuse.ir.graph import Graph, Node, Value
-from trtfuse.ir.tensor import Array, FoldedTensor, Tensor
+from trtfuse.ir.tensor import Array, Float64, FoldedTensor, Tensor
 from trtfuse.rewrite.pattern import Match, Pattern
 
 P = ParamSpec("P")
@@ -75,11 +76,12 @@ class Replacement:
         self.graph = graph
         self.nodes: list[Node] = []
         self.constants: list[Value] = []
+        self.read_as: dict[Value, Float64] = {}
 
     @property
     def opset(self) -> int:
         """The version of the default domain."""
-        return self.graph.model.opset
+        return self.graph.opset
 
     def __getattr__(self, operator: str) -> Callable[..., Value]:
         if not operator[:1].isupper():
@@ -133,6 +135,37 @@ class Replacement:
         self.constants.append(value)
         return value
 
+    def erase(self, old: Value, result: Value) -> None:
+        """Lets an existing value take the place of an output, its name included if it can."""
+        keep = old.outputs and must_keep_name(old, result)
+        self.graph.replace_uses(old, result)
+        if constant(result) is not None:
+            became_constant(result)
+        if keep:
+            # Both names are known outside, so a node has to carry the value from one to the other.
+            self.stand_in(self.Identity(result, like=old.producer), old)
+        elif old.outputs:
+            self.graph.take_name(result, old)
+
+    def stand_in(self, result: Value, old: Value) -> None:
+        """Lets a new node compute the old value in place of the provisional one."""
+        for node in self.nodes:
+            node.outputs = [old if value is result else value for value in node.outputs]
+            node.inputs = [old if value is result else value for value in node.inputs]
+
+    def reads(self, value: Value, as_: Float64) -> None:
+        """Says which numbers a constant of the old spelling stands for.
+
+        sqrt(2) in a graph is the float32 next to it, so GELU spelled out is GELU only up to the
+        rounding of its constants. The check evaluates the old spelling with these numbers.
+
+        Args:
+            value: the constant.
+            as_: its numbers before they were rounded, each within one unit in the last place of
+                the constant's type; the check refuses the rewrite otherwise.
+        """
+        self.read_as[value] = as_
+
     def _add(self, proto: NodeProto, operator: str, inputs: tuple[Value | None, ...]) -> Value:
         given = list(inputs)
         while given and given[-1] is None:
@@ -143,6 +176,12 @@ class Replacement:
         node.outputs.append(output)
         self.nodes.append(node)
         return output
+
+
+def must_keep_name(old: Value, result: Value) -> bool:
+    """Whether a value cannot take over the name of an output, being known by its own."""
+    computed = result.producer is not None and result.graph is old.graph
+    return not computed or bool(result.outputs)
 
 
 #: What a builder returns: the value that takes the place of the root's output, or one for each.
@@ -184,8 +223,71 @@ class Rule:
         return f"Rule({self.name!r})"
 
 
-#: Every rule by name, in the order in which they are tried.
-CATALOGUE: dict[str, Rule] = {}
+class Change(NamedTuple):
+    """What a `GraphRule` did: the nodes that it looked at, and those that stand in their place."""
+
+    nodes: tuple[Node, ...]
+    into: tuple[Node, ...]
+
+
+Changes = Iterator[Change]
+
+
+@dataclass(frozen=True)
+class GraphRule:
+    """A rewrite that no pattern says: it takes the whole graph to find, and merges or moves nodes.
+
+    What is computed stays the same operator by operator, so there is nothing to evaluate.
+
+    Attributes:
+        name, kind, entry, since: as in `Rule`.
+        apply: changes a graph, and yields each change when it is made.
+    """
+
+    name: str
+    apply: Callable[[Graph], Changes]
+    entry: str = ""
+    kind: Kind = "rewrite"
+    since: int = 1
+    guards: tuple[Guard, ...] = ()
+
+    @property
+    def doc(self) -> str:
+        """What it does, as in `Rule`."""
+        return inspect.getdoc(self.apply) or ""
+
+    def __repr__(self) -> str:
+        return f"GraphRule({self.name!r})"
+
+
+AnyRule = Rule | GraphRule
+
+#: Every rule by name.
+CATALOGUE: dict[str, AnyRule] = {}
+
+
+def graph_rule(name: str, *, entry: str = "") -> Callable[[Callable[[Graph], Changes]], GraphRule]:
+    """Adds a `GraphRule` to the catalogue; the function below it applies it.
+
+    Raises:
+        UsageError: the name is taken.
+    """
+
+    def add(apply: Callable[[Graph], Changes]) -> GraphRule:
+        made = GraphRule(name, apply, entry)
+        _register(made, apply.__module__)
+        return made
+
+    return add
+
+
+def _register(made: AnyRule, module: str) -> None:
+    known = CATALOGUE.get(made.name)
+    if known is not None:
+        defined = known.build if isinstance(known, Rule) else known.apply
+        if defined.__module__ != module:
+            raise UsageError(f"there is a rule '{made.name}' already, in {defined.__module__}")
+    CATALOGUE[made.name] = made
 
 
 def rule(
@@ -219,24 +321,35 @@ def rule(
     """
 
     def add(build: Callable[[Match, Replacement], Built]) -> Rule:
-        known = CATALOGUE.get(name)
-        if known is not None and known.build.__module__ != build.__module__:
-            raise UsageError(f"there is a rule '{name}' already, in {known.build.__module__}")
         if not pattern.roots():
             raise UsageError(f"the pattern of rule '{name}' does not begin with an operator")
         made = Rule(name, pattern, guards, build, kind, entry, shared, explains, since)
-        CATALOGUE[name] = made
+        _register(made, build.__module__)
         return made
 
     return add
 
 
-def rules() -> tuple[Rule, ...]:
-    """The catalogue: every rule, in the order in which they are tried."""
-    return tuple(CATALOGUE.values())
+def rules() -> tuple[AnyRule, ...]:
+    """The catalogue: every rule, in the order in which they are tried.
+
+    That is the order of the fusion list: F1, F2, ..., C1, C2, ..., then the cleanup, then those of
+    users, each as they were added.
+    """
+    return tuple(sorted(CATALOGUE.values(), key=lambda rule: _place(rule.entry)))
 
 
-def selected(names: Iterable[str | Rule] | None, skip: Iterable[str] = ()) -> tuple[Rule, ...]:
+def _place(entry: str) -> tuple[int, int]:
+    """Where an entry stands in the fusion list."""
+    kind, number = entry[:1], entry[1:]
+    if kind in ("F", "C") and number.isdigit():
+        return "FC".index(kind), int(number)
+    return (2, 0) if entry == "Cleanup" else (3, 0)
+
+
+def selected(
+    names: Iterable[str | AnyRule] | None, skip: Iterable[str] = ()
+) -> tuple[AnyRule, ...]:
     """The rules that are asked for, in the catalogue's order.
 
     Args:
@@ -246,7 +359,7 @@ def selected(names: Iterable[str | Rule] | None, skip: Iterable[str] = ()) -> tu
     Raises:
         UsageError: a name is unknown; the message suggests the nearest.
     """
-    chosen = list(CATALOGUE.values())
+    chosen = list(rules())
     if names is not None:
         given = [_named(each) if isinstance(each, str) else each for each in names]
         order = {each.name: index for index, each in enumerate(chosen)}
@@ -255,9 +368,9 @@ def selected(names: Iterable[str | Rule] | None, skip: Iterable[str] = ()) -> tu
     return tuple(each for each in chosen if each.name not in skipped)
 
 
-def _named(name: str) -> Rule:
+def _named(name: str) -> AnyRule:
     if name in CATALOGUE:
         return CATALOGUE[name]
     near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.3)
-    hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(CATALOGUE)}"
+    hint = f"; did you mean '{near[0]}'?" if near else "; `trtfuse rules` lists them"
     raise UsageError(f"unknown rule '{name}'{hint}")

@@ -1,5 +1,31 @@
 """The catalogue's own rules. Importing a family adds its rules, in the order they are tried."""
 
-from trtfuse.rules import scale
+from trtfuse.rules import (
+    activation,
+    branch,
+    duplicate,
+    erase,
+    fold,
+    gelu,
+    normalization,
+    pad,
+    product,
+    reduce,
+    scale,
+    shuffle,
+)
 
-__all__ = ["scale"]
+__all__ = [
+    "activation",
+    "branch",
+    "duplicate",
+    "erase",
+    "fold",
+    "gelu",
+    "normalization",
+    "pad",
+    "product",
+    "reduce",
+    "scale",
+    "shuffle",
+]

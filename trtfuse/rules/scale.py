@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
+from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Value
-from trtfuse.ir.tensor import Float64
+from trtfuse.ir.tensor import Float64, smallest_normal
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Factor, Scale
-from trtfuse.rewrite.guards import floating_type
+from trtfuse.rewrite.guards import floating, floating_type, keeps_shape
 from trtfuse.rewrite.pattern import Match, given, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
-
-
-@guard
-def keeps_shape(m: Match, scale: str) -> str | None:
-    """Applying the scale certainly gives the shape of its input."""
-    seen: Scale = m[scale]
-    return next((why for f in seen.factors if (why := f.broadcasts(seen.x))), None)
 
 
 @guard
@@ -92,9 +90,122 @@ def identity_scale(m: Match, _: Replacement) -> Value:
 
     Entry F7 (Scale): a Scale that adds 0, multiplies by 1 and raises to 1 is erased. That turns
     -0.0 + 0 into -0.0 where ONNX has 0.0, and leaves a signalling NaN as it is.
+
+    Takes: Mul and Div by 1, Add and Sub of 0, Pow by 1, and a BatchNormalization that does nothing,
+    with the constant on either side where the algebra allows; integers too.
     """
     x: Value = m["x"]
     return x
+
+
+def _alike(m: Match) -> bool:
+    """Both only multiply, or both only shift, or the first is a BatchNormalization."""
+    inner: Scale = m["inner"]
+    outer: Scale = m["outer"]
+    if inner.power is not None or outer.power is not None:
+        return False
+    if inner.normalizes:
+        return not outer.normalizes
+    shifts = [each.shift is not None for each in (inner, outer)]
+    scales = [each.scale is not None for each in (inner, outer)]
+    return shifts == [False, False] or scales == [False, False]
+
+
+@guard
+def one_value_per_normalized_channel(m: Match) -> str | None:
+    """After a BatchNormalization, the scale has one number for all, or one for each channel."""
+    inner: Scale = m["inner"]
+    if not inner.normalizes or all(factor.shape == () for factor in m["outer"].factors):
+        return None
+    if inner.x.rank is None:
+        return f"the rank of `{inner.x.name}` is not known"
+    assert inner.scale is not None
+    return _per_channel(m["outer"], 1, inner.x.rank, inner.scale.shape[0])
+
+
+@guard
+def no_more_numbers(m: Match) -> str | None:
+    """The numbers of both together are no more than the larger of them has."""
+    inner: Scale = m["inner"]
+    if inner.normalizes:
+        return None
+    first, second = (each.factors[0] for each in (inner, m["outer"]))
+    together = math.prod(np.broadcast_shapes(first.shape, second.shape))
+    if together <= max(math.prod(first.shape), math.prod(second.shape)):
+        return None
+    return (
+        f"`{first.name}` {list(first.shape)} and `{second.name}` {list(second.shape)} "
+        f"together have {together} numbers"
+    )
+
+
+@guard
+def normal_product(m: Match) -> str | None:
+    """The product of two factors is no smaller than the normal numbers of its type."""
+    inner: Scale = m["inner"]
+    if inner.normalizes or inner.scale is None:
+        return None
+    product = np.abs(inner.scale.numbers() * m["outer"].scale.numbers())
+    smallest = smallest_normal(m["x"].type)
+    lost = product[(product > 0) & (product < smallest)]
+    if not lost.size:
+        return None
+    return f"a factor would be {lost.min():.3g}, below the normal numbers ({smallest:.3g})"
+
+
+@rule(
+    "scale-scale",
+    given(seen_as(Scale, "outer", seen_as(Scale, "inner", var("x"), out="y")), _alike),
+    floating("x"),
+    one_value_per_normalized_channel(),
+    no_more_numbers(),
+    normal_product(),
+    entry="F8",
+)
+def scale_scale(m: Match, new: Replacement) -> Value:
+    """(x * a) * b  ==  x * (a * b),  (x + a) + b  ==  x + (a + b),  bn(x) * a + b  ==  bn'(x)
+
+    Entry F8 (Convolution and Scale), where no layer takes the scales in: two factors are one, two
+    shifts are one, and what follows a BatchNormalization is part of its gain and bias.
+
+    Takes: two in a row of Mul, Div and Neg, or of Add and Sub; or any of these after
+    BatchNormalization.
+    """
+    inner: Scale = m["inner"]
+    outer: Scale = m["outer"]
+    scale = None if outer.scale is None else outer.scale.numbers()
+    shift = None if outer.shift is None else outer.shift.numbers()
+    if inner.normalizes:
+        return _normalized(new, inner, _vector(outer.scale), _vector(outer.shift))
+    element_type = m["x"].type
+    name = f"{outer.node.label}.constant"
+    if scale is not None:
+        assert inner.scale is not None
+        product = new.constant(inner.scale.numbers() * scale, element_type, name)
+        return new.Mul(m["x"], product, like=outer.node)
+    assert inner.shift is not None
+    assert shift is not None
+    total = new.constant(inner.shift.numbers() + shift, element_type, name)
+    return new.Add(m["x"], total, like=outer.node)
+
+
+def _normalized(
+    new: Replacement, inner: Scale, scale: Float64 | None, shift: Float64 | None
+) -> Value:
+    """A BatchNormalization with another gain and bias."""
+    x, gain, bias, mean, variance = inner.node.inputs[:5]
+    gains, biases = constant(gain), constant(bias)
+    assert gain is not None
+    assert bias is not None
+    assert gains is not None
+    assert biases is not None
+    numbers = biases.exact()
+    if scale is not None:
+        gain = new.constant(gains.scaled(scale), gains.type, gain)
+        numbers = numbers * scale
+    numbers = numbers if shift is None else numbers + shift
+    changed = new.constant(numbers, biases.type, bias)
+    return new.again(inner.node, x, gain, changed, mean, variance)
 
 
 @rule(
@@ -111,6 +222,10 @@ def conv_scale(m: Match, new: Replacement) -> Value:
 
     Entry F8 (Convolution and Scale): a scale that is uniform or per output channel becomes part of
     the weights and the bias of the Conv or ConvTranspose before it, whatever its padding.
+
+    Takes: Conv or ConvTranspose of any rank, group, dilation and padding, with a bias or without,
+    then Mul, Div, Add, Sub, Neg or BatchNormalization, in any chain and order of operands; also
+    where another layer has the same weights.
     """
     conv: Convolution = m["conv"]
     return conv.then_scaled(new, _vector(m["scale"].scale), _vector(m["scale"].shift))
@@ -133,6 +248,9 @@ def fc_scale(m: Match, new: Replacement) -> Value:
 
     Entry F8 (Convolution and Scale), for a Gemm or a MatMul by constant weights. A MatMul of two
     dimensions becomes a Gemm where it needs a bias.
+
+    Takes: Gemm with any alpha, beta, transA, transB and constant C of any shape, or MatMul by
+    constant weights with or without the Add of a bias, then the same Scales as conv-scale takes.
     """
     product: FullyConnected = m["product"]
     return product.then_scaled(new, _vector(m["scale"].scale), _vector(m["scale"].shift))
@@ -152,6 +270,8 @@ def scale_conv(m: Match, new: Replacement) -> Value:
 
     Entry F8 (Convolution and Scale), for a scale before the convolution. With a shift only where
     nothing is padded, since the padding is not shifted.
+
+    Takes: the same Scales and layers as conv-scale, the other way round.
     """
     conv: Convolution = m["conv"]
     scale: Scale = m["scale"]
@@ -173,6 +293,8 @@ def scale_fc(m: Match, new: Replacement) -> Value:
     """(s * x + t) w + b  ==  x (s * w) + (t w + b)
 
     Entry F8 (Convolution and Scale), for a scale before a Gemm or a MatMul by constant weights.
+
+    Takes: the same Scales and products as fc-scale, the other way round.
     """
     product: FullyConnected = m["product"]
     scale: Scale = m["scale"]

@@ -1,0 +1,697 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from models import attributes, constants, declined, fused, model
+from onnx import ModelProto, TensorProto, defs, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+import trtfuse
+
+Array = npt.NDArray[Any]
+
+
+def computed(made: ModelProto, x: Array) -> Array:
+    """What the reference implementation computes of x."""
+    return np.asarray(ReferenceEvaluator(made).run(None, {"x": x})[0])
+
+
+def assert_settled(made: ModelProto) -> None:
+    """A second run changes nothing."""
+    again = trtfuse.fuse(made, verify="none")
+    assert again.model.SerializeToString() == made.SerializeToString()
+
+
+@pytest.mark.parametrize("operator", ["Abs", "Ceil", "Floor", "Relu", "Round", "Sign"])
+def test_an_idempotent_activation_is_applied_once(operator: str) -> None:
+    made = model(
+        f"""(float[2,3] x) => (float[2,3] y, float[2,3] z) {{
+            [one] a = {operator}(x) [two] b = {operator}(a) [end] y = Neg(b) [more] z = Exp(a)
+        }}"""
+    )
+    result = trtfuse.fuse(made)
+    assert [name for _, name in fused(result)] == ["one + two"]
+    assert [node.op_type for node in result.model.graph.node] == [operator, "Neg", "Exp"]
+
+
+bounds = st.floats(-4, 4, width=32) | st.sampled_from((-math.inf, math.inf, 0.0))
+
+
+@given(
+    st.lists(st.tuples(bounds, bounds) | st.just(None), min_size=2, max_size=4),
+    st.sampled_from((7, 11, 13, 22)),
+)
+def test_nested_limits_limit_to_what_they_have_in_common(
+    limits: list[tuple[float, float] | None], opset: int
+) -> None:
+    calls, constants, previous = [], {}, "x"
+    for index, limit in enumerate(limits):
+        if limit is None:
+            calls.append(f"v{index} = Relu({previous})")
+        else:
+            low, high = sorted(limit)
+            named = [(f"l{index}", "min", low), (f"h{index}", "max", high)]
+            finite = [(name, word, bound) for name, word, bound in named if math.isfinite(bound)]
+            if opset < 11:
+                listed = ", ".join(f"{word}={bound!r}" for _, word, bound in finite)
+                calls.append(f"v{index} = Clip{f'<{listed}>' if listed else ''}({previous})")
+            else:
+                words = [name if math.isfinite(bound) else "" for name, _, bound in named]
+                constants |= {name: np.float64(bound) for name, _, bound in finite}
+                calls.append(f"v{index} = Clip({previous}, {', '.join(words)})")
+        previous = f"v{index}"
+    made = model(
+        f"(double[9] x) => (double[9] y) {{ {' '.join(calls)} y = Neg({previous}) }}",
+        opset=opset,
+        **constants,
+    )
+    result = trtfuse.fuse(made)
+    assert "check" not in [miss.guard for miss in result.report.declined]
+    onnx.checker.check_model(result.model, full_check=True)
+    x = np.array([-9, -4, -1.5, -0.25, 0, 0.25, 1.5, 4, 9])
+    (expected,) = ReferenceEvaluator(made).run(None, {"x": x})
+    (found,) = ReferenceEvaluator(result.model).run(None, {"x": x})
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert_settled(result.model)
+
+
+def test_ranges_that_have_nothing_in_common_stay() -> None:
+    made = model(
+        """(float[2,3] x) => (float[2,3] y) {
+            [low] a = Clip(x, m, z) [high] b = Clip(a, o, t) y = Neg(b)
+        }""",
+        m=-1.0,
+        z=0.0,
+        o=1.0,
+        t=2.0,
+    )
+    assert declined(trtfuse.fuse(made)) == [
+        (
+            "clip-clip",
+            "high",
+            "ranges-overlap",
+            "the ranges [-1, 0] and [1, 2] have nothing in common",
+        )
+    ]
+
+
+def test_bounds_that_cross_or_are_computed_are_no_range() -> None:
+    made = model(
+        """(float[2,3] x, float given) => (float[2,3] y, float[2,3] z) {
+            [cross] a = Clip(x, one, zero) [r1] y = Relu(a)
+            [run] b = Clip(x, given) [r2] z = Relu(b)
+        }""",
+        one=1.0,
+        zero=0.0,
+    )
+    assert declined(trtfuse.fuse(made)) == [
+        ("clip-clip", "r1", "inner", "its bounds 1 and 0 cross"),
+        ("clip-clip", "r2", "inner", "its bound `given` is an input of the graph, not a constant"),
+    ]
+
+
+@pytest.mark.parametrize("how", ["others", "output"])
+def test_an_activation_that_others_read_is_applied_once_as_well(how: str) -> None:
+    header = "(float[2,3] x) => (float[2,3] y, float[2,3] z)"
+    body = {
+        "others": "[one] a = Sigmoid(x) [two] b = Clip(a, , top) y = Neg(b) z = Exp(a)",
+        "output": "[one] z = Sigmoid(x) [two] b = Clip(z, , top) y = Neg(b)",
+    }[how]
+    result = trtfuse.fuse(model(f"{header} {{ {body} }}", top=1.0))
+    assert fused(result) == [("within-range", "one + two")]
+
+
+WITHIN = [
+    ("Abs(Relu(x))", "Relu"),
+    ("Relu(Abs(x))", "Abs"),
+    ("Relu(Exp(x))", "Exp"),
+    ("Relu(Sigmoid(x))", "Sigmoid"),
+    ("Abs(Softmax(x))", "Softmax"),
+    ("Relu(Softplus(x))", "Softplus"),
+    ("Relu(HardSigmoid(x))", "HardSigmoid"),
+    ("Clip(HardSigmoid(x), zero, one)", "HardSigmoid"),
+    ("Clip(Tanh(x), minus, one)", "Tanh"),
+    ("Clip(Sigmoid(x), minus, two)", "Sigmoid"),
+    ("Min(Sigmoid(x), one)", "Sigmoid"),
+    ("Max(zero, Clip(x, one, two))", "Clip"),
+    ("Abs(Clip(x, one, two))", "Clip"),
+    ("Clip(Clip(x, zero, one), minus, two)", "Clip"),
+    ("Relu(Max(x, one))", "Max"),
+    ("Clip(Relu(x), zero)", "Relu"),
+    ("Clip(Exp(x))", "Exp"),
+]
+BEYOND = [
+    "Relu(Tanh(x))",
+    "Abs(Clip(x, minus, one))",
+    "Clip(Sigmoid(x), half, one)",
+    "Clip(Tanh(x), zero, one)",
+    "Min(Exp(x), one)",
+    "Abs(Min(x, one))",
+    "Clip(Softplus(x), zero, one)",
+]
+BOUNDS = {"zero": 0.0, "one": 1.0, "two": 2.0, "minus": -1.0, "half": 0.5}
+
+
+def nested(text: str, opset: int = 22) -> ModelProto:
+    """A model of two calls, one inside the other."""
+    outer, inner = text.split("(", 1)
+    start = next(i for i, c in enumerate(inner) if c == "(")
+    first = max(inner.rfind(" ", 0, start), inner.rfind("(", 0, start)) + 1
+    end = inner.index(")") + 1
+    call, around = inner[first:end], f"{outer}({inner[:first]}a{inner[end:]}"
+    used = {name: number for name, number in BOUNDS.items() if name in text}
+    body = f"[inner] a = {call} [outer] b = {around} y = Neg(b)"
+    return model(f"(float[2,3] x) => (float[2,3] y) {{ {body} }}", opset=opset, **used)
+
+
+@pytest.mark.parametrize(("text", "left"), WITHIN)
+@pytest.mark.parametrize("opset", [13, defs.onnx_opset_version()])
+def test_what_is_in_its_range_already_is_not_limited(text: str, left: str, opset: int) -> None:
+    made = nested(text, opset)
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(made, verify=verify)
+        assert [node.op_type for node in result.model.graph.node] == [left, "Neg"]
+        assert result.report.declined == []
+    x = np.array([[-3, -1, -0.25], [0, 0.5, 9]], np.float32)
+    np.testing.assert_array_equal(computed(result.model, x), computed(made, x))
+    assert_settled(result.model)
+
+
+@pytest.mark.parametrize("text", BEYOND)
+def test_what_may_lie_outside_is_limited(text: str) -> None:
+    result = trtfuse.fuse(nested(text))
+    assert result.report.fused == []
+
+
+def test_integers_that_overflow_are_left_alone() -> None:
+    made = model(
+        "(int8[2] x) => (int8[2] y) { a = Abs(x) [relu] b = Relu(a) y = Neg(b) }", opset=14
+    )
+    assert declined(trtfuse.fuse(made)) == [
+        (
+            "within-range",
+            "relu",
+            "floating",
+            "`x` is int8, and only floating-point numbers may be regrouped",
+        ),
+    ]
+
+
+def test_a_clip_without_bounds_does_nothing() -> None:
+    made = model("(float[2] x) => (float[2] y) { [in] a = Neg(x) [clip] b = Clip(a) y = Exp(b) }")
+    assert fused(trtfuse.fuse(made)) == [("clip-without-bounds", "clip")]
+    made = model(
+        "(float[2] x) => (float[2] y) { a = Neg(x) [clip] b = Clip(a, low, high) y = Exp(b) }",
+        low=-math.inf,
+        high=math.inf,
+    )
+    assert fused(trtfuse.fuse(made)) == [("clip-without-bounds", "clip")]
+    made = model("(int32[2] x) => (int32[2] y) { a = Neg(x) [clip] b = Clip(a) y = Neg(b) }")
+    assert fused(trtfuse.fuse(made)) == [("clip-without-bounds", "clip")]
+
+
+def test_before_opset_11_a_clip_without_bounds_limits_to_float32() -> None:
+    made = model("(double[2] x) => (double[2] y) { a = Neg(x) b = Clip(a) y = Exp(b) }", opset=10)
+    assert fused(trtfuse.fuse(made)) == []
+    made = model(
+        """(double[2] x) => (double[2] y) {
+            a = Clip<min=1.0>(x) b = Clip<max=2.0>(a) y = Neg(b)
+        }""",
+        opset=10,
+    )
+    (clip, _) = trtfuse.fuse(made).model.graph.node
+    assert attributes(clip) == {"min": 1.0, "max": 2.0}
+    made = model(
+        "(double[2] x) => (double[2] y) { a = Relu(x) b = Clip<min=-1.0>(a) y = Neg(b) }", opset=10
+    )
+    (clip, _) = trtfuse.fuse(made).model.graph.node
+    assert (clip.op_type, attributes(clip)) == ("Clip", {"min": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("body", "expected", "bounds"),
+    [
+        ("a = Min(x, six) b = Max(a, zero)", "Clip", [0.0, 6.0]),
+        ("a = Max(zero, x) b = Min(six, a)", "Clip", [0.0, 6.0]),
+        ("a = Relu(x) b = Min(a, six)", "Clip", [0.0, 6.0]),
+        ("a = Max(x, three) b = Max(a, six)", "Clip", [6.0]),
+        ("a = Max(x, minus) b = Relu(a)", "Relu", []),
+    ],
+)
+def test_min_and_max_by_a_constant_are_limits(
+    body: str, expected: str, bounds: list[float]
+) -> None:
+    numbers = {"six": 6.0, "zero": 0.0, "three": 3.0, "minus": -1.0}
+    used = {name: number for name, number in numbers.items() if name in body}
+    made = model(f"(float[2,3] x) => (float[2,3] y) {{ {body} y = Neg(b) }}", opset=13, **used)
+    result = trtfuse.fuse(made)
+    assert [rule for rule, _ in fused(result)] == ["clip-clip"]
+    assert result.model.graph.node[0].op_type == expected
+    assert sorted(float(bound) for bound in constants(result.model).values()) == bounds
+    x = np.array([[-3, -1, 0], [3, 6, 9]], np.float32)
+    np.testing.assert_array_equal(computed(result.model, x), computed(made, x))
+    assert_settled(result.model)
+
+
+def test_a_min_that_broadcasts_or_reads_more_is_no_limit() -> None:
+    made = model(
+        """(float[3] x) => (float[1,3] y, float[3] z) {
+            [m] a = Min(x, wide) [r] y = Relu(a) b = Min(x, one, one) z = Relu(b)
+        }""",
+        wide=np.ones((1, 1), np.float32),
+        one=1.0,
+    )
+    assert declined(trtfuse.fuse(made)) == [
+        ("clip-clip", "r", "inner", "`wide` has shape [1, 1], of more dimensions than `x` (1)")
+    ]
+
+
+@pytest.mark.parametrize(("opset", "axis"), [(11, None), (11, 2), (13, None), (13, 1), (22, -2)])
+def test_softmax_and_log_are_log_softmax(opset: int, axis: int | None) -> None:
+    listed = "" if axis is None else f"<axis={axis}>"
+    made = model(
+        f"(double[2,3,4] x) => (double[2,3,4] y) {{ s = Softmax{listed}(x) [log] y = Log(s) }}",
+        opset=opset,
+    )
+    result = trtfuse.fuse(made)
+    assert [node.op_type for node in result.model.graph.node] == ["LogSoftmax"]
+    x = np.random.default_rng(0).standard_normal((2, 3, 4))
+    (expected,) = ReferenceEvaluator(made).run(None, {"x": x})
+    (found,) = ReferenceEvaluator(result.model).run(None, {"x": x})
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float", "double", "bfloat16"])
+def test_softmax_and_log_are_log_softmax_in_any_type(dtype: str) -> None:
+    made = model(f"({dtype}[2,3] x) => ({dtype}[2,3] y) {{ s = Softmax<axis=0>(x) y = Log(s) }}")
+    result = trtfuse.fuse(made)
+    (node,) = result.model.graph.node
+    assert (node.op_type, attributes(node)) == ("LogSoftmax", {"axis": 0})
+    assert_settled(result.model)
+
+
+def test_a_softmax_that_is_needed_stays() -> None:
+    made = model(
+        """(float[2,3] x) => (float[2,3] y, float[2,3] s) {
+            [soft] s = Softmax(x) [log] y = Log(s)
+        }"""
+    )
+    assert declined(trtfuse.fuse(made)) == [
+        ("log-softmax", "log", "one-consumer", "`s` is an output of the graph")
+    ]
+
+
+# HardSigmoid
+
+TYPES = {
+    "float": np.float32,
+    "double": np.float64,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+}
+SIXTH = float(np.float32(1 / 6))
+
+
+def hard(
+    body: str, dtype: str = "float", opset: int = 17, shape: str = "2,3", **given: Any
+) -> ModelProto:
+    """A model of float[2,3] x in a type, with the constants that it names."""
+    numbers = {
+        "zero": 0.0,
+        "one": 1.0,
+        "three": 3.0,
+        "six": 6.0,
+        "sixth": 1 / 6,
+        "half": 0.5,
+    } | given
+    used = {
+        name: np.asarray(number, TYPES[dtype]) for name, number in numbers.items() if name in body
+    }
+    return model(f"({dtype}[2,3] x) => ({dtype}[{shape}] y) {{ {body} }}", opset=opset, **used)
+
+
+TORCH = "a = Add(x, three) c = Clip(a, zero, six) y = Div(c, six)"
+
+
+@pytest.mark.parametrize(
+    ("body", "alpha", "beta"),
+    [
+        (TORCH, SIXTH, 0.5),
+        ("a = Add(three, x) c = Clip(a, zero, six) y = Mul(c, sixth)", SIXTH, 0.5),
+        ("a = Add(x, three) r = Relu(a) m = Min(r, six) y = Div(m, six)", SIXTH, 0.5),
+        ("a = Div(x, six) b = Add(a, half) y = Clip(b, zero, one)", SIXTH, 0.5),
+        ("a = Mul(x, half) b = Add(a, half) y = Clip(b, zero, one)", 0.5, 0.5),
+        ("a = Add(x, one) b = Mul(a, half) y = Clip(b, zero, one)", 0.5, 0.5),
+        ("a = Mul(half, x) y = Clip(a, zero, one)", 0.5, 0.0),
+        ("a = Sub(three, x) y = Clip(a, zero, one)", -1.0, 3.0),
+        ("a = Sub(x, three) y = Clip(a, zero, one)", 1.0, -3.0),
+        ("c = Clip(x, minus, one) m = Mul(c, half) y = Add(m, half)", 0.5, 0.5),
+        ("n = Neg(x) a = Add(n, half) y = Clip(a, zero, one)", -1.0, 0.5),
+        ("c = Clip(x, zero, six) y = Div(c, six)", SIXTH, 0.0),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float", "float16"])
+def test_a_limit_between_scales_is_a_hard_sigmoid(
+    body: str, alpha: float, beta: float, dtype: str
+) -> None:
+    made = hard(body, dtype, minus=-1.0)
+    if dtype == "float16" and "sixth" in body:
+        # The nearest float16 is what it multiplies by.
+        alpha, beta = float(np.float16(1 / 6)), 3 * float(np.float16(1 / 6))
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(made, verify=verify)
+        (node,) = result.model.graph.node
+        assert (node.op_type, node.input[:]) == ("HardSigmoid", ["x"])
+        assert attributes(node) == {"alpha": alpha, "beta": beta}
+        assert declined(result) == []
+    x = np.array([[-9, -3, -0.5], [0, 0.75, 9]], np.float32)
+    expected = np.clip(np.float64(alpha) * x + beta, 0, 1)
+    np.testing.assert_allclose(computed(result.model, x), expected, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(computed(made, x.astype(TYPES[dtype])), expected, atol=2e-3)
+    assert_settled(result.model)
+
+
+@pytest.mark.parametrize(
+    ("body", "given", "guard", "because"),
+    [
+        (
+            TORCH,
+            {"dtype": "double"},
+            "numbers-of-hard-sigmoid",
+            "`three` is 3, and HardSigmoid(alpha=0.166666672, beta=0.5) takes 2.99999991",
+        ),
+        (
+            "a = Add(x, three) c = Clip(a, zero, six) y = Mul(c, sixth)",
+            {"sixth": 0.1666},
+            "numbers-of-hard-sigmoid",
+            "`six` is 6, and HardSigmoid(alpha=0.166600004, beta=0.499800026) takes 6.00240082",
+        ),
+        (
+            "a = Mul(x, half) y = Clip(a, low, one)",
+            {"low": 1e-3},
+            "numbers-of-hard-sigmoid",
+            "`low` is 0.00100000005, and HardSigmoid(alpha=0.5, beta=0) takes 0",
+        ),
+        (
+            TORCH,
+            {"dtype": "bfloat16"},
+            "operator-takes",
+            "HardSigmoid takes no bfloat16 in opset 17",
+        ),
+        (
+            "a = Add(x, three) c = Clip<min=0.0, max=6.0>(a) y = Div(c, six)",
+            {"opset": 10},
+            "numbers-of-hard-sigmoid",
+            "the upper bound of node_of_c is 6, and HardSigmoid(alpha=0.166666672, beta=0.5) "
+            "takes 5.99999982",
+        ),
+        (
+            "a = Add(x, three) c = Clip(a, zero, six) y = Div(c, six)",
+            {"three": [[[3.0]]], "shape": "1,2,3"},
+            "scales-keep-shape",
+            "`three` has shape [1, 1, 1], of more dimensions than `x` (2)",
+        ),
+    ],
+)
+def test_what_is_only_nearly_a_hard_sigmoid_stays(
+    body: str, given: dict[str, Any], guard: str, because: str
+) -> None:
+    made = hard(body, **given)
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(made, rules=["hard-sigmoid"], verify=verify)
+        assert fused(result) == []
+        assert [miss[2:] for miss in declined(result)] == [(guard, because)]
+
+
+def test_a_constant_may_not_stand_for_two_numbers() -> None:
+    # As a divisor it would have to be a little less than 3, as a shift it is exactly 3.
+    body = "a = Div(x, three) b = Add(a, three) y = Clip(b, zero, one)"
+    made = hard(body)
+    for verify in ("none", "rewrite"):
+        ((_, _, guard, because),) = declined(trtfuse.fuse(made, verify=verify))
+        assert guard == "numbers-of-hard-sigmoid"
+        assert because.startswith("`three` would stand for both 2.99999991")
+
+
+@pytest.mark.parametrize("number", [1e-60, 1e60])
+@pytest.mark.parametrize("operator", ["Mul", "Div"])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_scale_beyond_float32_is_no_alpha(number: float, operator: str, before: bool) -> None:
+    if before:
+        body = f"a = {operator}(x, far) y = Clip(a, zero, one)"
+    else:
+        body = f"a = Clip(x, zero, top) y = {operator}(a, far)"
+    top = number if operator == "Div" else 1 / number
+    made = hard(body, "double", far=number, top=top)
+    result = trtfuse.fuse(made, rules=["hard-sigmoid"], verify="none")
+    assert (fused(result), declined(result)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Add(x, three) c = Clip(a, zero, six) y = Neg(c)",
+        "y = Clip(x, zero, one)",
+        "a = Add(x, three) y = Relu(a)",
+        "c = Clip(x, minus, zero) y = Neg(c)",
+        "a = Mul(x, each) y = Clip(a, zero, one)",
+        "a = Pow(x, three) y = Clip(a, zero, one)",
+    ],
+)
+def test_other_ranges_and_scales_are_no_hard_sigmoid(body: str) -> None:
+    result = trtfuse.fuse(hard(body, minus=-1.0, each=[0.5, 1.0, 2.0]), rules=["hard-sigmoid"])
+    assert (fused(result), declined(result)) == ([], [])
+
+
+def test_a_value_inside_that_is_needed_stays_and_one_before_it_does_no_harm() -> None:
+    made = model(
+        """(float[2,3] x) => (float[2,3] y, float[2,3] z) {
+            [three] a = Add(x, three) [clip] c = Clip(a, zero, six) [six] y = Div(c, six)
+            [other] z = Neg(a)
+        }""",
+        three=3.0,
+        zero=0.0,
+        six=6.0,
+    )
+    assert declined(trtfuse.fuse(made)) == [
+        ("hard-sigmoid", "six", "one-consumer", "`a` has 2 consumers: clip, other")
+    ]
+    made = model(
+        """(float[2,3] x) => (float[2,3] y, float[2,3] z) {
+            [half] h = Mul(x, half) [plus] a = Add(h, half) [clip] y = Clip(a, zero, one)
+            [other] z = Neg(h)
+        }""",
+        half=0.5,
+        zero=0.0,
+        one=1.0,
+    )
+    result = trtfuse.fuse(made)
+    assert fused(result) == [("hard-sigmoid", "plus + clip")]
+    assert attributes(result.model.graph.node[1]) == {"alpha": 1.0, "beta": 0.5}
+
+
+@st.composite
+def limited(draw: st.DrawFn) -> ModelProto:
+    """Up to two scales, a Clip, and up to two scales, of which most are a HardSigmoid."""
+    dtype = draw(st.sampled_from(("float", "double", "float16")))
+    opset = draw(st.sampled_from((7, 10, 11, 13, 17, 22)))
+    nodes: list[onnx.NodeProto] = []
+    numbers: dict[str, float] = {}
+
+    def node(operator: str, *inputs: str, **listed: float) -> str:
+        nodes.append(helper.make_node(operator, inputs, [f"v{len(nodes)}"], **listed))
+        return f"v{len(nodes) - 1}"
+
+    def stored(number: float) -> str:
+        numbers[f"c{len(numbers)}"] = number
+        return f"c{len(numbers) - 1}"
+
+    def affine(value: str, by: float, plus: float) -> str:
+        """By and plus in one of the orders, spelled in one of the ways."""
+        first = draw(st.booleans())
+        for step in ("by", "plus") if first else ("plus", "by"):
+            if step == "by" and by != 1:
+                way = draw(st.sampled_from(("Mul", "Div")))
+                value = node(way, value, stored(by if way == "Mul" else 1 / by))
+            elif step == "plus" and plus:
+                shift = plus if first or by == 1 else plus / by
+                way = draw(st.sampled_from(("Add", "Sub")))
+                value = node(way, value, stored(shift if way == "Add" else -shift))
+        return value
+
+    number = st.sampled_from((1.0, 0.5, 0.25, 1 / 6, 0.2, 1 / 3, 3.0, -0.5))
+    shift = st.sampled_from((0.0, 0.5, -1.0, 3.0))
+    value = affine("x", draw(number), draw(shift))
+    by, plus = abs(draw(number)), draw(st.sampled_from((0.0, 0.0, 0.5)))
+    low, high = -plus / by, (1 - plus) / by
+    if draw(st.integers(0, 3)) == 3:
+        high += 0.5
+    if opset < 11:
+        value = node("Clip", value, min=low, max=high)
+    else:
+        value = node("Clip", value, stored(low), stored(high))
+    value = affine(value, by, plus)
+    nodes[-1].output[0] = "y"
+    element_type = helper.np_dtype_to_tensor_dtype(np.dtype(TYPES[dtype]))
+    rows = draw(st.sampled_from(("n", 3, None)))
+    graph = helper.make_graph(
+        nodes,
+        "limited",
+        [helper.make_tensor_value_info("x", element_type, [rows, 5])],
+        [helper.make_tensor_value_info("y", element_type, [None, 5])],
+        [
+            numpy_helper.from_array(np.asarray(number, TYPES[dtype]), name)
+            for name, number in numbers.items()
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+@given(limited())
+def test_scales_around_a_limit_stay_what_they_are(made: ModelProto) -> None:
+    onnx.checker.check_model(made, full_check=True)
+    element_type = made.graph.input[0].type.tensor_type.elem_type
+    tolerance = {TensorProto.FLOAT: 2e-6, TensorProto.DOUBLE: 1e-12}.get(element_type, 4e-3)
+    x = np.array([[-9, -4, -3, -1, -0.5], [-0.2, 0, 0.3, 1, 2], [2.9, 3, 3.1, 6, 20]])
+    x = x.astype(helper.tensor_dtype_to_np_dtype(element_type))
+    expected = computed(made, x)
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(made, verify=verify)
+        assert "check" not in [miss[2] for miss in declined(result)], declined(result)
+        onnx.checker.check_model(result.model, full_check=True)
+        found = computed(result.model, x).astype(np.float64)
+        np.testing.assert_allclose(found, expected.astype(np.float64), atol=tolerance)
+    assert_settled(result.model)
+
+
+# A scale, an activation and a layer
+
+LAYERS = {
+    "Conv": ("w", {"w": (2, 3, 2, 2)}, "[n,3,4,4]", "[n,2,3,3]"),
+    "ConvTranspose": ("w", {"w": (3, 2, 2, 2)}, "[n,3,4,4]", "[n,2,5,5]"),
+    "Gemm": ("w, bias", {"w": (3, 2), "bias": (2,)}, "[n,3]", "[n,2]"),
+    "MatMul": ("w", {"w": (3, 2)}, "[n,4,3]", "[n,4,2]"),
+}
+ACTIVATIONS = ("Relu({})", "LeakyRelu<alpha=0.25>({})", "PRelu({}, slope)")
+
+
+def around(body: str, layer: str, **given: Any) -> ModelProto:
+    """A layer, and a body whose nodes read `x` and compute `y`, with the constants it names."""
+    weights, shapes, x, y = LAYERS[layer]
+    arrays = {name: np.full(shape, 0.5, np.float32) for name, shape in shapes.items()}
+    numbers = {"s": 2.5, "slope": 0.125} | given
+    used = {name: np.float32(n) for name, n in numbers.items() if f", {name})" in body}
+    text = body.replace("LAYER(", f"{layer}(").replace(", weights)", f", {weights})")
+    return model(f"(float{x} x) => (float{y} y) {{ {text} }}", opset=17, **arrays | used)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("before", [True, False])
+def test_a_positive_scale_moves_through_an_activation_into_a_layer(
+    layer: str, activation: str, before: bool
+) -> None:
+    if before:
+        body = f"[s] a = Mul(x, s) [f] b = {activation.format('a')} [l] y = LAYER(b, weights)"
+    else:
+        body = f"[l] a = LAYER(x, weights) [f] b = {activation.format('a')} [s] y = Mul(b, s)"
+    made = around(body, layer)
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(made, verify=verify)
+        rule = "scale-activation" if before else "activation-scale"
+        assert fused(result) == [(rule, "s + f + l" if before else "l + f + s")]
+        assert len(result.model.graph.node) == 2
+    assert result.report.verification.max_error < 1e-12
+    shape = [dim.dim_value or 2 for dim in made.graph.input[0].type.tensor_type.shape.dim]
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    np.testing.assert_allclose(computed(result.model, x), computed(made, x), rtol=1e-5, atol=1e-6)
+    assert_settled(result.model)
+
+
+@pytest.mark.parametrize(
+    ("rule", "body", "at"),
+    [
+        ("scale-activation", "[s] a = Mul(x, s) [f] b = Relu(a) [l] y = LAYER(b, weights)", "l"),
+        ("activation-scale", "[l] a = LAYER(x, weights) [f] b = Relu(a) [s] y = Mul(b, s)", "s"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("layer", "scale", "guard", "because"),
+    [
+        ("Conv", -2.0, "positive", "`s` is -2, not positive"),
+        ("Gemm", 0.0, "positive", "`s` is 0, not positive"),
+        ("MatMul", math.nan, "positive", "`s` is nan, not positive"),
+    ],
+)
+def test_only_a_positive_scale_does(
+    rule: str, body: str, at: str, layer: str, scale: float, guard: str, because: str
+) -> None:
+    made = around(body, layer, s=scale)
+    for verify in ("none", "rewrite"):
+        assert declined(trtfuse.fuse(made, verify=verify)) == [(rule, at, guard, because)]
+
+
+def test_a_scale_that_broadcasts_does_not() -> None:
+    made = model(
+        """(float[3] x, float[1,3] v) => (float[1,2] y, float[1,1,2] z) {
+            [s] a = Mul(x, flat) [f] b = Relu(a) [l] y = MatMul(b, w)
+            [m] c = MatMul(v, w) [g] d = Relu(c) [t] z = Mul(d, deep)
+        }""",
+        flat=np.full((1, 1), 2.0, np.float32),
+        deep=np.full((1, 1, 1), 2.0, np.float32),
+        w=np.ones((3, 2), np.float32),
+    )
+    assert declined(trtfuse.fuse(made, rules=["scale-activation", "activation-scale"])) == [
+        (
+            "scale-activation",
+            "l",
+            "keeps-shape",
+            "`flat` has shape [1, 1], of more dimensions than `x` (1)",
+        ),
+        (
+            "activation-scale",
+            "t",
+            "keeps-shape",
+            "`deep` has shape [1, 1, 1], of more dimensions than `d` (2)",
+        ),
+    ]
+
+
+def test_integers_stay_where_they_are() -> None:
+    made = model(
+        """(int32[n,3] x) => (int32[n,2] y) {
+            [s] a = Mul(x, two) [f] b = Relu(a) [l] y = MatMul(b, w)
+        }""",
+        opset=14,
+        two=np.int32(2),
+        w=np.ones((3, 2), np.int32),
+    )
+    assert declined(trtfuse.fuse(made)) == [
+        (
+            "scale-activation",
+            "l",
+            "floating",
+            "`x` is int32, and only floating-point numbers may be regrouped",
+        )
+    ]
+
+
+def test_an_activation_that_others_read_keeps_its_scale() -> None:
+    made = model(
+        """(float[n,3] x) => (float[n,2] y, float[n,3] z) {
+            [s] a = Mul(x, s) [f] b = Relu(a) [l] y = MatMul(b, w) [o] z = Neg(b)
+        }""",
+        s=2.0,
+        w=np.ones((3, 2), np.float32),
+    )
+    assert declined(trtfuse.fuse(made)) == [
+        ("scale-activation", "l", "one-consumer", "`b` has 2 consumers: l, o")
+    ]

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from models import constants, declined, fused, model, nodes
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+import trtfuse
+
+SIZES = (1, 2, 3, 4, 6)
+
+
+def assert_moved_alike(before: ModelProto, after: ModelProto, x: Any) -> None:
+    (expected,) = ReferenceEvaluator(before).run(None, {"x": x})
+    (found,) = ReferenceEvaluator(after).run(None, {"x": x})
+    assert found.shape == expected.shape
+    np.testing.assert_array_equal(found, expected)
+
+
+@st.composite
+def groupings(draw: st.DrawFn, total: int) -> list[int]:
+    """Sizes whose product is `total`."""
+    sizes = []
+    while total > 1 and draw(st.booleans()):
+        size = draw(st.sampled_from([d for d in range(2, total + 1) if total % d == 0]))
+        sizes.append(size)
+        total //= size
+    sizes.append(total)
+    for _ in range(draw(st.integers(0, 1))):
+        sizes.insert(draw(st.integers(0, len(sizes))), 1)
+    return sizes
+
+
+@st.composite
+def movements(draw: st.DrawFn) -> tuple[ModelProto, list[Any]]:
+    """A chain of movement operators, and inputs at two sizes of its dynamic dimension."""
+    opset = draw(st.sampled_from((9, 11, 13, 18, 22)))
+    rank = draw(st.integers(1, 4))
+    # Dimension 0 of the input may be dynamic; "n" stands for it as it moves along.
+    shape: list[Any] = draw(st.lists(st.sampled_from(SIZES), min_size=rank, max_size=rank))
+    dynamic = draw(st.booleans())
+    if dynamic:
+        shape[0] = "n"
+    first = list(shape)
+    made: list[NodeProto] = []
+    weights = []
+
+    def constant(numbers: list[int]) -> str:
+        name = f"c{len(weights)}"
+        weights.append(numpy_helper.from_array(np.array(numbers, np.int64), name))
+        return name
+
+    for index in range(draw(st.integers(1, 6))):
+        inputs, attributes = [f"v{index}"], {}
+        kind = draw(st.sampled_from(("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze")))
+        ones = [axis for axis, size in enumerate(shape) if size == 1]
+        place = shape.index("n") if "n" in shape else None
+        if kind == "Transpose":
+            perm = draw(st.permutations(range(len(shape))))
+            shape = [shape[axis] for axis in perm]
+            attributes["perm"] = perm
+        elif kind == "Flatten":
+            if dynamic:
+                continue
+            axis = draw(st.integers(0, len(shape)))
+            shape = [math.prod(shape[:axis]), math.prod(shape[axis:])]
+            attributes["axis"] = axis
+        elif kind == "Squeeze":
+            if not ones:
+                continue
+            axes = draw(st.lists(st.sampled_from(ones), unique=True, min_size=1))
+            shape = [size for axis, size in enumerate(shape) if axis not in axes]
+            if opset >= 13:
+                inputs.append(constant(axes))
+            else:
+                attributes["axes"] = axes
+        elif kind == "Unsqueeze":
+            axis = draw(st.integers(0, len(shape)))
+            shape = [*shape[:axis], 1, *shape[axis:]]
+            if opset >= 13:
+                inputs.append(constant([axis]))
+            else:
+                attributes["axes"] = [axis]
+        elif place is None:
+            shape = draw(groupings(math.prod(shape)))
+            target = list(shape)
+            if draw(st.booleans()):
+                target[draw(st.integers(0, len(target) - 1))] = -1
+            inputs.append(constant(target))
+        else:
+            front = draw(groupings(math.prod(shape[:place])))
+            back = draw(groupings(math.prod(shape[place + 1 :])))
+            target = [*front, -1, *back]
+            if len(front) == place and draw(st.booleans()):
+                target[place] = 0
+            shape = [*front, "n", *back]
+            inputs.append(constant(target))
+        made.append(
+            helper.make_node(kind, inputs, [f"v{index + 1}"], name=f"m{index}", **attributes)
+        )
+    # Steps that were skipped leave gaps in the names.
+    for index, node in enumerate(made):
+        node.input[0] = f"w{index}" if index else "x"
+        node.output[0] = f"w{index + 1}"
+    if not made:
+        made.append(helper.make_node("Transpose", ["x"], ["w1"], perm=list(range(rank))))
+    made.append(helper.make_node("Neg", [made[-1].output[0]], ["y"], name="end"))
+    graph = helper.make_graph(
+        made,
+        "moved",
+        [helper.make_tensor_value_info("x", TensorProto.DOUBLE, first)],
+        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, shape)],
+        weights,
+    )
+    chain = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    batches = (2, 5) if dynamic else (1,)
+    sizes = [[batch if size == "n" else size for size in first] for batch in batches]
+    return chain, [np.arange(math.prod(s), dtype=np.float64).reshape(s) for s in sizes]
+
+
+@given(movements())
+def test_a_chain_moves_every_element_where_it_was_moved(
+    drawn: tuple[ModelProto, list[Any]],
+) -> None:
+    chain, feeds = drawn
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(chain, verify=verify)
+        assert "check" not in [miss.guard for miss in result.report.declined]
+        onnx.checker.check_model(result.model, full_check=True)
+        for x in feeds:
+            assert_moved_alike(chain, result.model, x)
+        # Reshape, Transpose, Reshape, and the Neg at the end.
+        assert len(result.model.graph.node) <= min(4, len(chain.graph.node))
+        again = trtfuse.fuse(result.model, verify="none")
+        assert again.model.SerializeToString() == result.model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("chain", "left"),
+    [
+        ("a = Transpose<perm=[0,2,3,1]>(x) b = Transpose<perm=[0,3,1,2]>(a)", []),
+        ("a = Transpose<perm=[0,2,3,1]>(x) b = Transpose<perm=[0,2,3,1]>(a)", ["Transpose"]),
+        ("a = Reshape(x, to_2d) b = Reshape(a, back)", []),
+        ("a = Reshape(x, to_2d) b = Reshape(a, split)", ["Reshape"]),
+        ("a = Unsqueeze(x, one) b = Squeeze(a, one)", []),
+        ("a = Flatten<axis=1>(x) b = Reshape(a, back)", []),
+        ("a = Reshape(x, back) b = Identity(a)", []),
+        ("a = Transpose<perm=[0,1,2,3]>(x) b = Identity(a)", []),
+        (
+            "a = Transpose<perm=[0,2,3,1]>(x) c = Reshape(a, pixels) "
+            "d = Transpose<perm=[0,2,1]>(c) b = Reshape(d, back)",
+            [],
+        ),
+    ],
+)
+def test_what_is_left_of_a_chain(chain: str, left: list[str]) -> None:
+    made = model(
+        f"(float[n,6,4,5] x) => (float[?,?,?,?] y) {{ {chain} y = Relu(b) }}",
+        to_2d=np.array([0, -1]),
+        back=np.array([0, 6, 4, 5]),
+        split=np.array([0, 2, 3, 20]),
+        pixels=np.array([0, 20, 6]),
+        one=np.array([1]),
+    )
+    result = trtfuse.fuse(made)
+    assert [node.op_type for node in result.model.graph.node] == [*left, "Relu"]
+
+
+def test_a_reshape_that_remains_keeps_the_dynamic_dimension() -> None:
+    made = model(
+        """(float[batch,6,4] x) => (float[batch,24] y) {
+            a = Reshape(x, first) [last] y = Flatten<axis=1>(a)
+        }""",
+        first=np.array([0, 3, 8]),
+    )
+    result = trtfuse.fuse(made)
+    assert nodes(result.model) == ["last: Reshape(x, last.shape) -> y"]
+    assert constants(result.model)["last.shape"].tolist() == [0, 24]
+
+
+def test_a_target_computed_from_the_shape_is_resolved() -> None:
+    made = model(
+        """(float[batch,t,8] x) => (float[batch,t,8] y) {
+            shape = Shape(x)
+            b = Gather(shape, zero) t = Gather(shape, one)
+            bu = Unsqueeze(b, axis) tu = Unsqueeze(t, axis)
+            target = Concat<axis=0>(bu, tu, heads)
+            [split] s = Reshape(x, target)
+            [merge] m = Reshape(s, merged)
+            [end] y = Relu(m)
+        }""",
+        zero=np.array(0),
+        one=np.array(1),
+        axis=np.array([0]),
+        heads=np.array([2, 4]),
+        merged=np.array([0, 0, 8]),
+    )
+    result = trtfuse.fuse(made)
+    assert fused(result)[-1] == ("shuffle-shuffle", "split + merge")
+    assert nodes(result.model) == ["end: Relu(x) -> y"]
+
+
+def test_two_unknown_dimensions_of_one_reshape_are_left_alone() -> None:
+    made = model(
+        """(float[a,b] x, int64[2] target) => (float[?,?] y) {
+            [r] r = Reshape(x, target) [f] f = Reshape(r, target) y = Relu(f)
+        }"""
+    )
+    result = trtfuse.fuse(made)
+    assert fused(result) == []
+    because = "2 sizes of the target `target` are computed at run time"
+    assert declined(result) == [
+        ("reshape-target", name, "one-size-at-most-is-open", because) for name in ("r", "f")
+    ]
+
+
+def test_a_value_that_others_read_ends_the_chain() -> None:
+    made = model(
+        """(float[2,3] x) => (float[2,3] y, float[3,2] z) {
+            [one] a = Transpose(x) [two] b = Transpose(a) y = Relu(b) z = Relu(a)
+        }"""
+    )
+    result = trtfuse.fuse(made)
+    assert [node.op_type for node in result.model.graph.node].count("Transpose") == 2

@@ -1,0 +1,154 @@
+"""Which symbols stand for one size, beyond what ONNX's shape inference sees.
+
+Inference gives a dimension that it cannot follow a symbol of its own: what -1 in a Reshape leaves,
+what a computed target says, the sum of two tensors whose symbols differ. Where the graph says which
+size that is, all values further down are told the size's own symbol instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value
+from trtfuse.ir.sizes import sizes
+
+#: Operators that compute element by element what they broadcast.
+_ELEMENTWISE = frozenset(
+    (
+        "Add",
+        "And",
+        "Div",
+        "Equal",
+        "Greater",
+        "GreaterOrEqual",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Mean",
+        "Min",
+        "Mod",
+        "Mul",
+        "Or",
+        "Pow",
+        "Sub",
+        "Sum",
+        "Where",
+        "Xor",
+    )
+)
+
+
+def settle_symbols(graph: Graph) -> list[Value]:
+    """Tells the values of a graph and its bodies the same symbol where the size is the same.
+
+    Returns those values of the graph itself of which inference did not know the rank.
+    """
+    known: dict[str, Dimension] = {}
+    ranked: list[Value] = []
+    pending = [graph]
+    while pending:
+        current = pending.pop()
+        for value in current.inputs:
+            known.update((size, size) for size in value.shape or () if isinstance(size, str))
+        for node in current.nodes():
+            computed = [value for value in node.outputs if value is not None]
+            found = [value for value in computed if _settle(value, node, known)]
+            ranked.extend(found if current is graph else ())
+            pending.extend(node.bodies)
+    return ranked
+
+
+def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> bool:
+    """Tells a value its sizes as far as they can be reckoned; whether that is more than nothing."""
+    element_type, shape = value.known
+    if shape is None:
+        reckoned = _reckoned(node)
+        value.know(element_type, reckoned)
+        return reckoned is not None
+    if all(isinstance(size, int) for size in shape):
+        return False
+    better: Shape | None = None
+    settled = []
+    for axis, size in enumerate(shape):
+        if size is None or (isinstance(size, str) and size not in known):
+            if better is None:
+                better = _reckoned(node) or ()
+            found = better[axis] if axis < len(better) else None
+            if isinstance(size, str):
+                known[size] = size if found is None else found
+            size = size if found is None else found
+        elif isinstance(size, str):
+            size = known[size]
+        settled.append(size)
+    value.know(element_type, tuple(settled))
+    return False
+
+
+def _reckoned(node: Node) -> Shape | None:
+    """The shape of what a node computes, as far as its inputs tell."""
+    if node.op == "Reshape":
+        return _reshaped(node.inputs[0], node.input(1), bool(node.attribute("allowzero", 0)))
+    if node.op == "Expand":
+        target = _symbols(sizes(node.input(1)))
+        return _broadcast((node.inputs[0].shape if node.inputs[0] else None, target))
+    if node.op in _ELEMENTWISE:
+        return _broadcast(value.shape for value in node.inputs if value is not None)
+    return None
+
+
+def _symbols(found: Iterable[object] | None) -> Shape | None:
+    if found is None:
+        return None
+    return tuple(size if isinstance(size, (int, str)) else None for size in found)
+
+
+def _broadcast(shapes: Iterable[Shape | None]) -> Shape | None:
+    listed = list(shapes)
+    if not listed or None in listed:
+        return None
+    rank = max(len(shape) for shape in listed if shape is not None)
+    padded = [(1,) * (rank - len(shape)) + shape for shape in listed if shape is not None]
+    result: list[Dimension] = []
+    for column in zip(*padded, strict=True):
+        sizes_here = set(column) - {1}
+        # Two symbols may be one size, or one of them 1.
+        result.append(sizes_here.pop() if len(sizes_here) == 1 else None if sizes_here else 1)
+    return tuple(result)
+
+
+def _reshaped(x: Value | None, target: Value | None, allows_zero: bool) -> Shape | None:
+    listed = sizes(target)
+    own = None if x is None else x.shape
+    if listed is None:
+        return None
+    result: list[Dimension] = []
+    rest: int | None = None
+    for axis, size in enumerate(listed):
+        if size == 0 and not allows_zero:
+            result.append(own[axis] if own is not None and axis < len(own) else None)
+        elif size == -1:
+            rest = axis
+            result.append(None)
+        else:
+            result.append(size if isinstance(size, (int, str)) else None)
+    if rest is not None and own is not None:
+        result[rest] = _left(own, [size for axis, size in enumerate(result) if axis != rest])
+    return tuple(result)
+
+
+def _left(before: Shape, after: list[Dimension]) -> Dimension:
+    """What is left of a product of sizes divided by others, if that is a number or one symbol."""
+    if None in before or None in after:
+        return None
+    symbols = [size for size in before if isinstance(size, str)]
+    for size in after:
+        if isinstance(size, str):
+            if size not in symbols:
+                return None
+            symbols.remove(size)
+    whole = math.prod(size for size in before if isinstance(size, int))
+    part = math.prod(size for size in after if isinstance(size, int))
+    if not symbols:
+        return whole // part if part and whole % part == 0 else None
+    return symbols[0] if len(symbols) == 1 and whole == part and part else None

@@ -1,0 +1,164 @@
+"""A node seen as a limit to a range: Clip, Relu, and Min and Max by a constant."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from trtfuse.ir.constants import constant
+from trtfuse.ir.graph import Node, Value
+from trtfuse.layers.scale import Factor, not_constant
+from trtfuse.rewrite.rule import Replacement
+
+#: Before this opset the bounds are attributes, and the largest float32 where they are absent.
+_BOUNDS_AS_INPUTS = 11
+_LARGEST = float(np.finfo(np.float32).max)
+
+#: What computes a value of a known range, whatever goes in.
+_RANGES = {
+    "Abs": (0.0, math.inf),
+    "Exp": (0.0, math.inf),
+    "HardSigmoid": (0.0, 1.0),
+    "Sigmoid": (0.0, 1.0),
+    "Softmax": (0.0, 1.0),
+    "Softplus": (0.0, math.inf),
+    "Tanh": (-1.0, 1.0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """min(max(x, low), high).
+
+    Attributes:
+        node: the node that computes it.
+        x: what is limited.
+        low: the lower bound, -inf for none.
+        high: the upper bound, inf for none.
+        bounds: the constants that they are; None for an attribute, or for none.
+    """
+
+    operators: ClassVar[tuple[str, ...]] = ("Clip", "Relu", "Max", "Min")
+    title: ClassVar[str] = "a Clip with constant bounds, or a Relu"
+    longest: ClassVar[int] = 1
+
+    node: Node
+    x: Value
+    low: float
+    high: float
+    bounds: tuple[Value | None, Value | None] = (None, None)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.node,)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Both bounds."""
+        return self.low, self.high
+
+    @classmethod
+    def of(cls, node: Node) -> Self | str | None:
+        x = node.inputs[0]
+        assert x is not None
+        if node.op == "Relu":
+            return cls(node, x, 0.0, math.inf)
+        if node.op != "Clip":
+            return cls._of_min_or_max(node)
+        absent = math.inf if _opset(node) >= _BOUNDS_AS_INPUTS else _LARGEST
+        bounds = [-absent, absent]
+        for index, name in enumerate(("min", "max")):
+            value = node.input(index + 1)
+            if value is None:
+                bounds[index] = float(node.attribute(name, bounds[index]))
+                continue
+            tensor = constant(value)
+            if tensor is None:
+                return f"its bound `{value.name}` is {not_constant(value)}"
+            if tensor.size != 1:
+                return f"its bound `{value.name}` has shape {list(tensor.shape)}"
+            bounds[index] = float(tensor.exact().reshape(()))
+        low, high = bounds
+        if not low <= high:
+            return f"its bounds {low:g} and {high:g} cross"
+        return cls(node, x, low, high, (node.input(1), node.input(2)))
+
+    @classmethod
+    def _of_min_or_max(cls, node: Node) -> Self | str | None:
+        """Of one value and one number, which does not broadcast it.
+
+        Where the bounds of a Clip are attributes, they may not hold the number.
+        """
+        if len(node.inputs) != 2 or _opset(node) < _BOUNDS_AS_INPUTS:
+            return None
+        for x, bound in (node.inputs, node.inputs[::-1]):
+            tensor = constant(bound)
+            if x is None or bound is None or tensor is None or tensor.size != 1 or constant(x):
+                continue
+            if why := Factor(bound.name, tensor.shape, tensor.exact).broadcasts(x):
+                return why
+            number = float(tensor.exact().reshape(()))
+            if math.isnan(number):
+                return f"its bound `{bound.name}` is not a number"
+            if node.op == "Max":
+                return cls(node, x, number, math.inf, (bound, None))
+            return cls(node, x, -math.inf, number, (None, bound))
+        return None
+
+    def rebuilt(self, new: Replacement, x: Value, low: float, high: float) -> Value:
+        """A Clip of x to another range; a Relu where that is what the range is."""
+        if (low, high) == (0.0, math.inf):
+            return new.Relu(x, like=self.node)
+        if new.opset < _BOUNDS_AS_INPUTS:
+            bounds = {"min": low, "max": high}
+            given = {name: each for name, each in bounds.items() if abs(each) != _LARGEST}
+            return new.Clip(x, like=self.node, **given)
+        assert x.type is not None
+        inputs = [
+            new.constant(np.array(bound), x.type, f"{self.node.label}.{name}")
+            if math.isfinite(bound)
+            else None
+            for name, bound in (("min", low), ("max", high))
+        ]
+        return new.Clip(x, *inputs, like=self.node)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """A value that is in a range.
+
+    Attributes:
+        node: the node that computes it.
+        x: what it computes it from.
+        low, high: the range.
+    """
+
+    operators: ClassVar[tuple[str, ...]] = (*Clip.operators, *_RANGES)
+    title: ClassVar[str] = "an operator of a known range"
+    longest: ClassVar[int] = 1
+
+    node: Node
+    x: Value
+    low: float
+    high: float
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return (self.node,)
+
+    @classmethod
+    def of(cls, node: Node) -> Self | None:
+        if node.op in _RANGES:
+            x = node.inputs[0]
+            assert x is not None
+            return cls(node, x, *_RANGES[node.op])
+        seen = Clip.of(node)
+        return cls(node, seen.x, *seen.range) if isinstance(seen, Clip) else None
+
+
+def _opset(node: Node) -> int:
+    assert node.graph is not None
+    return node.graph.opset

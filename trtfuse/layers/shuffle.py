@@ -1,0 +1,332 @@
+"""A chain of movement operators seen as one TensorRT Shuffle: reshape, transpose, reshape.
+
+Transpose, Reshape, Flatten, Squeeze and Unsqueeze only move elements. What a chain of them does is
+worked out on factors of dimensions: a Transpose permutes groups of factors, the others group the
+same sequence of factors anew, splitting one where a boundary falls inside it. What remains is the
+order of the factors before and after, whatever the way from one to the other. A symbolic dimension
+is a factor that cannot be split; at most one dimension of a shape may be unknown, and is what the
+others leave.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+from onnx import TensorProto
+
+from trtfuse.ir.constants import constant
+from trtfuse.ir.graph import Dimension, Node, Shape, Value
+from trtfuse.rewrite.rule import Replacement
+
+#: Longer chains are taken in pieces.
+_LONGEST = 8
+
+
+class Factor:
+    """A factor of a dimension: a size or a symbol, and what it was split into."""
+
+    __slots__ = ("parts", "size")
+
+    def __init__(self, size: int | str) -> None:
+        self.size = size
+        self.parts: tuple[Factor, ...] = ()
+
+    def split(self, first: int) -> None:
+        """Splits off a first factor of this size, which divides it."""
+        assert isinstance(self.size, int)
+        self.parts = (Factor(first), Factor(self.size // first))
+
+    def leaves(self) -> Iterator[Factor]:
+        """What it is made of in the end."""
+        pending = [self]
+        while pending:
+            factor = pending.pop()
+            if factor.parts:
+                pending.extend(reversed(factor.parts))
+            else:
+                yield factor
+
+
+#: The factors of each dimension; those of size 1 are left out.
+Groups = list[list[Factor]]
+
+
+class UngroupableError(Exception):
+    """The factors cannot be brought into the shape, as far as the shape is known."""
+
+
+def _leaves(groups: Groups) -> Groups:
+    return [[leaf for factor in group for leaf in factor.leaves()] for group in groups]
+
+
+def _take(factors: list[Factor], size: Dimension, *, last: bool) -> list[Factor]:
+    """Takes the factors of one dimension off one end of a sequence."""
+    taken: list[Factor] = []
+    if isinstance(size, str):
+        if not factors or factors[-1 if last else 0].size != size:
+            raise UngroupableError
+        return [factors.pop(-1 if last else 0)]
+    assert size is not None
+    missing = size
+    while missing > 1:
+        if not factors:
+            raise UngroupableError
+        factor = factors.pop(-1 if last else 0)
+        own = factor.size
+        if not isinstance(own, int):
+            raise UngroupableError
+        if missing % own:
+            # A boundary falls inside the factor: the near part of it is ours.
+            if own % missing:
+                raise UngroupableError
+            factor.split(own // missing if last else missing)
+            near, far = factor.parts[::-1] if last else factor.parts
+            factors.insert(len(factors) if last else 0, far)
+            factor = near
+            own = missing
+        taken.append(factor)
+        missing //= own
+    return taken[::-1] if last else taken
+
+
+def _grouped(factors: Sequence[Factor], shape: Sequence[Dimension]) -> Groups:
+    """The factors grouped into the dimensions of a shape, of which one may be unknown."""
+    remaining = list(factors)
+    unknown = [axis for axis, size in enumerate(shape) if size is None]
+    if len(unknown) > 1:
+        raise UngroupableError
+    middle = unknown[0] if unknown else len(shape)
+    front = [_take(remaining, size, last=False) for size in shape[:middle]]
+    back = [_take(remaining, size, last=True) for size in reversed(shape[middle + 1 :])]
+    if unknown:
+        return [*front, remaining, *reversed(back)]
+    if remaining:
+        raise UngroupableError
+    return front
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """A chain of movement operators.
+
+    Attributes:
+        nodes: the chain, the last node first.
+        x: what is moved.
+        source: the factors of the dimensions of x.
+        target: the factors of the dimensions of the result.
+    """
+
+    operators: ClassVar[tuple[str, ...]] = (
+        "Transpose",
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+    )
+    title: ClassVar[str] = "a Shuffle"
+    longest: ClassVar[int] = _LONGEST
+
+    nodes: tuple[Node, ...]
+    x: Value
+    source: Groups
+    target: Groups
+
+    @classmethod
+    def of(cls, node: Node) -> Self | None:
+        """The longest chain that ends here and that nobody else reads from in between."""
+        nodes = [node]
+        while len(nodes) < _LONGEST:
+            x = nodes[-1].inputs[0]
+            above = None if x is None else x.producer
+            if x is None or above is None or above.op not in cls.operators or x.shared:
+                break
+            nodes.append(above)
+        x = nodes[-1].inputs[0]
+        assert x is not None
+        while nodes:
+            seen = cls._traced(tuple(nodes), x)
+            if seen is not None:
+                return seen
+            # What cannot be followed may lie at the beginning.
+            x = nodes.pop().output
+        return None
+
+    @classmethod
+    def _traced(cls, nodes: tuple[Node, ...], x: Value) -> Self | None:
+        permutations = [node.attribute("perm") for node in nodes if node.op == "Transpose"]
+        if len(permutations) == len(nodes) and permutations[0]:
+            # What only permutes does so whatever the sizes; inference would take its time.
+            shape: Shape | None = (None,) * len(permutations[0])
+        else:
+            shape = x.shape
+        if shape is None or 0 in shape:
+            return None
+        source: Groups = [
+            [] if size == 1 else [Factor(f"?{axis}" if size is None else size)]
+            for axis, size in enumerate(shape)
+        ]
+        target = source
+        try:
+            for node in reversed(nodes):
+                target = _moved(node, target)
+        except UngroupableError:
+            return None
+        return cls(nodes, x, _leaves(source), _leaves(target))
+
+    def steps(self) -> list[Step] | None:
+        """The fewest operators that do the same; None if there is no way to spell them."""
+        source, target = self.source, self.target
+        if source == target:
+            return []
+        if _flat(source) == _flat(target):
+            return _spelled(Step("Reshape", source, target))
+        across = _permutation(source, target)
+        if across is not None:
+            return [Step("Transpose", source, target)]
+        # Whole dimensions of x in the order of the result, or of the result in the order of x.
+        moved = _in_order_of(source, target)
+        if _flat(moved) == _flat(target):
+            return _spelled(Step("Transpose", source, moved), Step("Reshape", moved, target))
+        moved = _in_order_of(target, source)
+        if _flat(moved) == _flat(source):
+            return _spelled(Step("Reshape", source, moved), Step("Transpose", moved, target))
+        blocks = _blocks(_flat(source), _flat(target))
+        moved = _in_order_of(blocks, target)
+        return _spelled(
+            Step("Reshape", source, blocks),
+            Step("Transpose", blocks, moved),
+            Step("Reshape", moved, target),
+        )
+
+    def rebuilt(self, new: Replacement, steps: list[Step]) -> Value:
+        """The chain in other steps."""
+        value = self.x
+        for step in steps:
+            # The last one keeps the name of the chain's last node; names are not to repeat.
+            like = self.nodes[0] if step is steps[-1] else None
+            if step.operator == "Transpose":
+                value = new.Transpose(value, perm=step.permutation(), like=like)
+            else:
+                numbers = np.array(step.reshape_to(), np.int64)
+                name = f"{self.nodes[0].label}.shape"
+                shape = new.constant(numbers, TensorProto.INT64, name)
+                value = new.Reshape(value, shape, like=like)
+            value.know(self.x.type, _dimensions(step.after))
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One Transpose or Reshape between two groupings of the same factors."""
+
+    operator: str
+    before: Groups
+    after: Groups
+
+    def permutation(self) -> list[int]:
+        """The `perm` of a Transpose."""
+        found = _permutation(self.before, self.after)
+        assert found is not None
+        return found
+
+    def reshape_to(self) -> list[int] | None:
+        """The target of a Reshape: 0 copies a dimension, -1 is what is left; None if not enough."""
+        target = []
+        for axis, group in enumerate(self.after):
+            size = _dimension(group)
+            if isinstance(size, int):
+                target.append(size)
+            elif axis < len(self.before) and self.before[axis] == group:
+                target.append(0)
+            else:
+                target.append(-1)
+        return target if target.count(-1) <= 1 else None
+
+
+def _spelled(*steps: Step) -> list[Step] | None:
+    """The steps, unless a Reshape among them cannot be spelled."""
+    unspelled = any(s.operator == "Reshape" and s.reshape_to() is None for s in steps)
+    return None if unspelled else list(steps)
+
+
+def _flat(groups: Groups) -> list[Factor]:
+    return [factor for group in groups for factor in group]
+
+
+def _dimension(group: list[Factor]) -> Dimension:
+    """The size of a group: a number, the symbol that it is, or None for a product with one."""
+    sizes = [factor.size for factor in group]
+    if all(isinstance(size, int) for size in sizes):
+        return math.prod(size for size in sizes if isinstance(size, int))
+    return sizes[0] if len(sizes) == 1 else None
+
+
+def _dimensions(groups: Groups) -> Shape:
+    """The shape of groups, as inference would know it."""
+    sizes = (_dimension(group) for group in groups)
+    return tuple(None if isinstance(s, str) and s.startswith("?") else s for s in sizes)
+
+
+def _permutation(before: Groups, after: Groups) -> list[int] | None:
+    """Which dimension before each dimension after is; None if it is not a matter of whole ones."""
+    if len(before) != len(after):
+        return None
+    free = list(range(len(before)))
+    found = []
+    for group in after:
+        axis = next((axis for axis in free if before[axis] == group), None)
+        if axis is None:
+            return None
+        free.remove(axis)
+        found.append(axis)
+    return found
+
+
+def _in_order_of(groups: Groups, other: Groups) -> Groups:
+    """Groups in the order in which another grouping has their first factors, sizes of 1 last."""
+    position = {factor: index for index, factor in enumerate(_flat(other))}
+    return sorted(groups, key=lambda group: position[group[0]] if group else len(position))
+
+
+def _blocks(before: list[Factor], after: list[Factor]) -> Groups:
+    """Runs of factors that stay together, in the order before."""
+    follows = dict(itertools.pairwise(after))
+    blocks: Groups = []
+    for factor in before:
+        if blocks and follows.get(blocks[-1][-1]) is factor:
+            blocks[-1].append(factor)
+        else:
+            blocks.append([factor])
+    return blocks
+
+
+def _moved(node: Node, groups: Groups) -> Groups:
+    """What a movement operator makes of groups of factors."""
+    groups = _leaves(groups)
+    if node.op == "Transpose":
+        perm = node.attribute("perm") or list(reversed(range(len(groups))))
+        return [groups[axis] for axis in perm]
+    shape = node.output.shape
+    if node.op == "Reshape":
+        # What inference lost, the target may still say.
+        target = constant(node.input(1))
+        if target is not None:
+            shape = _target(node, [int(size) for size in target.array()], groups)
+    if shape is None or 0 in shape:
+        raise UngroupableError
+    factors = _flat(groups)
+    known = {factor.size for factor in factors}
+    return _grouped(factors, [d if isinstance(d, int) or d in known else None for d in shape])
+
+
+def _target(node: Node, target: list[int], groups: Groups) -> Shape:
+    copies = not node.attribute("allowzero", 0)
+    return tuple(
+        _dimension(groups[axis]) if size == 0 and copies else None if size == -1 else size
+        for axis, size in enumerate(target)
+    )

@@ -1,0 +1,280 @@
+"""Activations: with a scale before or after them (F3), nested (C4), Softmax and Log (C6)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from trtfuse.ir.constants import constant
+from trtfuse.ir.graph import Node, Value
+from trtfuse.layers.clip import Bounded, Clip
+from trtfuse.layers.hard_sigmoid import SpelledHardSigmoid
+from trtfuse.layers.linear import Convolution, FullyConnected
+from trtfuse.layers.scale import Scale
+from trtfuse.rewrite.guards import floating, keeps_shape, operator_takes
+from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, seen_as, var
+from trtfuse.rewrite.rule import Replacement, guard, rule
+
+_IDEMPOTENT = ("Abs", "Ceil", "Floor", "Relu", "Round", "Sign")
+
+
+@guard
+def ranges_overlap(m: Match, outer: str, inner: str) -> str | None:
+    """Some number lies in both ranges; else the result would be a constant."""
+    first, second = m[inner], m[outer]
+    if max(first.low, second.low) <= min(first.high, second.high):
+        return None
+    return (
+        f"the ranges [{first.low:g}, {first.high:g}] and [{second.low:g}, {second.high:g}] "
+        "have nothing in common"
+    )
+
+
+@rule(
+    "idempotent",
+    any_of(*(op[name](op[name](var("x"), out="y")) for name in _IDEMPOTENT)),
+    entry="C4",
+    shared=("y",),
+)
+def idempotent(m: Match, _: Replacement) -> Value:
+    """f(f(x))  ==  f(x)
+
+    Entry C4 (ReLU of ReLU and idempotent activations): the second Relu, Abs, Ceil, Floor, Round or
+    Sign does nothing.
+
+    Takes: two in a row of Relu, Abs, Ceil, Floor, Round or Sign; the inner one may have other
+    readers.
+    """
+    y: Value = m["y"]
+    return y
+
+
+def _within(m: Match) -> bool:
+    """The outer operator does nothing to what is in the inner range."""
+    inner: Bounded = m["inner"]
+    low, high = m["outer"].range if "outer" in m else (0.0, math.inf)
+    return bool(low <= inner.low and inner.high <= high)
+
+
+_bounded = seen_as(Bounded, "inner", var("x"), out="y")
+
+
+@rule(
+    "within-range",
+    given(seen_as(Clip, "outer", _bounded) | op.Abs(_bounded), _within),
+    floating("x"),
+    entry="C4",
+    shared=("y",),
+)
+def within_range(m: Match, _: Replacement) -> Value:
+    """clip(sigmoid(x), 0, 1)  ==  sigmoid(x)
+
+    Entry C4 (idempotent and nested activations): a Clip, Relu or Abs does nothing to what is in its
+    range already: what comes from Relu, Abs, Exp, Sigmoid, HardSigmoid, Softmax, Softplus, Tanh, or
+    a Clip, Min or Max by constants.
+
+    Takes: Clip, Relu, Abs, or Min or Max by a constant, after what has a range within theirs.
+    """
+    y: Value = m["y"]
+    return y
+
+
+@rule(
+    "clip-without-bounds",
+    seen_as(Clip, "clip", var("x"), where=lambda clip: clip.range == (-math.inf, math.inf)),
+    entry="C4",
+)
+def clip_without_bounds(m: Match, _: Replacement) -> Value:
+    """clip(x)  ==  x
+
+    Entry C4 (nested activations): a Clip that has no bounds, or infinite ones. Before opset 11 a
+    Clip without bounds limits to the numbers of float32, and stays.
+
+    Takes: Clip with bounds left out, or infinite.
+    """
+    x: Value = m["x"]
+    return x
+
+
+@rule(
+    "clip-clip",
+    seen_as(Clip, "outer", seen_as(Clip, "inner", var("x"), out="y")),
+    floating("x"),
+    ranges_overlap("outer", "inner"),
+    entry="C4",
+)
+def clip_clip(m: Match, new: Replacement) -> Value:
+    """clip(clip(x, a, b), c, d)  ==  clip(x, max(a, c), min(b, d))
+
+    Entry C4 (nested activations): a Clip or Relu of a Clip or Relu limits to what both ranges have
+    in common; from opset 11 a Min or Max by a constant is a Clip too.
+
+    Takes: Clip with bounds as attributes or constant inputs, Relu, and Min or Max by one number.
+    """
+    inner: Clip = m["inner"]
+    outer: Clip = m["outer"]
+    low, high = max(inner.low, outer.low), min(inner.high, outer.high)
+    return outer.rebuilt(new, m["x"], low, high)
+
+
+@rule("log-softmax", op.Log(op.Softmax(var("x"), out="y")), entry="C6")
+def log_softmax(m: Match, new: Replacement) -> Value:
+    """log(softmax(x))  ==  log_softmax(x)
+
+    Entry C6 (Softmax then Log): over the same axis. Where Softmax rounds to 0, Log is -inf and
+    LogSoftmax is not: that is an improvement.
+
+    Takes: Softmax and Log, of any opset and axis.
+    """
+    axis = m["y"].producer.attribute("axis")
+    return new.LogSoftmax(m["x"], axis=axis, like=m.root)
+
+
+@guard
+def numbers_of_hard_sigmoid(m: Match, spelled: str) -> str | None:
+    """Alpha and beta are float32, and the constants within one unit in the last place of theirs."""
+    seen: SpelledHardSigmoid = m[spelled]
+    needed: dict[Value, float] = {}
+    wanted = f"HardSigmoid(alpha={seen.alpha:.9g}, beta={seen.beta:.9g})"
+    for number in seen.numbers:
+        if not number.stands:
+            return f"{number.name} is {number.stored:.9g}, and {wanted} takes {number.needed:.9g}"
+        if number.value is not None:
+            other = needed.setdefault(number.value, number.needed)
+            if not math.isclose(other, number.needed, rel_tol=1e-14):
+                return f"{number.name} would stand for both {other:.17g} and {number.needed:.17g}"
+    return None
+
+
+@guard
+def scales_keep_shape(m: Match, spelled: str) -> str | None:
+    """The constants do not broadcast what they scale."""
+    seen: SpelledHardSigmoid = m[spelled]
+    factors = ((scale.x, f) for scale in (*seen.before, *seen.after) for f in scale.factors)
+    return next((why for x, factor in factors if (why := factor.broadcasts(x))), None)
+
+
+@rule(
+    "hard-sigmoid",
+    seen_as(SpelledHardSigmoid, "spelled", var("x")),
+    floating("x"),
+    operator_takes("HardSigmoid", "x"),
+    scales_keep_shape("spelled"),
+    numbers_of_hard_sigmoid("spelled"),
+    entry="F3",
+)
+def hard_sigmoid(m: Match, new: Replacement) -> Value:
+    """s * clip(a * x + b, l, h) + t  ==  hard_sigmoid(x, alpha=s*a, beta=s*b+t)
+
+    Entry F3 (Scale and Activation), where one operator says it: all uniform, and s * l + t is 0,
+    s * h + t is 1. As clip(x + 3, 0, 6) / 6 it has an alpha of 1/6, which is rounded to float32;
+    the constants are read as the numbers that make it exact.
+
+    Takes: Clip, Relu, Min and Max by constants, with one or two of Mul, Div, Add, Sub and Neg by
+    one number before them and after them, such as PyTorch's Hardsigmoid.
+    """
+    seen: SpelledHardSigmoid = m["spelled"]
+    for number in seen.numbers:
+        tensor = constant(number.value)
+        if number.value is not None and tensor is not None and not number.same:
+            new.reads(number.value, np.full(tensor.shape, number.needed))
+    return new.HardSigmoid(m["x"], alpha=seen.alpha, beta=seen.beta, like=m.root)
+
+
+@guard
+def positive(m: Match, scale: str) -> str | None:
+    """The scale is one positive number and shifts nothing."""
+    seen: Scale = m[scale]
+    assert seen.scale is not None
+    number = float(seen.scale.vector()[0])
+    return None if number > 0 else f"`{seen.scale.name}` is {number:g}, not positive"
+
+
+def _only_multiplies(scale: Scale) -> bool:
+    return (
+        scale.scale is not None
+        and scale.scale.uniform
+        and scale.shift is None
+        and scale.power is None
+    )
+
+
+def _activation(x: Pattern) -> Pattern:
+    """f(x), for an f such that f(s * x) is s * f(x) for any s > 0."""
+    return any_of(
+        op.Relu(x, out="activated"),
+        op.LeakyRelu(x, out="activated"),
+        op.PRelu(x, const("slope"), out="activated"),
+    )
+
+
+def _again(m: Match, new: Replacement, x: Value) -> Value:
+    """The activation of something else."""
+    activation: Node = m["activated"].producer
+    return new.again(activation, x, *activation.inputs[1:])
+
+
+@rule(
+    "activation-scale",
+    any_of(
+        *(
+            seen_as(
+                Scale,
+                "scale",
+                _activation(seen_as(layer, "layer", var("x"), out="y")),
+                where=_only_multiplies,
+            )
+            for layer in (Convolution, FullyConnected)
+        )
+    ),
+    floating("x"),
+    positive("scale"),
+    keeps_shape("scale"),
+    entry="F3",
+)
+def activation_scale(m: Match, new: Replacement) -> Value:
+    """s * relu(w * x + b)  ==  relu((s * w) * x + (s * b)), for s > 0
+
+    Entry F3 (Scale and Activation): a positive uniform scale moves through a Relu, LeakyRelu or
+    PRelu into the weights of the layer before it.
+
+    Takes: Mul or Div by one positive number after Relu, LeakyRelu or PRelu of any layer that
+    conv-scale or fc-scale takes.
+    """
+    layer: Convolution | FullyConnected = m["layer"]
+    scale: Scale = m["scale"]
+    assert scale.scale is not None
+    return _again(m, new, layer.then_scaled(new, scale.scale.vector(), None))
+
+
+@rule(
+    "scale-activation",
+    any_of(
+        *(
+            seen_as(
+                layer,
+                "layer",
+                _activation(seen_as(Scale, "scale", var("x"), where=_only_multiplies)),
+            )
+            for layer in (Convolution, FullyConnected)
+        )
+    ),
+    floating("x"),
+    positive("scale"),
+    keeps_shape("scale"),
+    entry="F3",
+)
+def scale_activation(m: Match, new: Replacement) -> Value:
+    """w * relu(s * x) + b  ==  (s * w) * relu(x) + b, for s > 0
+
+    Entry F3 (Scale and Activation): a positive uniform scale moves through a Relu, LeakyRelu or
+    PRelu into the weights of the layer after it.
+
+    Takes: Mul or Div by one positive number before Relu, LeakyRelu or PRelu, and the same layers
+    after that.
+    """
+    layer: Convolution | FullyConnected = m["layer"]
+    scale: Scale = m["scale"]
+    assert scale.scale is not None
+    return layer.of_scaled(new, _again(m, new, m["x"]), scale.scale.vector(), None)

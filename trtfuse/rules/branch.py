@@ -1,0 +1,37 @@
+"""An If whose condition is a constant: the branch that it takes, in its place."""
+
+from __future__ import annotations
+
+from trtfuse.ir.constants import constant
+from trtfuse.ir.graph import Graph
+from trtfuse.rewrite.rule import Change, Changes, Replacement, graph_rule
+
+
+@graph_rule("constant-if", entry="Cleanup")
+def constant_if(graph: Graph) -> Changes:
+    """if(true, f, g)  ==  f
+
+    Entry Cleanup (an If with a constant condition): the nodes of the branch that is taken stand in
+    the place of the If; the other branch goes.
+
+    Takes: If.
+    """
+    for node in list(graph.canonical()):
+        condition = constant(node.inputs[0]) if node.op == "If" else None
+        if condition is None or condition.size != 1:
+            continue
+        taken = "then_branch" if bool(condition.array().reshape(())) else "else_branch"
+        # Attributes stand in any order, and the bodies in the order of the attributes.
+        names = [a.name for a in node.proto.attribute if a.name.endswith("_branch")]
+        body = node.bodies[names.index(taken)]
+        if body.sparse:
+            continue
+        moved = graph.inline(node, body)
+        new = Replacement(graph)
+        for old, result in zip(node.outputs, body.outputs, strict=True):
+            if old is not None:
+                new.erase(old, result)
+        for identity in new.nodes:
+            graph.insert(identity, node)
+        graph.remove(node)
+        yield Change((node,), (*moved, *new.nodes))

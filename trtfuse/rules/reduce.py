@@ -1,0 +1,390 @@
+"""Reduce: after a shuffle (F5), as pooling (F9), the norms and logarithms of sums (F10 to F14)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from onnx import TensorProto
+
+from trtfuse.ir.graph import Value
+from trtfuse.ir.tensor import Tensor
+from trtfuse.layers.reduce import Reduce
+from trtfuse.rewrite.guards import floating, floating_type
+from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, seen_as, var
+from trtfuse.rewrite.rule import Replacement, guard, rule
+
+
+def reduced_by(operator: str, name: str, of: Pattern) -> Pattern:
+    """A reduction by one operator over constant axes."""
+    return seen_as(Reduce, name, of, where=_is(operator))
+
+
+def _is(operator: str) -> Callable[[Reduce], bool]:
+    return lambda reduce: reduce.node.op == operator
+
+
+def _is_two(tensor: Tensor) -> bool:
+    return tensor.size == 1 and bool(np.all(tensor.exact() == 2))
+
+
+def _keeps_rank(m: Match) -> bool:
+    """The exponent has no more dimensions than what it is the exponent of."""
+    return "two" not in m or len(m.tensor("two").shape) <= (m["x"].rank or 0)
+
+
+def _over_space(m: Match) -> bool:
+    """The reduced axes are those of a plane or a volume, all but the first two of four or five."""
+    rank = m["x"].rank
+    return rank in (4, 5) and m["mean"].over(rank) == tuple(range(2, rank))
+
+
+@guard
+def keeps_dimensions(m: Match, reduce: str) -> str | None:
+    """The reduced axes stay, with size 1, as in a pooling."""
+    seen: Reduce = m[reduce]
+    return None if seen.keepdims else f"{seen.node.label} drops the axes that it reduces"
+
+
+#: AveragePool takes bfloat16 from this opset on.
+_BFLOAT16_POOLS = 22
+
+
+@guard
+def pooled_type(m: Match, name: str) -> str | None:
+    """There is an AveragePool of this type."""
+    value: Value = m[name]
+    opset = m.root.output.graph.opset
+    if value.type == TensorProto.BFLOAT16 and opset < _BFLOAT16_POOLS:
+        return (
+            f"`{value.name}` is bfloat16, which AveragePool takes from opset {_BFLOAT16_POOLS} on, "
+            f"and the model imports opset {opset}"
+        )
+    if value.type == TensorProto.DOUBLE:
+        return f"`{value.name}` is float64, and ONNX Runtime has no AveragePool of that"
+    return floating_type(value.type, value.name)
+
+
+@guard
+def static_plane(m: Match, name: str) -> str | None:
+    """The sizes of the spatial axes are fixed and not 0."""
+    value: Value = m[name]
+    plane = (value.shape or ())[2:]
+    if plane and all(isinstance(size, int) and size > 0 for size in plane):
+        return None
+    shown = ["?" if size is None else size for size in plane]
+    return f"the spatial size {shown} of `{value.name}` is not fixed"
+
+
+def _whole_plane(m: Match, new: Replacement) -> Value:
+    return new.AveragePool(m["x"], kernel_shape=list(m["x"].shape[2:]), like=m.root)
+
+
+def _permutation(m: Match) -> tuple[int, ...]:
+    """The permutation of the transposition; reversed where it has none."""
+    perm = m["y"].producer.attribute("perm")
+    return tuple(perm) if perm else tuple(reversed(range(m["x"].rank)))
+
+
+def _rank_is_known(m: Match) -> bool:
+    return m["y"].producer.attribute("perm") is not None or m["x"].rank is not None
+
+
+@rule(
+    "shuffle-reduce",
+    given(seen_as(Reduce, "reduce", op.Transpose(var("x"), out="y")), _rank_is_known),
+    entry="F5",
+    since=1,
+)
+def shuffle_reduce(m: Match, new: Replacement) -> Value:
+    """reduce(transpose(x), axes)  ==  transpose(reduce(x, permuted axes))
+
+    Entry F5 (Shuffle and Reduce): the reduction goes over the axes that the permutation brought to
+    its own. A transposition of the smaller result remains where the order of its axes demands it.
+
+    Takes: a Transpose before any of the ten Reduce operators, over one axis, several or all, with
+    keepdims or without.
+    """
+    reduce: Reduce = m["reduce"]
+    permutation = _permutation(m)
+    after = reduce.over(len(permutation))
+    before = tuple(sorted(permutation[axis] for axis in after))
+    result = reduce.rebuilt(new, reduce.node.op, m["x"], before)
+    if reduce.keepdims:
+        # Where an axis of size 1 comes from does not matter.
+        kept = [(i, source) for i, source in enumerate(permutation) if i not in after]
+        in_place = after == before and all(i == source for i, source in kept)
+        return result if in_place else new.Transpose(result, perm=list(permutation))
+    kept_sources = [source for i, source in enumerate(permutation) if i not in after]
+    if kept_sources == sorted(kept_sources):
+        return result
+    return new.Transpose(result, perm=[sorted(kept_sources).index(s) for s in kept_sources])
+
+
+#: What two reductions in a row come to, the second one first.
+_MERGED = {
+    **{
+        (operator, operator): operator
+        for operator in (
+            "ReduceSum",
+            "ReduceMean",
+            "ReduceMax",
+            "ReduceMin",
+            "ReduceProd",
+            "ReduceL1",
+            "ReduceL2",
+            "ReduceLogSumExp",
+        )
+    },
+    ("ReduceSum", "ReduceL1"): "ReduceL1",
+    ("ReduceSum", "ReduceSumSquare"): "ReduceSumSquare",
+}
+#: Those that integers come out of the same in whatever order; sums and products wrap around.
+_OF_INTEGERS = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
+
+
+def _merged_operator(m: Match) -> str | None:
+    return _MERGED.get((m["outer"].node.op, m["inner"].node.op))
+
+
+def _merges(m: Match) -> bool:
+    return _merged_operator(m) is not None
+
+
+def _known_rank(m: Match) -> int | None:
+    """The rank of x, or any that is large enough where the axes count from the front."""
+    rank: int | None = m["x"].rank
+    reductions: tuple[Reduce, ...] = (m["inner"], m["outer"])
+    last = [max(r.axes) for r in reductions if r.axes and min(r.axes) >= 0]
+    return sum(last) + 2 if rank is None and len(last) == 2 else rank
+
+
+def _merged_axes(m: Match) -> tuple[set[int], set[int]]:
+    """The axes of x that the first and the second reduction go over."""
+    inner: Reduce = m["inner"]
+    outer: Reduce = m["outer"]
+    rank = _known_rank(m)
+    assert rank is not None
+    first = inner.over(rank)
+    left = [axis for axis in range(rank) if inner.keepdims or axis not in first]
+    return set(first), {left[axis] for axis in outer.over(len(left))}
+
+
+@guard
+def axes_of_the_same_tensor(m: Match) -> str | None:
+    """The axes of both reductions can be said as axes of what the first one reduces."""
+    return None if _known_rank(m) is not None else f"the rank of `{m['x'].name}` is not known"
+
+
+@guard
+def same_dimensions_kept(m: Match) -> str | None:
+    """All reduced axes are kept, or all are dropped."""
+    inner: Reduce = m["inner"]
+    outer: Reduce = m["outer"]
+    first, second = _merged_axes(m)
+    if inner.keepdims == outer.keepdims or (inner.keepdims and first <= second):
+        return None
+    keeps, drops = (inner, outer) if inner.keepdims else (outer, inner)
+    return f"{keeps.node.label} keeps axes that it reduces, and {drops.node.label} drops its own"
+
+
+@guard
+def regroups(m: Match) -> str | None:
+    """The result does not depend on what is reduced first, in this type."""
+    return None if m["outer"].node.op in _OF_INTEGERS else floating_type(m["x"].type, m["x"].name)
+
+
+@rule(
+    "reduce-reduce",
+    given(seen_as(Reduce, "outer", seen_as(Reduce, "inner", var("x"), out="y")), _merges),
+    regroups(),
+    axes_of_the_same_tensor(),
+    same_dimensions_kept(),
+    entry="Cleanup",
+    since=1,
+)
+def reduce_reduce(m: Match, new: Replacement) -> Value:
+    """reduce(reduce(x, a), b)  ==  reduce(x, a and b)
+
+    Entry Cleanup (Reduce of Reduce): two sums in a row are one, and so are two means, maxima,
+    minima, products, L1 norms, L2 norms or log-sum-exps, a sum of L1 norms, and a sum of sums of
+    squares.
+
+    Takes: axes as attribute or input, of either sign, all of them where none are listed, with
+    keepdims the same in both or where no axis is kept.
+    """
+    outer: Reduce = m["outer"]
+    operator = _merged_operator(m)
+    assert operator is not None
+    first, second = _merged_axes(m)
+    return outer.rebuilt(new, operator, m["x"], tuple(sorted(first | second)))
+
+
+@rule(
+    "mean-pool",
+    given(reduced_by("ReduceMean", "mean", var("x")), _over_space),
+    keeps_dimensions("mean"),
+    static_plane("x"),
+    pooled_type("x"),
+    entry="F9",
+    since=1,
+)
+def mean_pool(m: Match, new: Replacement) -> Value:
+    """mean(x over all spatial axes)  ==  average_pool(x, kernel = the whole plane)
+
+    Entry F9 (Reduce as pooling): an average over exactly the spatial axes that keeps its dimensions
+    is an AveragePool, which TensorRT runs in the layout of the convolution before it.
+
+    Takes: ReduceMean with axes as attribute or input, negative or not, of four or five dimensions.
+    """
+    return _whole_plane(m, new)
+
+
+@rule(
+    "global-mean-pool",
+    op.GlobalAveragePool(var("x")),
+    static_plane("x"),
+    pooled_type("x"),
+    entry="F9",
+    since=1,
+)
+def global_mean_pool(m: Match, new: Replacement) -> Value:
+    """global_average_pool(x)  ==  average_pool(x, kernel = the whole plane)
+
+    Entry F9 (Reduce as pooling): GlobalAveragePool costs TensorRT for RTX a copy of the whole
+    tensor to another layout; the AveragePool does not.
+
+    Takes: GlobalAveragePool of four or five dimensions.
+    """
+    return _whole_plane(m, new)
+
+
+@rule(
+    "l1-norm",
+    reduced_by("ReduceSum", "sum", op.Abs(var("x"))),
+    floating("x"),
+    entry="F10",
+    since=1,
+)
+def l1_norm(m: Match, new: Replacement) -> Value:
+    """sum(|x|)  ==  l1(x)
+
+    Entry F10 (L1Norm): Abs and ReduceSum are ReduceL1.
+
+    Takes: Abs and ReduceSum, over any axes, with keepdims or without.
+    """
+    reduce: Reduce = m["sum"]
+    return reduce.rebuilt(new, "ReduceL1", m["x"])
+
+
+@rule(
+    "sum-of-squares",
+    given(
+        reduced_by(
+            "ReduceSum",
+            "sum",
+            op.Mul(var("x"), var("x")) | op.Pow(var("x"), const("two", where=_is_two)),
+        ),
+        _keeps_rank,
+    ),
+    floating("x"),
+    entry="F11",
+    since=1,
+)
+def sum_of_squares(m: Match, new: Replacement) -> Value:
+    """sum(x * x)  ==  sum_square(x)
+
+    Entry F11 (Sum of squares): Mul(x, x) or Pow(x, 2) and ReduceSum are ReduceSumSquare.
+
+    Takes: Mul of a value by itself, or Pow by 2, and ReduceSum, over any axes, with keepdims or
+    without.
+    """
+    reduce: Reduce = m["sum"]
+    return reduce.rebuilt(new, "ReduceSumSquare", m["x"])
+
+
+@rule(
+    "l2-norm",
+    op.Sqrt(reduced_by("ReduceSumSquare", "sum", var("x"))),
+    entry="F12",
+    since=1,
+)
+def l2_norm(m: Match, new: Replacement) -> Value:
+    """sqrt(sum_square(x))  ==  l2(x)
+
+    Entry F12 (L2Norm): a sum of squares and Sqrt are ReduceL2. In float16 the square may overflow
+    where the norm does not: that is an improvement.
+
+    Takes: ReduceSumSquare and Sqrt; with sum-of-squares also what is spelled out.
+    """
+    reduce: Reduce = m["sum"]
+    return reduce.rebuilt(new, "ReduceL2", m["x"])
+
+
+@rule("log-sum", op.Log(reduced_by("ReduceSum", "sum", var("x"))), entry="F13", since=1)
+def log_sum(m: Match, new: Replacement) -> Value:
+    """log(sum(x))  ==  log_sum(x)
+
+    Entry F13 (LogSum): ReduceSum and Log are ReduceLogSum.
+
+    Takes: ReduceSum and Log.
+    """
+    reduce: Reduce = m["sum"]
+    return reduce.rebuilt(new, "ReduceLogSum", m["x"])
+
+
+@rule(
+    "log-sum-exp",
+    reduced_by("ReduceLogSum", "sum", op.Exp(var("x"))),
+    entry="F14",
+    since=1,
+)
+def log_sum_exp(m: Match, new: Replacement) -> Value:
+    """log_sum(exp(x))  ==  log_sum_exp(x)
+
+    Entry F14 (LogSumExp): Exp, ReduceSum and Log are ReduceLogSumExp, which does not overflow
+    where Exp does.
+
+    Takes: Exp, ReduceSum and Log, in two steps: log-sum takes the last two.
+    """
+    reduce: Reduce = m["sum"]
+    return reduce.rebuilt(new, "ReduceLogSumExp", m["x"])
+
+
+def _maximum_is_added_back(m: Match) -> bool:
+    """What is added is what was subtracted: the maximum over the same axes, which stay."""
+    reduce: Reduce = m["sum"]
+    maximum: Reduce = m["max"]
+    rank = m["x"].rank
+    same = reduce.axes == maximum.axes if rank is None else reduce.over(rank) == maximum.over(rank)
+    return same and reduce.keepdims and maximum.keepdims and m["added"] is maximum.node.output
+
+
+@rule(
+    "log-sum-exp-max",
+    given(
+        op.Add(
+            reduced_by(
+                "ReduceLogSumExp",
+                "sum",
+                op.Sub(var("x"), reduced_by("ReduceMax", "max", var("x")), out="below"),
+            ),
+            var("added"),
+            commutes=True,
+        ),
+        _maximum_is_added_back,
+    ),
+    floating("x"),
+    entry="F14",
+    shared=("below", "added"),
+)
+def log_sum_exp_max(m: Match, new: Replacement) -> Value:
+    """log_sum_exp(x - max(x)) + max(x)  ==  log_sum_exp(x)
+
+    Entry F14 (LogSumExp), as PyTorch and TensorFlow spell it so that Exp does not overflow: the
+    operator sees to that by itself.
+
+    Takes: ReduceMax, Sub, ReduceLogSumExp and Add, the addition in either order.
+    """
+    reduce: Reduce = m["sum"]
+    return reduce.rebuilt(new, "ReduceLogSumExp", m["x"])
