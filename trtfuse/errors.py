@@ -18,3 +18,7 @@ class ModelError(TrtfuseError):
 
 class VerifyError(TrtfuseError):
     """A check that could not be made, as opposed to one that was made and failed."""
+
+
+class EngineError(TrtfuseError):
+    """What TensorRT cannot build, or what cannot be read of what it built."""
