@@ -29,7 +29,7 @@ class VerifyError(TrtfuseError):
 
 
 class EngineError(TrtfuseError):
-    """TensorRT is not there, cannot take a model, or failed to build it.
+    """TensorRT is missing, cannot take or build a model, or its layers cannot be read.
 
     Attributes:
         unsupported: the nodes that TensorRT cannot take (`trtfuse.engine.parse.Unsupported`),

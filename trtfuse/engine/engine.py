@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trtfuse.engine.layers import Layer, kernels, read_log, traffic
 from trtfuse.engine.log import Message
 from trtfuse.engine.shapes import Profile
+from trtfuse.errors import EngineError
 from trtfuse.ir.save import written
 
 
@@ -79,6 +82,36 @@ class Engine:
         """The warnings of TensorRT, each once."""
         texts = (each.text for each in self.messages if each.severity == "warning")
         return tuple(dict.fromkeys(texts))
+
+    @functools.cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """What the engine runs, in that order, with the ONNX nodes in each layer.
+
+        Raises:
+            EngineError: TensorRT did not list them: its log went elsewhere, to the logger of
+                another builder that was alive in the process.
+        """
+        listed = [each.text for each in self.messages if each.text.startswith("Layers:")]
+        if not listed:
+            raise EngineError(
+                "TensorRT listed no layers: its log goes to the first logger of the process; let "
+                "go of other builders before the build"
+            )
+        return read_log(listed[-1])
+
+    @property
+    def kernels(self) -> int:
+        """How many kernels one pass runs."""
+        return kernels(self.layers)
+
+    @property
+    def traffic(self) -> int:
+        """How many bytes one pass moves between kernels and memory.
+
+        Raises:
+            EngineError: sizes are open; build with one shape for each input.
+        """
+        return traffic(self.layers)
 
     def save(self, path: str | Path) -> None:
         """Writes the plan, whole or not at all; a file that is there is replaced.
