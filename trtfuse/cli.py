@@ -17,7 +17,7 @@ from typing import NoReturn, get_args
 import click
 
 import trtfuse
-from trtfuse.errors import TrtfuseError, UsageError
+from trtfuse.errors import EngineError, TrtfuseError, UsageError
 from trtfuse.ir.model import FOLD_LIMIT
 from trtfuse.ir.save import written
 from trtfuse.pipeline import Progress, VerifyLevel, same_file
@@ -397,5 +397,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if any(re.fullmatch("-v{2,}", each) for each in given):
             traceback.print_exc()
         click.echo(f"trtfuse: {_one_line(error)}", err=True)
+        if isinstance(error, EngineError) and any(re.fullmatch("-v+|--verbose", g) for g in given):
+            for node in error.unsupported:
+                click.echo(f"  {' '.join(str(node).split())}", err=True)
         code = 2
     sys.exit(code or 0)

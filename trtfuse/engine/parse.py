@@ -128,6 +128,8 @@ def parse(
     _check_versions(model, where)
     _check_inputs(backend, model, where)
     _refuse(backend, where, _mistaken(model, parser, origins))
+    if backend.rtx:
+        _refuse(backend, where, _crashing(model, origins))
     try:
         message = model.SerializeToString()
     except (EncodeError, ValueError):
@@ -267,6 +269,30 @@ def _mistaken(model: ModelProto, parser: Any, origins: Mapping[str, str]) -> Ite
             yield trouble(
                 f"it ignores the domain and takes this for the ONNX operator {operator}",
                 "use the ONNX operator if that is what is meant, else run it outside",
+            )
+
+
+def _crashing(model: ModelProto, origins: Mapping[str, str]) -> Iterator[Unsupported]:
+    """The nodes at which TensorRT for RTX (1.7.1) ends the whole process instead of failing."""
+    same = {n.output[0]: n.input[0] for n, _ in nodes_of(model) if n.op_type == "Identity"}
+
+    def source(name: str) -> str:
+        passed = set()
+        # Functions may use each other's names, so that this could go round in a circle.
+        while name in same and name not in passed:
+            passed.add(name)
+            name = same[name]
+        return name
+
+    for node, place in nodes_of(model):
+        attention = node.op_type == "Attention" and node.domain in ("", "ai.onnx")
+        if attention and source(node.input[0]) == source(node.input[1]):
+            yield Unsupported(
+                "Attention",
+                label(node),
+                "it crashes where query and key are one tensor",
+                "spell it out with MatMul and Softmax",
+                origins.get(label(node)) or place or _exported_from(node),
             )
 
 

@@ -149,9 +149,7 @@ def set_shapes(
 def _check_fit(name: str, three: Profile, sizes: list[int | str], where: str) -> None:
     has = f"input '{name}' of {where} is [{', '.join(map(str, sizes))}]"
     if len(three[0]) != len(sizes):
-        raise UsageError(
-            f"{has}, with {len(sizes)} sizes; the shape {written(three)} has {len(three[0])}"
-        )
+        raise UsageError(f"{has}, with {len(sizes)} sizes; {len(three[0])} were given")
     for axis, size in enumerate(sizes):
         if isinstance(size, int) and any(each[axis] != size for each in three):
             raise UsageError(f"{has}, with {size} at axis {axis}; {written(three)} does not fit")

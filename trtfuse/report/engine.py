@@ -45,10 +45,10 @@ def engine_summary(engine: Engine, model: str, *, everything: bool = False) -> R
 def amount(size: int) -> str:
     """A number of bytes as people read it: 217 MB, 1.5 kB, 80 bytes."""
     for unit, name in _UNITS:
-        if size >= unit:
-            return (
-                f"{size / unit:.3g} {name}" if size < 1000 * unit else f"{size / unit:.0f} {name}"
-            )
+        # 999,999 bytes are 1 MB, not 1e+03 kB.
+        if size >= 0.9995 * unit:
+            number = size / unit
+            return f"{number:.0f} {name}" if number >= 999.5 else f"{number:.3g} {name}"
     return counted(size, "byte")
 
 
