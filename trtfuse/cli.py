@@ -396,9 +396,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - nobody is shown a traceback without asking
         if any(re.fullmatch("-v{2,}", each) for each in given):
             traceback.print_exc()
-        click.echo(f"trtfuse: {_one_line(error)}", err=True)
         if isinstance(error, EngineError) and any(re.fullmatch("-v+|--verbose", g) for g in given):
             for node in error.unsupported:
                 click.echo(f"  {' '.join(str(node).split())}", err=True)
+        click.echo(f"trtfuse: {_one_line(error)}", err=True)
         code = 2
     sys.exit(code or 0)
