@@ -3,6 +3,14 @@
 Each carries one line: what is wrong, where, and what to do about it.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trtfuse.engine.parse import Unsupported
+
 
 class TrtfuseError(Exception):
     """What all errors of this package have in common, to catch them together."""
@@ -21,4 +29,13 @@ class VerifyError(TrtfuseError):
 
 
 class EngineError(TrtfuseError):
-    """What TensorRT cannot build, or what cannot be read of what it built."""
+    """TensorRT is missing, cannot take or build a model, or its layers cannot be read.
+
+    Attributes:
+        unsupported: the nodes that TensorRT cannot take (`trtfuse.engine.parse.Unsupported`),
+            where they are the reason.
+    """
+
+    def __init__(self, message: str, unsupported: Iterable[Unsupported] = ()) -> None:
+        super().__init__(message)
+        self.unsupported = tuple(unsupported)
