@@ -27,7 +27,7 @@ REPORT_SUFFIXES = (".json", ".md")
 
 
 class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
-    """`x:1,3,224,224` is the shape [1, 3, 224, 224] of the input x."""
+    """`x:1,3,224,224`, or `x:1x3x224x224`, is the shape [1, 3, 224, 224] of the input x."""
 
     name = "NAME:SIZES"
 
@@ -36,7 +36,7 @@ class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
     ) -> tuple[str, tuple[int, ...]]:
         name, colon, sizes = value.rpartition(":")
         try:
-            shape = tuple(int(size) for size in sizes.split(",")) if sizes else ()
+            shape = tuple(int(size) for size in re.split("[,x]", sizes)) if sizes else ()
         except ValueError:
             shape = (-1,)
         if not colon or not name or any(size < 0 for size in shape):
@@ -101,6 +101,12 @@ def command() -> None:
     help="By how much a constant may be larger than what it is folded from.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
+@click.option(
+    "--build",
+    "builds",
+    is_flag=True,
+    help="Build original and result with TensorRT, and compare what it makes of them.",
+)
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def fuse(
@@ -113,6 +119,7 @@ def fuse(
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
     fold_limit: int,
     dry_run: bool,
+    builds: bool,
     verbose: int,
     quiet: bool,
 ) -> int:
@@ -131,7 +138,11 @@ def fuse(
     for path in reports:
         if [output, *reports].count(path) > 1:
             raise UsageError("two outputs have the same path; give each its own")
-    with _progress(quiet) as progress:
+    if builds:
+        from trtfuse.engine.backend import find_backend
+
+        find_backend()
+    with _progress(quiet, "rewrite", "verify", *(("build",) if builds else ())) as progress:
         result = trtfuse.fuse(
             source,
             rules=names,
@@ -141,6 +152,14 @@ def fuse(
             fold_limit=fold_limit,
             progress=progress,
         )
+        trouble: TrtfuseError | None = None
+        if result.ok and builds:
+            try:
+                result.report.engine = trtfuse.compare(
+                    source, result, shapes=dict(input_shapes), progress=_as_one(progress, "build")
+                )
+            except TrtfuseError as error:
+                trouble = error
     if result.ok and not dry_run:
         result.save(output)
     for report in reports:
@@ -153,6 +172,8 @@ def fuse(
         show(Console(highlight=False), summary(result.report, everything=verbose > 0))
         if result.ok and not dry_run:
             click.echo(f"wrote {printable(str(output))}")
+    if trouble is not None:
+        raise trouble
     if not result.ok:
         click.echo(f"trtfuse: '{source}' and its fused model differ: nothing was written", err=True)
     return 0 if result.ok else 1
@@ -171,13 +192,73 @@ def verify(
     quiet: bool,
 ) -> int:
     """Compare two models on ONNX Runtime; exit with 1 if they differ."""
-    with _progress(quiet) as progress:
+    with _progress(quiet, "verify") as progress:
         found = trtfuse.verify(original, result, input_shapes=dict(input_shapes), progress=progress)
     if not quiet:
         from trtfuse.report.text import verdict
 
         click.echo(verdict(found))
     return 0 if found.ok else 1
+
+
+@command.command()
+@click.argument("first", metavar="A", type=_model)
+@click.argument("second", metavar="B", type=_model)
+@click.option(
+    "--shapes",
+    "--input-shapes",
+    "shapes",
+    type=_Shape(),
+    multiple=True,
+    help="Shape of an input whose sizes vary, like x:1x3x224x224; the first that runs if left out.",
+)
+@click.option(
+    "--target",
+    "targets",
+    metavar="CAPABILITY",
+    multiple=True,
+    help="Compute capability to build for, like 8.6 (TensorRT for RTX).",
+)
+@click.option(
+    "--backend", metavar="PACKAGE", help="tensorrt or tensorrt_rtx; the first that is installed."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def compare(
+    first: Path,
+    second: Path,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    targets: tuple[str, ...],
+    backend: str | None,
+    as_json: bool,
+    verbose: int,
+    quiet: bool,
+) -> int:
+    """Build two models with TensorRT, and compare what it makes of them.
+
+    In place of a model, A or B may be a verbose log (.log, .txt) or layer information (.json) of
+    an engine that was built elsewhere, as trtexec writes them.
+    """
+    with _progress(quiet, "build") as progress:
+        found = trtfuse.compare(
+            first,
+            second,
+            shapes=dict(shapes),
+            targets=targets,
+            backend=backend,
+            progress=_as_one(progress, "build"),
+        )
+    if as_json:
+        click.echo(found.to_json(), nl=False)
+        return 0
+    from rich.console import Console
+
+    from trtfuse.report.comparison import summary
+    from trtfuse.report.text import show
+
+    show(Console(highlight=False), summary(found, everything=verbose > 0))
+    return 0
 
 
 @command.command()
@@ -198,8 +279,15 @@ def rules(name: str | None) -> int:
     return 0
 
 
+def _as_one(progress: Progress | None, stage: str) -> Progress | None:
+    """Progress of which every phase is told as that of one stage."""
+    if progress is None:
+        return None
+    return lambda _, done, total: progress(stage, done, total)
+
+
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Progress | None]:
+def _progress(quiet: bool, *stages: str) -> Iterator[Progress | None]:
     """A progress bar on stderr, if that is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield None
@@ -208,7 +296,7 @@ def _progress(quiet: bool) -> Iterator[Progress | None]:
     from rich.progress import Progress as Bars
 
     with Bars(console=Console(stderr=True), transient=True) as bars:
-        tasks = {stage: bars.add_task(stage, total=None) for stage in ("rewrite", "verify")}
+        tasks = {stage: bars.add_task(stage, total=None) for stage in stages}
         yield lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total)
 
 

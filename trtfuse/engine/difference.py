@@ -10,14 +10,17 @@ from trtfuse.engine.layers import Layer
 
 #: What the builder puts after a name to make it unique: the graph, and a number in it.
 _NUMBERED = re.compile(r"_myl\d+_\d+$")
+#: How names begin that list operators, like `__myl_CorrMulAddRelu`, rather than a node.
+_OPERATORS = "__myl_"
 
 
 def difference(a: Iterable[Layer], b: Iterable[Layer]) -> tuple[list[Layer], list[Layer]]:
     """The kernels of `a` that are not in `b`, and those of `b` that are not in `a`.
 
     Two kernels are the same if they run the same nodes, of those that both engines name: a
-    convolution that took a BatchNormalization in is still the same kernel. Kernels without nodes,
-    which copy and reorder, are the same if they are called alike.
+    convolution that took a BatchNormalization in is still the same kernel. So are two that are
+    called alike for the same operators and have results of the same shapes, since the builder does
+    not always credit the same nodes, and copies are nobody's.
 
     Args:
         a: layers of an engine. Of several optimization profiles, the first counts.
@@ -35,10 +38,11 @@ def difference(a: Iterable[Layer], b: Iterable[Layer]) -> tuple[list[Layer], lis
     def by_nodes(layer: Layer) -> Hashable:
         return _inner(layer) & both or None
 
-    def by_name(layer: Layer) -> Hashable:
-        return None if layer.nodes else _stem(layer)
+    def by_operators(layer: Layer) -> Hashable:
+        shapes = tuple(tensor.shape for tensor in layer.outputs)
+        return (_stem(layer), shapes) if _stem(layer).startswith(_OPERATORS) else None
 
-    for key in (exactly, by_nodes_and_name, by_nodes, by_name):
+    for key in (exactly, by_nodes_and_name, by_nodes, by_operators):
         left, right = _unmatched(left, right, key)
     return left, right
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
 #: So many kernels and fusions of a kind are listed unless all are asked for.
 SHOWN = 5
+#: Names of more characters than this, taken together, do not stand above columns.
+_WIDEST = 60
 
 
 def size(count: int) -> str:
@@ -71,8 +72,11 @@ def agreed(found: Agreement) -> str:
     if not found.fusions:
         return "no fusion to look for in the engine"
     counts = found.counts
-    others = [f"{counts[each]} {each}" for each in ("several kernels", "unknown") if counts[each]]
-    further = counts["merged further"]
+    several, unknown, further = (
+        counts[each] for each in ("several kernels", "unknown", "merged further")
+    )
+    others = [f"{several} in several kernels"] if several else []
+    others += [f"of {unknown} the engine has no trace"] if unknown else []
     inside = f", {further} of them with more nodes" if further else ""
     return (
         f"{found.confirmed} of {len(found.fusions)} fusions run in one kernel{inside}"
@@ -87,7 +91,7 @@ def summary(comparison: Comparison, *, everything: bool = False) -> RenderableTy
         comparison: what to show.
         everything: whether to list all kernels and fusions, not only the first of each kind.
     """
-    parts: list[RenderableType] = [_figures(comparison)]
+    parts: list[RenderableType] = [*_figures(comparison)]
     for title, kernels in (("vanished", comparison.vanished), ("appeared", comparison.appeared)):
         if kernels:
             parts += [Text(), *_kernels(title, kernels, everything)]
@@ -111,22 +115,26 @@ def _line(text: str, style: str = "") -> Text:
     return Text(printable(text), style, no_wrap=True, overflow="ignore")
 
 
-def _figures(comparison: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("", no_wrap=True)
-    for name in _titles(comparison):
-        table.add_column(_line(name), justify="right", no_wrap=True)
-    table.add_column("", justify="right", no_wrap=True)
-    for row in rows(comparison.a, comparison.b):
-        table.add_row(*row)
-    return table
+def _figures(comparison: Comparison) -> Iterator[Text]:
+    """The figures in columns, and under them whose they are where the columns cannot tell."""
+    from trtfuse.report.text import printable
 
-
-def _titles(comparison: Comparison) -> tuple[str, str]:
-    """The names of the two, without folders where that tells them apart."""
-    full = comparison.a.name, comparison.b.name
-    short = Path(full[0]).name, Path(full[1]).name
-    return full if short[0] == short[1] else short
+    a, b = comparison.a, comparison.b
+    left, right = (printable(Path(built.name).name) for built in (a, b))
+    named = True
+    if comparison.agreement is not None:
+        left, right = "original", "fused"
+    elif left == right or len(left + right) > _WIDEST:
+        left, right, named = "A", "B", False
+    lines = [("", left, right, ""), *rows(a, b)]
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    for number, (title, old, new, change) in enumerate(lines):
+        cells = title.ljust(widths[0]), old.rjust(widths[1]), new.rjust(widths[2])
+        text = "  ".join((*cells, change.rjust(widths[3])))
+        yield _line(text.rstrip(), "" if number else "bold")
+    if not named:
+        yield Text()
+        yield from (_line(f"{title}: {built.name}") for title, built in ((left, a), (right, b)))
 
 
 def _kernels(title: str, kernels: list[Kernel], everything: bool) -> Iterator[Text]:
