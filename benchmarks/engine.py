@@ -110,10 +110,7 @@ def show(results: dict[str, dict[str, Cell]], tools: list[str]) -> str:
     for title, figure, spelled in FIGURES:
         lines = [["", *columns], ["---", *("--:" for _ in columns)]]
         for model, row in built.items():
-            values = [figure(row[column]) for column in columns]
-            lines.append(
-                [model, *(_cell(row[c], v, spelled) for c, v in zip(columns, values, strict=True))]
-            )
+            lines.append([model, *(_cell(row[column], figure, spelled) for column in columns)])
         lines.append(_means(built, columns, figure))
         texts.append(f"{title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
     counts = {c: sum(not row[c].trouble for row in built.values()) for c in columns}
