@@ -19,15 +19,21 @@ from trtfuse.report.data import Report
 from trtfuse.rewrite.rule import Rule, rule, rules
 
 if _TYPE_CHECKING:
+    from trtfuse.engine.agreement import Agreement, agreement
     from trtfuse.engine.build import build
+    from trtfuse.engine.compare import Comparison, compare
     from trtfuse.engine.engine import Engine
+    from trtfuse.engine.layers import Layer, read_layers
 
 __version__ = _version("trtfuse")
 
 __all__ = [
+    "Agreement",
+    "Comparison",
     "Engine",
     "EngineError",
     "FusionResult",
+    "Layer",
     "ModelError",
     "Report",
     "Rule",
@@ -35,15 +41,27 @@ __all__ = [
     "UsageError",
     "Verification",
     "VerifyError",
+    "agreement",
     "build",
+    "compare",
     "fuse",
+    "read_layers",
     "rule",
     "rules",
     "verify",
 ]
 
 #: What is imported when it is asked for, from where: fusing needs nothing of TensorRT.
-_LAZY = {"Engine": "trtfuse.engine.engine", "build": "trtfuse.engine.build"}
+_LAZY = {
+    "Agreement": "trtfuse.engine.agreement",
+    "Comparison": "trtfuse.engine.compare",
+    "Engine": "trtfuse.engine.engine",
+    "Layer": "trtfuse.engine.layers",
+    "agreement": "trtfuse.engine.agreement",
+    "build": "trtfuse.engine.build",
+    "compare": "trtfuse.engine.compare",
+    "read_layers": "trtfuse.engine.layers",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -27,7 +27,7 @@ REPORT_SUFFIXES = (".json", ".md")
 
 
 class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
-    """`x:1,3,224,224` is the shape [1, 3, 224, 224] of the input x."""
+    """`x:1,3,224,224`, or `x:1x3x224x224`, is the shape [1, 3, 224, 224] of the input x."""
 
     name = "NAME:SIZES"
 
@@ -36,7 +36,7 @@ class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
     ) -> tuple[str, tuple[int, ...]]:
         name, colon, sizes = value.rpartition(":")
         try:
-            shape = tuple(int(size) for size in sizes.split(",")) if sizes else ()
+            shape = tuple(int(size) for size in re.split("[,x]", sizes)) if sizes else ()
         except ValueError:
             shape = (-1,)
         if not colon or not name or any(size < 0 for size in shape):
@@ -128,6 +128,12 @@ def command() -> None:
     help="By how much a constant may be larger than what it is folded from.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
+@click.option(
+    "--build",
+    "builds",
+    is_flag=True,
+    help="Build original and result with TensorRT, and compare what it makes of them.",
+)
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def fuse(
@@ -140,6 +146,7 @@ def fuse(
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
     fold_limit: int,
     dry_run: bool,
+    builds: bool,
     verbose: int,
     quiet: bool,
 ) -> int:
@@ -158,6 +165,10 @@ def fuse(
     for path in reports:
         if [output, *reports].count(path) > 1:
             raise UsageError("two outputs have the same path; give each its own")
+    if builds:
+        from trtfuse.engine.backend import find_backend
+
+        find_backend()
     with _progress(quiet) as progress:
         result = trtfuse.fuse(
             source,
@@ -168,6 +179,16 @@ def fuse(
             fold_limit=fold_limit,
             progress=progress,
         )
+    trouble: TrtfuseError | None = None
+    if result.ok and builds:
+        try:
+            with _build_progress(quiet) as progress:
+                result.report.engine = trtfuse.compare(
+                    source, result, shapes=dict(input_shapes), progress=progress
+                )
+        except TrtfuseError as error:
+            # The fused model is as good as before: it is written first.
+            trouble = error
     if result.ok and not dry_run:
         result.save(output)
     for report in reports:
@@ -180,6 +201,8 @@ def fuse(
         show(Console(highlight=False), summary(result.report, everything=verbose > 0))
         if result.ok and not dry_run:
             click.echo(f"wrote {printable(str(output))}")
+    if trouble is not None:
+        raise trouble
     if not result.ok:
         click.echo(f"trtfuse: '{source}' and its fused model differ: nothing was written", err=True)
     return 0 if result.ok else 1
@@ -288,6 +311,68 @@ def build(
         summary = engine_summary(engine, str(source), everything=verbose > 0)
         show(Console(highlight=False), summary)
         click.echo(f"wrote {printable(str(output))}")
+    return 0
+
+
+@command.command()
+@click.argument("first", metavar="A", type=_model)
+@click.argument("second", metavar="B", type=_model)
+@click.option(
+    "--shapes",
+    "--input-shapes",
+    "shapes",
+    type=_Shape(),
+    multiple=True,
+    help="Shape of an input whose sizes vary, like x:1x3x224x224; the first that runs if left out.",
+)
+@click.option(
+    "--target",
+    "targets",
+    metavar="N.N,...",
+    callback=_names,
+    help="Compute capabilities to build for, like 8.6,8.9 (TensorRT for RTX).",
+)
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="tensorrt or tensorrt_rtx; the first that is installed if left out.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def compare(
+    first: Path,
+    second: Path,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    targets: tuple[str, ...] | None,
+    backend: str | None,
+    as_json: bool,
+    verbose: int,
+    quiet: bool,
+) -> int:
+    """Build two models with TensorRT, and compare what it makes of them.
+
+    In place of a model, A or B may be a verbose log (.log, .txt) or layer information (.json) of
+    an engine that was built elsewhere, as trtexec writes them.
+    """
+    with _build_progress(quiet) as progress:
+        found = trtfuse.compare(
+            first,
+            second,
+            shapes=dict(shapes),
+            targets=targets or (),
+            backend=backend,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(found.to_json(), nl=False)
+        return 0
+    from rich.console import Console
+
+    from trtfuse.report.comparison import summary
+    from trtfuse.report.text import show
+
+    show(Console(highlight=False), summary(found, everything=verbose > 0))
     return 0
 
 

@@ -159,21 +159,33 @@ def read_layers(path: str | Path) -> tuple[Layer, ...]:
     Raises:
         EngineError: the file cannot be read, or has no layers in it.
     """
-    text = _read(Path(path))
+    return layers_in(read_text(path), path)
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a log or JSON file, in UTF-8 or, as PowerShell writes it, UTF-16.
+
+    Raises:
+        EngineError: it cannot be read.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise EngineError(f"cannot read '{path}': {error.strerror}") from None
+    marked = content[:2] in (b"\xff\xfe", b"\xfe\xff")
+    return content.decode("utf-16" if marked else "utf-8-sig", errors="replace")
+
+
+def layers_in(text: str, path: str | Path) -> tuple[Layer, ...]:
+    """The layers in the text of a file, JSON or log; `path` is for messages.
+
+    Raises:
+        EngineError: there are no layers in it, or they are cut short.
+    """
     try:
         return read_json(text) if text.lstrip()[:1] in ("{", '"') else read_log(text)
     except EngineError as error:
         raise EngineError(f"'{path}': {error}") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise EngineError(f"cannot read '{path}': {error.strerror}") from None
-    # What PowerShell writes is UTF-16 with a mark.
-    marked = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-    return content.decode("utf-16" if marked else "utf-8-sig", errors="replace")
 
 
 # The builder's names are any text, and nothing in the log is quoted. So each part is recognised by
