@@ -137,6 +137,27 @@ def test_a_failed_build_says_why_in_the_words_of_the_builder(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_failed_build_leaves_nothing_behind_in_the_process() -> None:
+    # The builder forgets by itself what a build for these capabilities does, unless it fails.
+    made = model(
+        """
+        (float[1, 3, 64, 64] x) => (float[1, 10] y) {
+          [conv] a = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (x, w)
+          [relu] b = Relu(a)
+          [mean] c = GlobalAveragePool(b)
+          [flat] d = Flatten(c)
+          [gemm] y = Gemm(d, v)
+        }
+        """,
+        w=np.linspace(-1, 1, 16 * 27, dtype=np.float32).reshape(16, 3, 3, 3),
+        v=np.linspace(-1, 1, 160, dtype=np.float32).reshape(16, 10),
+    )
+    plan = trtfuse.build(made).plan
+    with pytest.raises(EngineError, match="FP32 GEMM is not supported"):
+        trtfuse.build(made, targets=["7.5"])
+    assert trtfuse.build(made).plan == plan
+
+
 def test_workspace_and_level_reach_the_builder() -> None:
     made = convolution()
     assert trtfuse.build(made, workspace=1 << 30, level=0).kernels > 0

@@ -110,6 +110,8 @@ def build(
         start = time.perf_counter()
         built = builder.build_serialized_network(network, config)
         seconds = time.perf_counter() - start
+        if built is None and chosen.rtx:
+            _forget(trt, logger)
         stop_if_asked(cancel)
         if built is None:
             raise EngineError(f"{chosen.title} cannot build {where}: {_why(log)}")
@@ -171,6 +173,20 @@ def _builder(backend: Backend, logger: Any, log: Log) -> Any:
         # Without a driver, pybind11 has nothing but a null pointer to report.
         reason = log.reason() or " ".join(str(error).split())
         raise EngineError(f"{backend.title} cannot start its builder: {reason}") from None
+
+
+def _forget(trt: Any, logger: Any) -> None:
+    """Lets TensorRT for RTX forget a build that failed, by one of a single layer.
+
+    A failure for compute capability 7.5 leaves something behind in 1.7.1: the next build of the
+    process, whatever its targets, gives another engine, with more kernels.
+    """
+    logger.sink = None
+    builder = trt.Builder(logger)
+    network = builder.create_network(_flags(trt))
+    layer = network.add_identity(network.add_input("x", trt.float32, (1,)))
+    network.mark_output(layer.get_output(0))
+    builder.build_serialized_network(network, builder.create_builder_config())
 
 
 def _flags(trt: Any) -> int:
