@@ -282,6 +282,53 @@ def test_json_that_is_of_no_use(text: str, because: str) -> None:
         read_json(text)
 
 
+FULL = """\
+[11/01/2024-10:32:57] [I] [TRT] Engine generation completed in 8.6 seconds.
+[11/01/2024-10:32:57] [V] [TRT] Layers:
+Name: Reformatting CopyNode for Input Tensor 0 to /a/Conv + /b/Relu, LayerType: Reformat, Inputs: \
+[ { Name: in, Location: Device, Dimensions: [1,3,4,4], Format/Datatype: Float }], Outputs: \
+[ { Name: in half, Location: Device, Dimensions: [1,3,4,4], Format/Datatype: Half }], \
+ParameterType: Reformat, Origin: REFORMAT, TacticValue: 0x3e8, StreamId: 0, Metadata:\x20
+Name: /a/Conv + /b/Relu, LayerType: CaskConvolution, Inputs: [ { Name: in half, Location: Device, \
+Dimensions: [1,3,4,4], Format/Datatype: Half }], Outputs: [ { Name: out, Location: Device, \
+Dimensions: [1,8,4,4], Format/Datatype: Thirty-two wide channel vectorized row major Int8 format \
+}], ParameterType: Convolution, Kernel: [1,1], Weights: {"Type": "Half", "Count": 24}, Bias: \
+{"Type": "Float", "Count": 8}, HasBias: 1, TacticName: sm80_xmma, TacticValue: 0x28, StreamId: 0, \
+Metadata: [ONNX Layer: /a/Conv]\x1e[ONNX Layer: /b/Relu]
+Name: __myl_MulSum_myl1_0, LayerType: kgen, Inputs: [ { Name: out, Dimensions: [-1,8], \
+Format/Datatype: Float }], Outputs: [], TacticName: __myl_MulSum_0xfa6c, StreamId: 0, Metadata:\x20
+Name: w + q + c, LayerType: CaskConvolution, Inputs: [], Outputs: [ { Name: y, Location: Device, \
+Dimensions: [2], Format/Datatype: N/A due to dynamic shapes }]
+Bindings:
+in
+"""
+
+
+def test_logs_of_full_tensorrt_with_detailed_profiling() -> None:
+    """Written after public logs of version 10; none could be recorded without a GPU."""
+    reformat, conv, kgen, last = read_log(FULL)
+    assert [layer.type for layer in (reformat, conv, kgen, last)] == [
+        *("Reformat", "CaskConvolution", "kgen", "CaskConvolution")
+    ]
+    assert [t.bytes for t in (*reformat.inputs, *reformat.outputs)] == [192, 96]
+    assert reformat.nodes == ()
+    assert conv.nodes == ("/a/Conv", "/b/Relu")
+    assert [(t.type, t.bytes) for t in (*conv.inputs, *conv.constants, *conv.outputs)] == [
+        *(("Half", 96), ("Half", 48), ("Float", 32), ("Int8", 128))
+    ]
+    assert (conv.tactic, kgen.tactic, last.tactic) == ("sm80_xmma", "__myl_MulSum_0xfa6c", "")
+    assert kgen.inputs[0].shape == (-1, 8)
+    # Before version 8.6 there is no metadata, but the name joins the nodes.
+    assert (kgen.nodes, last.nodes) == ((), ("w", "q", "c"))
+    assert last.outputs[0].type == ""
+    assert kernels((reformat, conv, kgen, last)) == 4
+    assert traffic((reformat, conv)) == 192 + 96 + 96 + 48 + 32 + 128
+
+
+def test_blank_lines_between_layers() -> None:
+    assert read_log(FULL.replace("\nName: ", "\n\nName: ")) == read_log(FULL)
+
+
 OLD = """\
 [12/04/2021-06:44:31] [V] [TRT] Engine generation completed in 2.3 seconds.
 [12/04/2021-06:44:31] [V] [TRT] Engine Layer Information:

@@ -2,12 +2,14 @@
 
 Three notations are read:
 
-- The block `Layers:` of a verbose build, as TensorRT for RTX 1.7 and TensorRT print it.
+- The block `Layers:` of a verbose build with detailed profiling. TensorRT for RTX says shapes,
+  strides, types and formats there; full TensorRT says less of tensors and more of layers.
 - The JSON of the engine inspector, which `trtexec --exportLayerInfo` writes.
-- The older block `Engine Layer Information:` of full TensorRT, a line `Layer(Type): ...` each.
+- The block `Engine Layer Information:` of full TensorRT without detailed profiling or before
+  version 10, a line `Layer(Type): ...` each.
 
-The first was recorded from real builds. The other two are read as NVIDIA's documentation and public
-logs show them: they need a GPU to be made.
+Those of TensorRT for RTX were recorded from real builds. What full TensorRT writes is read as
+NVIDIA's documentation and public logs show it: it takes a GPU to be made.
 """
 
 from __future__ import annotations
@@ -194,24 +196,27 @@ def layers_in(text: str, path: str | Path) -> tuple[Layer, ...]:
 
 #: What stands before a message: `[11/25/2026-10:00:00] [V] [TRT] ` or `[TensorRT] VERBOSE: `.
 _PREFIX = r"(?:\[[^\]\n]*\] ?)*(?:[A-Z]+: )?"
-_BLOCK = re.compile(rf"^[^\n]*\bLayers:[ ]*\n(?={_PREFIX}Name: )", re.MULTILINE)
+_BLOCK = re.compile(rf"^[^\n]*\bLayers:[ ]*\n(?=\s*{_PREFIX}Name: )", re.MULTILINE)
+_START = rf"{_PREFIX}Name: (?:(?!\nName: ).)*?, LayerType: [^,\n]*, Inputs: \["
 _HEAD = re.compile(
-    rf"{_PREFIX}Name: (?P<name>(?:(?!\nName: ).)*?), LayerType: (?P<type>[^,\n]*), Inputs: "
+    rf"\s*{_PREFIX}Name: (?P<name>(?:(?!\nName: ).)*?), LayerType: (?P<type>[^,\n]*), Inputs: "
     r"(?=\[\]|\[ \{ Name: )",
     re.DOTALL,
 )
 _ENTRY = re.compile(
-    r"\{ Name: (?P<name>.*?), Dimensions: \[(?P<shape>[-\d,]*)\], Strides: \[[-\d,]*\], "
-    r"StrideOrder: \[[-\d,]*\], Datatype: (?P<type>[^,]*), Format: (?P<format>[^\n]*?) \}"
-    r"(?=, \{ Name: |\], (?:Constants|Outputs|TacticName): )",
+    r"\{ Name: (?P<name>.*?)(?:, Location: \w+)?, Dimensions: \[(?P<shape>[-\d,]*)\], "
+    r"(?:Strides: \[[-\d,]*\], StrideOrder: \[[-\d,]*\], Datatype: (?P<type>[^,]*), "
+    r"Format: (?P<format>[^\n]*?)|Format/Datatype: (?P<both>[^\n]*?)) \}"
+    r"(?=, \{ Name: |\](?:, [A-Z]\w*: |\s*\n|\s*\Z))",
     re.DOTALL,
 )
 _TAIL = re.compile(
-    r"(?:, TacticName: (?P<tactic>.*?))?(?:, StreamId: \d+)?(?:, EventId: \d+)?, Metadata: ?"
-    rf"(?P<metadata>.*?)(?=\n{_PREFIX}Name: (?:(?!\nName: ).)*?, LayerType: [^,\n]*, Inputs: \[|"
-    r"\n(?:I/O Tensors:|Bindings:|\[|\n)|\n?\Z)",
+    r"(?P<fields>[^\n]*?)(?:, Metadata: ?(?P<metadata>.*?))?"
+    rf"(?=\n\s*{_START}|\n(?:I/O Tensors:|Bindings:|\[|\n)|\s*\Z)",
     re.DOTALL,
 )
+_TACTIC = re.compile(r", TacticName: ([^,]*)")
+_WEIGHTS = re.compile(r', (Weights|Bias): \{"Type": "(\w+)", "Count": (\d+)\}')
 _OLD_BLOCK = re.compile(rf"^[^\n]*Engine Layer Information:[ ]*\n(?=\s*{_PREFIX}Layer\()", re.M)
 _OLD_LINE = re.compile(
     rf"{_PREFIX}Layer\((?P<type>[^)]*)\): (?P<name>.*?)(?:, LayerImpl: \w+)?, "
@@ -230,8 +235,8 @@ def read_log(text: str) -> tuple[Layer, ...]:
 
     Args:
         text: a log with the message that begins with `Layers:`, or with `Engine Layer Information:`
-            as older versions of full TensorRT print it. What the latter leaves out is empty here:
-            it lists no weights, so its traffic compares only with its like.
+            as full TensorRT prints it without detailed profiling. What the latter leaves out is
+            empty here: it lists no weights, so its traffic compares only with its like.
 
     Raises:
         EngineError: there are no layers in it, or they are cut short.
@@ -251,22 +256,32 @@ def read_log(text: str) -> tuple[Layer, ...]:
 def _read_block(text: str, at: int) -> Iterator[Layer]:
     number = 0
     while head := _HEAD.match(text, at):
-        at = head.end()
-        lists: list[tuple[Tensor, ...]] = []
-        for following in (", Constants: ", ", Outputs: ", ""):
-            found, at = _entries(text, at, number)
-            lists.append(found)
-            if not text.startswith(following, at):
-                raise _cut(text, at, number)
-            at += len(following)
+        name = head["name"]
+        inputs, at = _entries(text, head.end(), number)
+        constants, at = _section(text, at, ", Constants: ", number)
+        if not text.startswith(", Outputs: ", at):
+            raise _cut(text, at, number)
+        outputs, at = _section(text, at, ", Outputs: ", number)
         tail = _TAIL.match(text, at)
         if tail is None:
             raise _cut(text, at, number)
-        at = tail.end() + 1
+        for what, kind, count in _WEIGHTS.findall(tail["fields"]):
+            constants += (Tensor(f"{name} {what}", (int(count),), _type(kind)),)
+        tactic = _TACTIC.search(tail["fields"])
+        metadata = tail["metadata"]
+        nodes = _joined(name) if metadata is None else _nodes(metadata)
+        yield Layer(
+            name, head["type"], inputs, constants, outputs, nodes, tactic[1] if tactic else ""
+        )
+        at = tail.end()
         number += 1
-        inputs, constants, outputs = lists
-        nodes, tactic = _nodes(tail["metadata"]), tail["tactic"] or ""
-        yield Layer(head["name"], head["type"], inputs, constants, outputs, nodes, tactic)
+
+
+def _section(text: str, at: int, title: str, number: int) -> tuple[tuple[Tensor, ...], int]:
+    """The tensors of a list that may be left out, with its title, and where it ends."""
+    if not text.startswith(title, at):
+        return (), at
+    return _entries(text, at + len(title), number)
 
 
 def _entries(text: str, at: int, number: int) -> tuple[tuple[Tensor, ...], int]:
@@ -276,8 +291,9 @@ def _entries(text: str, at: int, number: int) -> tuple[tuple[Tensor, ...], int]:
     found: list[Tensor] = []
     at += 2
     while entry := _ENTRY.match(text, at):
-        name, shape, kind, layout = entry.group("name", "shape", "type", "format")
-        found.append(Tensor(name, _sizes(shape), _type(kind), layout))
+        both = entry["both"]
+        kind, layout = (entry["type"], entry["format"]) if both is None else (both, both)
+        found.append(Tensor(entry["name"], _sizes(entry["shape"]), _type(kind), layout))
         at = entry.end()
         if text.startswith("]", at):
             return tuple(found), at + 1
@@ -405,7 +421,7 @@ def read_json(text: str) -> tuple[Layer, ...]:
 
 
 def _from_json(listed: Mapping[str, Any]) -> Layer:
-    name, metadata = str(listed.get("Name", "")), str(listed.get("Metadata", ""))
+    name, metadata = str(listed.get("Name", "")), listed.get("Metadata")
     inputs, constants, outputs = (
         tuple(_tensor(each) for each in _list(listed, key))
         for key in ("Inputs", "Constants", "Outputs")
@@ -421,7 +437,7 @@ def _from_json(listed: Mapping[str, Any]) -> Layer:
         inputs,
         constants,
         outputs,
-        _nodes(metadata) or _joined(name),
+        _joined(name) if metadata is None else _nodes(str(metadata)),
         str(listed.get("TacticName", "")),
     )
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from trtfuse.report.engine import amount
+from trtfuse.report.text import printable
+
 if TYPE_CHECKING:
     from trtfuse.engine.agreement import Agreement
     from trtfuse.engine.compare import Built, Comparison, Kernel
@@ -20,16 +23,6 @@ SHOWN = 5
 _WIDEST = 60
 
 
-def size(count: int) -> str:
-    """A number of bytes: "512 B", "4.1 kB", "262.0 MB"."""
-    amount = float(count)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} GB"
-
-
 def _time(seconds: float) -> str:
     return f"{seconds:.2f} s"
 
@@ -37,11 +30,11 @@ def _time(seconds: float) -> str:
 #: The figures of a build with their names, each with how it is written.
 _FIGURES: tuple[tuple[str, str, Callable[..., str]], ...] = (
     ("kernels", "kernels", str),
-    ("traffic", "traffic", size),
+    ("traffic", "traffic", amount),
     ("build time", "seconds", _time),
-    ("engine size", "size", size),
-    ("weights", "weights", size),
-    ("activation memory", "activation", size),
+    ("engine size", "size", amount),
+    ("weights", "weights", amount),
+    ("activation memory", "activation", amount),
 )
 
 
@@ -53,7 +46,7 @@ def rows(a: Built, b: Built) -> Iterator[tuple[str, str, str, str]]:
             continue
         change = f"{after / before - 1:+.1%}" if before and after is not None else ""
         old, new = ("?" if value is None else spelled(value) for value in (before, after))
-        yield title, old, new, change if change not in ("+0.0%", "-0.0%") else "="
+        yield title, old, new, "=" if before == after else change
 
 
 def built_with(comparison: Comparison) -> str:
@@ -110,15 +103,11 @@ def plain(comparison: Comparison) -> str:
 
 
 def _line(text: str, style: str = "") -> Text:
-    from trtfuse.report.text import printable
-
     return Text(printable(text), style, no_wrap=True, overflow="ignore")
 
 
 def _figures(comparison: Comparison) -> Iterator[Text]:
     """The figures in columns, and under them whose they are where the columns cannot tell."""
-    from trtfuse.report.text import printable
-
     a, b = comparison.a, comparison.b
     left, right = (printable(Path(built.name).name) for built in (a, b))
     named = True
