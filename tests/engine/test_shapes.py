@@ -132,4 +132,4 @@ def test_a_size_that_is_computed_with_is_copied_to_the_gpu_by_no_kernel() -> Non
     copy, *rest = engine.layers
     assert (copy.type, [tensor.shape for tensor in copy.outputs]) == ("ShapeHostToDevice", [(1,)])
     assert engine.kernels == len(rest)
-    assert rest[-1].nodes[-1] == "add"
+    assert "add" in rest[-1].nodes
