@@ -119,6 +119,29 @@ def verify_models(
     return found
 
 
+def running_shapes(model: Model, given: Mapping[str, tuple[int, ...]]) -> Shapes:
+    """Shapes for the inputs, with a batch of 1: the first that ONNX Runtime runs the model at.
+
+    Where it never does, those that were tried first.
+
+    Args:
+        model: what to find shapes for.
+        given: shapes that are not to be drawn, by input.
+
+    Raises:
+        UsageError: `given` does not fit the model.
+        VerifyError: an input is no tensor, or its rank is not known.
+    """
+    tried = next(shapes(model, 1, given))
+    try:
+        session = _session(model, "the model")
+        rng, limits = np.random.default_rng(0), index_limits(model)
+        feeds, _ = _first_run(model, session, 1, "normal", given, limits, rng)
+    except VerifyError:
+        return tried
+    return {name: tuple(array.shape) for name, array in feeds.items()}
+
+
 def _compare_interfaces(original: Model, result: Model) -> None:
     for what, before, after in (
         (

@@ -1,0 +1,157 @@
+"""What the builder did with the fusions of a report."""
+
+from __future__ import annotations
+
+from models import model
+from onnx import ModelProto
+
+from trtfuse.check.model import Verification
+from trtfuse.engine.agreement import BuilderFusion, FusionOutcome, agreement
+from trtfuse.engine.layers import Layer
+from trtfuse.report.data import Census, Fusion, Report
+
+
+def report(*fused: Fusion) -> Report:
+    nothing = Census(0, {})
+    return Report("m", nothing, nothing, list(fused), [], Verification("none"))
+
+
+def fusion(nodes: str, into: str, rule: str = "conv-scale", kind: str = "rewrite") -> Fusion:
+    listed = nodes.split()
+    return Fusion(rule, kind, " + ".join(listed), listed, ["?"] * len(listed), into.split(), None)
+
+
+def kernel(name: str, *nodes: str, kind: str = "kgen", profile: int = 0) -> Layer:
+    return Layer(name, kind, nodes=nodes, profile=profile)
+
+
+def outcomes(
+    made: Report, *layers: Layer, of: ModelProto | None = None
+) -> list[tuple[str, list[str]]]:
+    return [(f.outcome, f.kernels) for f in agreement(made, layers, of).fusions]
+
+
+def test_one_kernel_or_several_or_merged_further_or_unknown() -> None:
+    made = report(
+        fusion("c1 b1", "c1"), fusion("c2 b2", "c2"), fusion("c3 b3", "c3"), fusion("c4 b4", "c4")
+    )
+    layers = (
+        kernel("k0", "c1"),
+        kernel("s", "c1", kind="signal"),
+        kernel("k1", "c2"),
+        kernel("k2", "c2", "r2"),
+        kernel("k3", "c3", "r3"),
+        kernel("k4", "c1", profile=1),
+    )
+    found = agreement(made, layers)
+    assert [(f.outcome, f.kernels) for f in found.fusions] == [
+        ("one kernel", ["k0"]),
+        ("several kernels", ["k1", "k2"]),
+        ("merged further", ["k3"]),
+        ("unknown", []),
+    ]
+    assert found.counts == {
+        "one kernel": 1,
+        "merged further": 1,
+        "several kernels": 1,
+        "unknown": 1,
+    }
+    assert (found.confirmed, found.share) == (2, 0.5)
+    assert found.beyond == [
+        BuilderFusion("k2", "kgen", ["c2", "r2"]),
+        BuilderFusion("k3", "kgen", ["c3", "r3"]),
+    ]
+
+
+def test_nothing_fused_has_no_share() -> None:
+    found = agreement(report(), [kernel("k", "a")])
+    assert (found.share, found.confirmed, found.fusions, found.beyond) == (None, 0, [], [])
+
+
+def test_a_node_that_is_fused_again_counts_as_what_it_became() -> None:
+    made = report(fusion("c b", "node_of_t"), fusion("node_of_t m", "c2"), fusion("c2 a", "c2"))
+    assert outcomes(made, kernel("k", "c2")) == [("one kernel", ["k"])] * 3
+
+
+def test_a_name_that_is_used_again_for_another_node_is_not_mixed_up() -> None:
+    # The first c is erased by the second fusion; the third makes a node of the same name.
+    made = report(fusion("x b", "c"), fusion("c d", ""), fusion("y z", "c"))
+    found = agreement(made, [kernel("k", "c")])
+    assert [(f.name, f.into) for f in found.fusions] == [("y + z", ["c"])]
+
+
+def test_cleanups_and_what_is_gone_are_left_out() -> None:
+    made = report(
+        fusion("i", "", rule="identity"),
+        fusion("k", "k2", rule="fold-constants"),
+        fusion("t1 t2", "", rule="shuffle-shuffle"),
+    )
+    assert outcomes(made, kernel("k", "k2")) == []
+
+
+def test_a_fusion_of_several_nodes_wants_them_in_one_kernel() -> None:
+    made = report(fusion("r1 t1", "reduce transpose"), fusion("r2 t2", "p q"))
+    layers = (kernel("k0", "reduce", "transpose"), kernel("k1", "p"), kernel("k2", "q"))
+    assert outcomes(made, *layers) == [("one kernel", ["k0"]), ("several kernels", ["k1", "k2"])]
+
+
+def test_a_group_is_the_call_of_its_function() -> None:
+    made = report(fusion("conv1 relu1", "call", "conv-relu", "group"))
+    made.fused[0].into[0] = "conv1 + relu1"
+    inside = "{} | conv1 + relu1 (ConvRelu_1)"
+    conv, relu = inside.format("conv1"), inside.format("relu1")
+    assert outcomes(made, kernel("k", conv, relu)) == [("one kernel", ["k"])]
+    assert outcomes(made, kernel("k", conv), kernel("l", relu)) == [("several kernels", ["k", "l"])]
+    further = agreement(made, [kernel("k", conv, relu, "tail")])
+    assert further.fusions[0].outcome == "merged further"
+    assert further.beyond == [BuilderFusion("k", "kgen", ["conv1 + relu1", "tail"])]
+
+
+def test_a_group_whose_nodes_stay() -> None:
+    made = report(fusion("conv1 relu1", "conv1 relu1", "conv-relu", "group"))
+    assert outcomes(made, kernel("k", "conv1", "relu1")) == [("one kernel", ["k"])]
+    assert agreement(made, [kernel("k", "conv1", "relu1")]).beyond == []
+
+
+def test_a_function_that_is_called_twice_has_a_kernel_for_each_call() -> None:
+    made = report(fusion("c b", "c"))
+    calls = kernel("k", "c | first (F)"), kernel("l", "c | second (F) | outer (G)")
+    assert outcomes(made, *calls) == [("one kernel", ["k", "l"])]
+    assert outcomes(made, *calls, kernel("m", "c | first (F)")) == [
+        ("several kernels", ["k", "l", "m"])
+    ]
+
+
+def test_a_name_that_looks_like_a_call() -> None:
+    made = report(fusion("c b", "c"))
+    made.fused[0].into[0] = "a | b (c)"
+    assert outcomes(made, kernel("k", "a | b (c)")) == [("one kernel", ["k"])]
+
+
+def test_a_name_that_two_nodes_have_tells_nothing() -> None:
+    fused = model("(float[2] x) => (float[2] y) { [c] t = Exp(x) [c] y = Abs(t) }")
+    made, layers = report(fusion("c b", "c")), [kernel("k", "c")]
+    assert outcomes(made, *layers) == [("one kernel", ["k"])]
+    assert outcomes(made, *layers, of=fused) == [("unknown", [])]
+
+
+def test_as_data() -> None:
+    found = agreement(report(fusion("c b", "c")), [kernel("k", "c", "r")])
+    assert found.fusions == [
+        FusionOutcome("conv-scale", "rewrite", "c + b", ["c"], "merged further", ["k"])
+    ]
+    assert found.to_dict() == {
+        "share": 1.0,
+        "counts": {"one kernel": 0, "merged further": 1, "several kernels": 0, "unknown": 0},
+        "fusions": [
+            {
+                "rule": "conv-scale",
+                "kind": "rewrite",
+                "name": "c + b",
+                "into": ["c"],
+                "outcome": "merged further",
+                "kernels": ["k"],
+            }
+        ],
+        "beyond": [{"kernel": "k", "type": "kgen", "nodes": ["c", "r"]}],
+    }
