@@ -49,9 +49,7 @@ class Evaluator:
         # The reference implementation knows the default domain by one of its spellings only.
         imports = [helper.make_opsetid(_domain(each.domain), each.version) for each in opsets]
         model = helper.make_model(graph, opset_imports=imports)
-        self._evaluator = ReferenceEvaluator(
-            model, new_ops=[Conv, ConvTranspose, BatchNormalization, Erf, Gelu]
-        )
+        self._evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
 
     def run(self, feeds: Mapping[Value, Array]) -> list[Array]:
         """The results for the arrays given to the inputs.
@@ -262,7 +260,87 @@ class Gelu(OpRun):
         return ((0.5 * x * (1 + gate)).astype(x.dtype),)
 
 
+class Squeeze(OpRun):
+    """Drops axes. Before opset 13 the one in onnx takes them one by one, each of what is left."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, axes: Array | Sequence[int] | None = None) -> tuple[Array]:
+        return (np.squeeze(x, _axes(axes)),)
+
+
+class Unsqueeze(OpRun):
+    """Adds axes of size 1. Before opset 13 the one in onnx adds them one by one, as they come."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, axes: Array | Sequence[int]) -> tuple[Array]:
+        return (np.expand_dims(x, _axes(axes) or ()),)
+
+
+def _axes(listed: Array | Sequence[int] | None) -> tuple[int, ...] | None:
+    """The axes as numpy takes them; a single one may be listed as a scalar."""
+    return None if listed is None else tuple(int(axis) for axis in np.asarray(listed).reshape(-1))
+
+
+class LogSoftmax(OpRun):
+    """The logarithm of the softmax. The one in onnx takes one axis before opset 13 as well."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, *, axis: int | None = None) -> tuple[Array]:
+        axes = self._normalized(x, axis)
+        if not x.size:
+            return (x,)
+        below = x - x.max(axis=axes, keepdims=True)
+        return (below - np.log(np.exp(below).sum(axis=axes, keepdims=True)),)
+
+    def _normalized(self, x: Array, axis: int | None) -> tuple[int, ...]:
+        """Before opset 13 it was all axes from one on, the second if none was given."""
+        if self.run_params["opsets"][""] >= 13:
+            return (-1 if axis is None else axis,)
+        # What a node leaves out, the reference implementation fills in as the latest opset has it.
+        given = any(attribute.name == "axis" for attribute in self.onnx_node.attribute)
+        first = axis if given and axis is not None else 1
+        return tuple(range(x.ndim))[first:] if first < x.ndim else ()
+
+
+class Softmax(LogSoftmax):
+    """The softmax. The one in onnx takes one axis before opset 13 as well."""
+
+    def _run(self, x: Array, *, axis: int | None = None) -> tuple[Array]:
+        axes = self._normalized(x, axis)
+        if not x.size:
+            return (x,)
+        exponential = np.exp(x - x.max(axis=axes, keepdims=True))
+        return (exponential / exponential.sum(axis=axes, keepdims=True),)
+
+
+class Mean(OpRun):
+    """The mean of some tensors. The one in onnx takes no first one that the others broadcast."""
+
+    op_domain = ""
+
+    def _run(self, *tensors: Array) -> tuple[Array]:
+        return (np.asarray(sum(tensors[1:], start=tensors[0]) / len(tensors)),)
+
+
 def _split(total: Sequence[int], more_at_end: bool) -> list[int]:
     """Padding shared out to both ends: all the beginnings, then all the ends."""
     begin = [size // 2 if more_at_end else size - size // 2 for size in total]
     return [*begin, *(size - half for size, half in zip(total, begin, strict=True))]
+
+
+#: The operators that are evaluated here and not by the reference implementation.
+OPERATORS = (
+    Conv,
+    ConvTranspose,
+    BatchNormalization,
+    Erf,
+    Gelu,
+    Squeeze,
+    Unsqueeze,
+    Softmax,
+    LogSoftmax,
+    Mean,
+)
