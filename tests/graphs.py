@@ -350,7 +350,7 @@ class Draft:
 def elementwise(g: Draft, x: Tensor) -> None:
     operator = g.pick(
         "Relu", "Neg", "Abs", "Sigmoid", "Tanh", "LeakyRelu", "Identity", "Softplus", "Elu",
-        "HardSigmoid", "Selu", "Erf", "Softsign",
+        "HardSigmoid", "Selu", "Erf",
     )  # fmt: skip
     if operator == "Erf" and g.opset < 9:
         operator = "Abs"

@@ -63,7 +63,7 @@ def expected(model: ModelProto, feeds: Mapping[str, Array]) -> list[tuple[Array,
     """Each output, and the size that errors of its numbers are relative to."""
     results = outputs(model, feeds, Reference)
     sizes = [np.abs(result) for result in results]
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         Moved.rng = np.random.default_rng(seed)
         nudged = {name: _moved(array) for name, array in feeds.items()}
         for index, moved in enumerate(outputs(model, nudged, Moved)):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from onnx.reference.op_run import OpRun
 
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, Array
+
+#: Changes an array a little.
+Move = Callable[[Array], Array]
 
 
 class Evaluator:
@@ -50,17 +54,31 @@ class Evaluator:
         imports = [helper.make_opsetid(_domain(each.domain), each.version) for each in opsets]
         model = helper.make_model(graph, opset_imports=imports)
         self._evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
+        self._move: Move | None = None
+        for running in self._evaluator.rt_nodes_:
+            running.run = functools.partial(self._moved, running.run)
 
-    def run(self, feeds: Mapping[Value, Array]) -> list[Array]:
+    def run(self, feeds: Mapping[Value, Array], move: Move | None = None) -> list[Array]:
         """The results for the arrays given to the inputs.
+
+        Args:
+            feeds: an array for each input.
+            move: applied to what each node computes, before others read it.
 
         Raises:
             Exception: whatever the reference implementation raises, which has no type of its own.
         """
+        self._move = move
         with np.errstate(all="ignore"):
             by_name = {self._name(value): feeds[value] for value in self.inputs}
             found = self._evaluator.run(self._results, by_name)
         return [np.asarray(array) for array in found]
+
+    def _moved(self, run: Callable[..., tuple[Any, ...]], *given: Any, **named: Any) -> Any:
+        results = run(*given, **named)
+        if self._move is None:
+            return results
+        return tuple(self._move(np.asarray(each)) for each in results)
 
     def _name(self, value: Value) -> str:
         # Names of new values are provisional, so values are told apart by identity.
@@ -316,6 +334,15 @@ class Softmax(LogSoftmax):
         return (exponential / exponential.sum(axis=axes, keepdims=True),)
 
 
+class GlobalMaxPool(OpRun):
+    """The maximum of each channel. The one in onnx forgets the channels of three dimensions."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
 class Mean(OpRun):
     """The mean of some tensors. The one in onnx takes no first one that the others broadcast."""
 
@@ -342,5 +369,6 @@ OPERATORS = (
     Unsqueeze,
     Softmax,
     LogSoftmax,
+    GlobalMaxPool,
     Mean,
 )

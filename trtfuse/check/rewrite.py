@@ -1,12 +1,14 @@
 """The check of one rewrite: both spellings of its neighbourhood, in float64, on drawn inputs.
 
 Exact algebra agrees to rounding. What rounding can do is measured, not guessed: the old spelling
-is evaluated once more with its inputs changed by a hair, and how much each output element moves,
-scaled back, is the size that errors of that element are held against.
+is evaluated once more with its inputs and all that its nodes compute changed by a hair, and how
+much each output element moves, scaled back, is the size that errors of that element are held
+against.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 
@@ -140,7 +142,11 @@ class RewriteCheck:
                     expected = [
                         _as_stored(*each) for each in zip(old.run(meant), folded, strict=True)
                     ]
-                    moved = [old.run(_moved(meant, rng)) for _ in range(2)]
+                    hair = functools.partial(_moved, rng=rng)
+                    moved = [
+                        old.run({v: hair(array) for v, array in meant.items()}, hair)
+                        for _ in range(2)
+                    ]
                 except Exception as error:  # noqa: BLE001 - as above
                     trouble = trouble and _one_line(error)
                     break
@@ -261,15 +267,12 @@ def _as_stored(array: Array, element_type: int | None) -> Array:
     return rounded(array, element_type).astype(np.float64)
 
 
-def _moved(feeds: Feeds, rng: np.random.Generator) -> Feeds:
-    """The inputs, each number changed by a hair in one direction or the other."""
+def _moved(array: Array, rng: np.random.Generator) -> Array:
+    """Each number changed by a hair in one direction or the other."""
     # By amounts that differ: those of the two factors of a product may not cancel.
-    return {
-        value: array * (1 + _HAIR * rng.uniform(-1, 1, array.shape))
-        if array.dtype == np.float64 and array.size <= _LARGE
-        else array
-        for value, array in feeds.items()
-    }
+    if array.dtype != np.float64 or array.size > _LARGE:
+        return array
+    return np.asarray(array * (1 + _HAIR * rng.uniform(-1, 1, array.shape)))
 
 
 def _disagreement(
