@@ -158,12 +158,7 @@ class Conv(OpRun):
         axes = range(len(sizes))
         strides, dilations = strides or [1] * len(sizes), dilations or [1] * len(sizes)
         reach = [dilations[i] * (kernel[i] - 1) + 1 for i in axes]
-        if auto_pad.startswith("SAME"):
-            wanted = [-(-sizes[i] // strides[i]) for i in axes]
-            total = [max(0, (wanted[i] - 1) * strides[i] + reach[i] - sizes[i]) for i in axes]
-            pads = _split(total, auto_pad == "SAME_UPPER")
-        elif auto_pad == "VALID" or pads is None:
-            pads = [0] * (2 * len(sizes))
+        pads = _padding(auto_pad, sizes, reach, strides, pads)
         x = np.pad(x, [(0, 0), (0, 0), *((pads[i], pads[i + len(sizes)]) for i in axes)])
         out = [(x.shape[i + 2] - reach[i]) // strides[i] + 1 for i in axes]
         x = x.reshape(n, group, inner, *x.shape[2:])
@@ -334,6 +329,49 @@ class Softmax(LogSoftmax):
         return (exponential / exponential.sum(axis=axes, keepdims=True),)
 
 
+class MaxPool(OpRun):
+    """The maxima under a window. The one in onnx fails for padding beside a kernel of size 1."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        *,
+        auto_pad: str = "NOTSET",
+        ceil_mode: int | None = None,
+        dilations: Sequence[int] | None = None,
+        kernel_shape: Sequence[int] = (),
+        pads: Sequence[int] | None = None,
+        storage_order: int | None = None,  # noqa: ARG002 - of the places of the maxima
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Array]:
+        if len(self.onnx_node.output) > 1:
+            raise NotImplementedError("the places of the maxima")
+        sizes, axes = x.shape[2:], range(len(kernel_shape))
+        strides, dilations = strides or [1] * len(axes), dilations or [1] * len(axes)
+        reach = [dilations[i] * (kernel_shape[i] - 1) + 1 for i in axes]
+        pads = _padding(auto_pad, sizes, reach, strides, pads)
+        ends, out = [(0, 0), (0, 0)], []
+        for i in axes:
+            low, high = pads[i], pads[i + len(axes)]
+            beyond = sizes[i] + low + high - reach[i]
+            count = beyond // strides[i] + 1
+            if ceil_mode and beyond % strides[i] and count * strides[i] < sizes[i] + low:
+                # One more window, which begins before the padding at the end.
+                count += 1
+                high += (count - 1) * strides[i] - beyond
+            ends.append((low, high))
+            out.append(count)
+        least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        x = np.pad(x, ends, constant_values=least)
+        y = np.full((*x.shape[:2], *out), least, x.dtype)
+        for tap in _taps(kernel_shape):
+            first = [tap[i] * dilations[i] for i in axes]
+            y = np.maximum(y, x[_at(_every(first, strides, out))])
+        return (y,)
+
+
 class GlobalMaxPool(OpRun):
     """The maximum of each channel. The one in onnx forgets the channels of three dimensions."""
 
@@ -350,6 +388,22 @@ class Mean(OpRun):
 
     def _run(self, *tensors: Array) -> tuple[Array]:
         return (np.asarray(sum(tensors[1:], start=tensors[0]) / len(tensors)),)
+
+
+def _padding(
+    auto_pad: str,
+    sizes: Sequence[int],
+    reach: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int] | None,
+) -> Sequence[int]:
+    """What a window pads: all the beginnings, then all the ends."""
+    axes = range(len(sizes))
+    if auto_pad.startswith("SAME"):
+        wanted = [-(-sizes[i] // strides[i]) for i in axes]
+        total = [max(0, (wanted[i] - 1) * strides[i] + reach[i] - sizes[i]) for i in axes]
+        return _split(total, auto_pad == "SAME_UPPER")
+    return [0] * (2 * len(sizes)) if auto_pad == "VALID" or pads is None else pads
 
 
 def _split(total: Sequence[int], more_at_end: bool) -> list[int]:
@@ -369,6 +423,7 @@ OPERATORS = (
     Unsqueeze,
     Softmax,
     LogSoftmax,
+    MaxPool,
     GlobalMaxPool,
     Mean,
 )

@@ -43,6 +43,9 @@ _INTEGERS = (TensorProto.INT64, TensorProto.INT32)
 _MADE_UP = "unk__"
 #: Shape arithmetic of more nodes than this is not followed.
 _MOST_NODES = 64
+#: What a rank is taken to be where it is not known, one after the other, and the sizes then.
+_RANKS = (3, 4, 5, 2, 1, 6)
+_SIZES = (None, 3, 4, 5, 2, 6)
 
 _NOT_EVALUATED = "it could not be evaluated in float64"
 
@@ -80,8 +83,9 @@ class RewriteCheck:
         self.checked += 1
         found = Checked(_NOT_EVALUATED, math.inf)
         for leading in dict.fromkeys(_leading(match, new, far) for far in (False, True)):
-            if (found.why_not or "").startswith(_NOT_EVALUATED):
-                found = self._compare(match, new, results, rng, leading)
+            for rank in _RANKS:
+                if (found.why_not or "").startswith(_NOT_EVALUATED):
+                    found = self._compare(match, new, results, rng, leading, rank) or found
         if found.why_not is None:
             alike.append(found)
         return found
@@ -105,8 +109,13 @@ class RewriteCheck:
         results: tuple[Value, ...],
         rng: np.random.Generator,
         leading: tuple[Node, ...],
-    ) -> Checked:
-        """Compares the two spellings on what leading nodes make of drawn numbers."""
+        rank: int,
+    ) -> Checked | None:
+        """Compares the two spellings on what leading nodes make of drawn numbers.
+
+        Where a value is drawn of which the rank is not known, it is taken to be `rank`. None if
+        there is no such value, and the first rank has been tried.
+        """
         # The reference implementation takes its time to load; no report needs it.
         from trtfuse.check.float64 import Evaluator
 
@@ -127,8 +136,10 @@ class RewriteCheck:
         read = tuple(dict.fromkeys((*before.inputs, *(v for v in inputs if v not in computed))))
         constants = {v: _wide(v, folded[0]) for v in read if constant(v) is not None}
         drawn = [v for v in read if v not in constants]
+        if rank != _RANKS[0] and all(v.shape is not None for v in drawn):
+            return None
         worst, trouble = 0.0, "there was nothing to draw"
-        for number, shapes in enumerate(_shapes(match, drawn)):
+        for number, shapes in enumerate(_shapes(match, drawn, rank)):
             if number == 2 and not trouble:
                 # The full sizes are for what cannot be made small.
                 break
@@ -310,13 +321,13 @@ def _disagreement(
     return worst, None
 
 
-def _shapes(match: Match, drawn: list[Value]) -> Iterator[dict[Value, tuple[int, ...]]]:
+def _shapes(match: Match, drawn: list[Value], rank: int) -> Iterator[dict[Value, tuple[int, ...]]]:
     """Shapes to draw inputs of: batch 1 and 2, small spatial sizes; then as the model has them."""
     layers = {value: _fed(match, value) for value in drawn}
     convolved = any(isinstance(layer, (Convolution, Window)) for layer in layers.values())
     for batch, small in ((1, True), (2, True), (2, False))[: 2 + convolved]:
         sizes: dict[object, int] = {}
-        yield {value: _sized(value, layers[value], small, batch, sizes) for value in drawn}
+        yield {value: _sized(value, layers[value], rank, small, batch, sizes) for value in drawn}
 
 
 def _fed(match: Match, value: Value) -> Linear | Window | Scale | None:
@@ -337,6 +348,7 @@ def _fed(match: Match, value: Value) -> Linear | Window | Scale | None:
 def _sized(
     value: Value,
     layer: Linear | Window | Scale | None,
+    rank: int,
     small: bool,
     free: int,
     sizes: dict[object, int],
@@ -352,7 +364,7 @@ def _sized(
         return (free, layer.channels or 3, *layer.smallest_input())
     shape: Shape | None = value.shape
     if shape is None:
-        shape = (None, None) if isinstance(layer, FullyConnected) else (None, 3, 4)
+        shape = (None, None) if isinstance(layer, FullyConnected) else _SIZES[:rank]
     fixed: dict[int, int] = {}
     if isinstance(layer, Linear):
         fixed = {layer.in_axis: layer.in_channels}
