@@ -279,3 +279,65 @@ def test_the_shape_of_an_initializer_that_a_caller_may_override_is_the_declared_
     expected = run(proto, feeds)
     assert expected.shape == (3,)
     np.testing.assert_array_equal(run(fused, feeds), expected)
+
+
+SLICED = """
+    (float[N, M] x) => (float[?, ?] y, float[?, ?] z, float[?, ?] w)
+    <int64[1] first = {0}, int64[1] last = {2}, int64[1] axis = {1}> {
+      y = Slice(x, first, last, axis)
+      z = Neg(y)
+      w = Neg(x)
+    }
+"""
+
+
+@pytest.mark.parametrize("opset", [10, 11])
+def test_a_slice_of_an_open_dimension_has_a_size_of_its_own(opset: int) -> None:
+    model = Model(parsed(SLICED, opset=opset))
+    rows, columns = shape(model, "y") or ()
+    assert rows == "N"
+    assert columns != "M"
+    assert shape(model, "z") == ("N", columns)
+    assert shape(model, "w") == ("N", "M")
+
+
+def test_what_inference_said_of_a_slice_is_not_believed_from_a_file_either() -> None:
+    inferred = onnx.shape_inference.infer_shapes(parsed(SLICED, opset=10))
+    model = Model(inferred)
+    assert "M" not in (shape(model, "y") or ()) + (shape(model, "z") or ())
+
+
+def test_a_slice_of_fixed_dimensions_has_fixed_ones_at_opset_10() -> None:
+    model = Model(parsed(SLICED.replace("[N, M]", "[3, 4]"), opset=10))
+    assert shape(model, "y") == (3, 2)
+    assert value(model.graph, "y").type == TensorProto.FLOAT
+
+
+def test_a_slice_in_a_body_and_in_a_function_has_a_size_of_its_own_at_opset_10() -> None:
+    text = """
+        <ir_version: 8, opset_import: ["": 10, "own": 1]>
+        g (float[N, M] x, bool b) => (float[?, ?] y, float[?, ?] z)
+        <int64[1] first = {0}, int64[1] last = {2}, int64[1] axis = {1}> {
+          y = If(b) <
+            then_branch = t () => (float[?, ?] s) {
+              r = Slice(x, first, last, axis)
+              s = Add(r, r)
+            },
+            else_branch = e () => (float[?, ?] t) { t = Neg(x) }
+          >
+          z = own.Cut(x, first, last, axis)
+        }
+        <domain: "own", opset_import: ["": 10]>
+        Cut (x, first, last, axis) => (y) { y = Slice(x, first, last, axis) }
+    """
+    model = Model(parser.parse_model(text))
+    assert "M" not in (shape(model, "z") or ())
+    (body, _) = next(node for node in model.graph.nodes() if node.bodies).bodies
+    for name in ("r", "s"):
+        assert "M" not in (value(body, name).shape or ())
+
+
+@pytest.mark.parametrize("opset", [10, 13])
+def test_a_slice_of_an_open_dimension_stays(opset: int) -> None:
+    result = trtfuse.fuse(parsed(SLICED, opset=opset), verify="none").model
+    assert "Slice" in [node.op_type for node in result.graph.node]

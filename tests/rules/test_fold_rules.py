@@ -234,3 +234,21 @@ def test_a_dynamic_dimension_is_no_constant() -> None:
         "(float[n,3] x) => (int64 y) { f = Shape(x) s = Gather(f, i) y = Neg(s) }", i=np.array(0)
     )
     assert fused(trtfuse.fuse(made)) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["Softmax<axis=1>(c)", "Softmax(c)", "Unsqueeze<axes=[2,0]>(c)", "Unsqueeze<axes=[-1,-3]>(c)"],
+)
+def test_operators_that_changed_at_opset_13_fold_as_they_were_before(call: str) -> None:
+    c = np.arange(24, dtype=np.float32).reshape(2, 3, 4) % 5
+    rank = 5 if call.startswith("Unsqueeze") else 3
+    shape = ",".join("?" * rank)
+    text = f"(float x) => (float[{shape}] y) {{ made = {call} y = Mul(made, x) }}"
+    made = model(text, opset=12, ir_version=7, c=c)
+    result = trtfuse.fuse(made)
+    assert fused(result)[0][0] == "fold-constants"
+    feeds = {"x": np.array(1, np.float32)}
+    (expected,) = ort.InferenceSession(made.SerializeToString()).run(None, feeds)
+    (found,) = ort.InferenceSession(result.model.SerializeToString()).run(None, feeds)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

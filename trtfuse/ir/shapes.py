@@ -6,11 +6,20 @@ constants stay, since Reshape, Slice and their like need the numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import onnx
-from onnx import FunctionProto, GraphProto, ModelProto, TypeProto, ValueInfoProto, helper
+from onnx import (
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+    TypeProto,
+    ValueInfoProto,
+    helper,
+)
 
 from trtfuse.ir.graph import Graph, Node, Shape, Value, called, copy_fields
 from trtfuse.ir.symbols import settle_symbols
@@ -24,6 +33,10 @@ Known = tuple[int | None, Shape | None]
 
 #: So often inference goes over a graph that it did not find all ranks of.
 _PASSES = 4
+
+#: The opset whose Slice inference gets wrong, and the domain of what stands in for it.
+_WRONG_SLICE = 10
+_LATER = "trtfuse.later"
 
 #: Constants of more elements than this are left out; no shape is made of that many numbers.
 _LARGEST_SHAPE = 256
@@ -40,6 +53,7 @@ def infer_shapes(model: Model) -> bool:
 def _infer(main: Graph, lean: ModelProto) -> bool:
     before = [(value, _fixed(value.known[1])) for graph in main.walk() for value in _values(graph)]
     declared = _symbols(lean)
+    _slice_as_later(lean)
     for _ in range(_PASSES):
         try:
             inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
@@ -132,6 +146,62 @@ def _common(calls: list[Node], index: int) -> Known:
         else:
             shape = None
     return element_type, shape
+
+
+def _slice_as_later(lean: ModelProto) -> None:
+    """Writes each Slice of opset 10 as a call of a function with that of opset 11.
+
+    For the former, inference takes it that an open dimension keeps its size. What it has left in
+    a file is no better.
+    """
+    counts: set[int] = set()
+    if _default_opset(lean.opset_import) == _WRONG_SLICE:
+        counts |= _call_instead(lean.graph.node)
+    if counts:
+        _forget_symbols(lean.graph)
+    for each in lean.functions:
+        if _default_opset(each.opset_import) == _WRONG_SLICE and (
+            found := _call_instead(each.node)
+        ):
+            counts |= found
+            each.opset_import.append(helper.make_opsetid(_LATER, 1))
+    if counts:
+        lean.opset_import.append(helper.make_opsetid(_LATER, 1))
+    later = [helper.make_opsetid("", _WRONG_SLICE + 1)]
+    for count in sorted(counts):
+        given = [f"input{index}" for index in range(count)]
+        node = helper.make_node("Slice", given, ["output"])
+        name = f"Slice{count}"
+        lean.functions.append(helper.make_function(_LATER, name, given, ["output"], [node], later))
+
+
+def _default_opset(imports: Iterable[OperatorSetIdProto]) -> int:
+    return next((each.version for each in imports if each.domain in ("", "ai.onnx")), 0)
+
+
+def _call_instead(nodes: Iterable[NodeProto]) -> set[int]:
+    """Makes the Slices among some nodes, and in their bodies, calls; of how many inputs."""
+    counts: set[int] = set()
+    for node in nodes:
+        if node.op_type == "Slice" and node.domain in ("", "ai.onnx"):
+            node.domain, node.op_type = _LATER, f"Slice{len(node.input)}"
+            counts.add(len(node.input))
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                counts |= _call_instead(body.node)
+    return counts
+
+
+def _forget_symbols(graph: GraphProto) -> None:
+    """Leaves open what sizes a graph declares for computed values with symbols."""
+    for info in (*graph.value_info, *graph.output):
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.HasField("dim_param"):
+                dim.Clear()
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                _forget_symbols(body)
 
 
 def _needed(function: Graph) -> list[FunctionProto]:

@@ -111,7 +111,7 @@ class Driver:
         self._queue: deque[Node] = deque()
         self._queued: set[Node] = set()
         self._rank: dict[Node, int] = {}
-        self._depth = max((rule.pattern.depth() for rule in self.rules), default=0)
+        self._depth = max((rule.depth for rule in self.rules), default=0)
         self._waiting: dict[Value, list[Node]] = {}
 
     def run(self) -> None:
