@@ -15,6 +15,9 @@ from onnx.reference.op_run import OpRun
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, Array
 
+#: Before this opset Softmax flattens what it gets to a matrix.
+_SOFTMAX_OF_ONE_AXIS = 13
+
 
 class Evaluator:
     """Computes what some nodes compute, with every floating type widened to float64.
@@ -49,9 +52,11 @@ class Evaluator:
         # The reference implementation knows the default domain by one of its spellings only.
         imports = [helper.make_opsetid(_domain(each.domain), each.version) for each in opsets]
         model = helper.make_model(graph, opset_imports=imports)
-        self._evaluator = ReferenceEvaluator(
-            model, new_ops=[Conv, ConvTranspose, BatchNormalization, Erf, Gelu]
-        )
+        ours: list[type[OpRun]] = [Conv, ConvTranspose, BatchNormalization, Erf, Gelu]
+        version = next((each.version for each in imports if not each.domain), 0)
+        if version < _SOFTMAX_OF_ONE_AXIS:
+            ours += [Softmax, LogSoftmax]
+        self._evaluator = ReferenceEvaluator(model, new_ops=ours)
 
     def run(self, feeds: Mapping[Value, Array]) -> list[Array]:
         """The results for the arrays given to the inputs.
@@ -260,6 +265,34 @@ class Gelu(OpRun):
         else:
             gate = _erf(x / math.sqrt(2))
         return ((0.5 * x * (1 + gate)).astype(x.dtype),)
+
+
+def _flattened(x: Array, axis: int) -> Array:
+    """X as a matrix, its rows the axes in front of one."""
+    return x.reshape(math.prod(x.shape[: axis % x.ndim]), -1)
+
+
+class Softmax(OpRun):
+    """Softmax before opset 13, over all axes from one on. The one in onnx takes the one alone."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, *, axis: int | None = None) -> tuple[Array]:
+        rows = _flattened(x, 1 if axis is None else axis)
+        powers = np.exp(rows - rows.max(axis=1, keepdims=True))
+        return ((powers / powers.sum(axis=1, keepdims=True)).reshape(x.shape),)
+
+
+class LogSoftmax(OpRun):
+    """LogSoftmax before opset 13, as Softmax."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, *, axis: int | None = None) -> tuple[Array]:
+        rows = _flattened(x, 1 if axis is None else axis)
+        below = rows - rows.max(axis=1, keepdims=True)
+        sums = np.exp(below).sum(axis=1, keepdims=True)
+        return ((below - np.log(sums)).reshape(x.shape),)
 
 
 def _split(total: Sequence[int], more_at_end: bool) -> list[int]:
