@@ -695,3 +695,27 @@ def test_an_activation_that_others_read_keeps_its_scale() -> None:
     assert declined(trtfuse.fuse(made)) == [
         ("scale-activation", "l", "one-consumer", "`b` has 2 consumers: l, o")
     ]
+
+
+@pytest.mark.parametrize(
+    ("calls", "opset", "expected"),
+    [
+        ("a = Relu(x) b = Clip(a, bound)", 21, math.inf),
+        ("a = Clip<min=0.0>(x) b = Clip<min=3.4028234663852886e+38>(a)", 10, 3.4028234663852886e38),
+        (
+            "a = Clip<max=0.0>(x) b = Clip<max=-3.4028234663852886e+38>(a)",
+            7,
+            -3.4028234663852886e38,
+        ),
+    ],
+)
+def test_a_lower_bound_as_large_as_an_absent_upper_one_is_not_left_out(
+    calls: str, opset: int, expected: float
+) -> None:
+    given = {"bound": np.float32(np.inf)} if "bound" in calls else {}
+    made = model(
+        f"(float[2] x) => (float[2] y) {{ {calls} y = Identity(b) }}", opset=opset, **given
+    )
+    result = trtfuse.fuse(made, verify="none")
+    found = computed(result.model, np.float32([-2, 3]))
+    np.testing.assert_array_equal(found, np.float32([expected] * 2))

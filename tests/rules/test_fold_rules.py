@@ -252,3 +252,86 @@ def test_operators_that_changed_at_opset_13_fold_as_they_were_before(call: str) 
     (expected,) = ort.InferenceSession(made.SerializeToString()).run(None, feeds)
     (found,) = ort.InferenceSession(result.model.SerializeToString()).run(None, feeds)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "given", "because"),
+    [
+        (
+            "[n] v = Cast<to=8>(c)",
+            "string[1]",
+            {"c": np.float32([0.1])},
+            "n writes numbers as texts, each runtime in its own way",
+        ),
+        (
+            "[n] v = Squeeze(c, axes)",
+            "float[?,?]",
+            {"c": np.float32([[1, 2]]), "axes": np.array([], np.int64)},
+            "the axes of n are empty, which some runtimes read as all",
+        ),
+        (
+            "[n] v = Pow(c, d)",
+            "int32[1]",
+            {"c": np.int32([-300000]), "d": np.int32([3])},
+            "powers of the integers of n overflow int32",
+        ),
+    ],
+)
+def test_what_runtimes_disagree_about_is_not_folded(
+    call: str, kind: str, given: dict[str, Any], because: str
+) -> None:
+    made = model(
+        f"(bool[1] x) => ({kind} y) {{ {call} y = Where(x, v, v) }}",
+        **given,
+    )
+    assert declined(trtfuse.fuse(made)) == [("fold-constants", "n", "same-everywhere", because)]
+
+
+def test_a_squeeze_of_no_axes_is_no_fixed_shape() -> None:
+    made = model(
+        """(float[3,4] x) => (float[?] y) {
+            f = Shape<end=1>(x) s = Squeeze(f, axes) [cast] c = Cast<to=1>(s) y = Neg(c)
+        }""",
+        axes=np.array([], np.int64),
+    )
+    result = trtfuse.fuse(made)
+    assert fused(result) == [("fixed-shape", "node_of_f")]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_softmax_before_opset_13_is_folded_over_all_axes_from_one_on(axis: int) -> None:
+    c = np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 8
+    made = model(
+        f"""(float[2,3,4] x) => (float[2,3,4] y) {{
+            s = Softmax<axis={axis}>(c) y = Add(x, s)
+        }}""",
+        opset=12,
+        c=c,
+    )
+    result = trtfuse.fuse(made)
+    assert fused(result) == [("fold-constants", "node_of_s")]
+    (found,) = constants(result.model).values()
+    powers = np.exp(c.astype(np.float64))
+    expected = powers / powers.sum(axis=tuple(range(axis, 3)), keepdims=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_range_whose_end_is_on_the_edge_is_folded() -> None:
+    made = model(
+        "(double[?] x) => (double[?] y) { r = Range(a, b, c) y = Add(x, r) }",
+        a=np.float64(0),
+        b=np.float64(1),
+        c=np.float64(0.1),
+    )
+    assert fused(trtfuse.fuse(made)) == [("fold-constants", "node_of_r")]
+
+
+def test_a_sum_of_squares_of_integers_is_folded() -> None:
+    made = model(
+        "(int32[1] x) => (int32[1] y) { r = ReduceSumSquare(c) y = Add(x, r) }",
+        c=np.int32([3, -4]),
+    )
+    result = trtfuse.fuse(made)
+    assert fused(result) == [("fold-constants", "node_of_r")]
+    (found,) = constants(result.model).values()
+    assert (found.dtype, found.tolist()) == (np.int32, [25])

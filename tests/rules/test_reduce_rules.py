@@ -605,3 +605,15 @@ def test_axes_from_the_end_of_something_of_unknown_rank_stay() -> None:
     assert declined(result) == [
         ("reduce-reduce", "two", "axes-of-the-same-tensor", "the rank of `x` is not known")
     ]
+
+
+def test_a_transpose_with_an_empty_perm_of_unknown_rank_stays() -> None:
+    made = model(
+        """(float[2,3] x, int64[n] shape) => (float[1,1] y) {
+            r = Reshape(x, shape) t = Transpose(r) y = ReduceSum(t)
+        }"""
+    )
+    made.graph.node[1].attribute.append(
+        helper.make_attribute("perm", [], attr_type=onnx.AttributeProto.INTS)
+    )
+    assert fused(trtfuse.fuse(made)) == []

@@ -273,8 +273,12 @@ def _wide(value: Value, folded: int | None) -> Array:
 
 def _as_stored(array: Array, element_type: int | None) -> Array:
     """A result rounded to the type that it is stored in, if it is."""
-    if element_type not in FLOATING or element_type is None:
+    if element_type is None:
         return array
+    if element_type not in FLOATING:
+        # The reference implementation of some operators widens integers.
+        integers = array.dtype.kind in "iu" and numpy_type(element_type).kind in "iu"
+        return array.astype(numpy_type(element_type)) if integers else array
     return rounded(array, element_type).astype(np.float64)
 
 
@@ -305,7 +309,9 @@ def _disagreement(
         if (np.isinf(old) & ~np.isfinite(now) & (old != now)).any():
             return math.inf, "an infinite number becomes another that is not finite"
         with np.errstate(invalid="ignore", over="ignore"):
-            moves = [np.abs(other[index] - old)[finite] for other in moved]
+            # A Range that is moved may have one number more or less: that says nothing either.
+            others = (other[index] for other in moved if other[index].shape == old.shape)
+            moves = [np.abs(other - old)[finite] for other in others] or [np.zeros(finite.sum())]
         # A move to where there is no number says nothing of how far rounding gets.
         sensitivity: Float64 = (
             np.max([np.where(np.isfinite(m), m, 0) for m in moves], axis=0) / _HAIR

@@ -44,15 +44,17 @@ _LARGEST_SHAPE = 256
 
 def infer_shapes(model: Model) -> bool:
     """Tells every value of a model what inference finds; whether any value learns a size."""
-    learned = _infer(model.graph, without_weights(model))
+    lean = without_weights(model)
+    declared = _symbols(lean)
+    learned = _infer(model.graph, lean, declared)
     for function, inputs in _called_with(model):
-        learned |= _infer(function, _as_model(function, inputs))
+        # What inference made up around a call is as passing as what it makes up inside.
+        learned |= _infer(function, _as_model(function, inputs), declared)
     return learned
 
 
-def _infer(main: Graph, lean: ModelProto) -> bool:
+def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
     before = [(value, _fixed(value.known[1])) for graph in main.walk() for value in _values(graph)]
-    declared = _symbols(lean)
     _slice_as_later(lean)
     for _ in range(_PASSES):
         try:
