@@ -1,0 +1,85 @@
+"""Polygraphy: a loader that fuses, to stand between those that load a model and those that use it.
+
+    from polygraphy.backend.onnx import BytesFromOnnx, OnnxFromPath
+    from polygraphy.backend.trt import EngineFromNetwork, NetworkFromOnnxBytes
+    from trtfuse.polygraphy import FuseOnnx
+
+    load = FuseOnnx(OnnxFromPath("model.onnx"))
+    engine = EngineFromNetwork(NetworkFromOnnxBytes(BytesFromOnnx(load)))
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+from onnx import ModelProto
+
+from trtfuse.errors import ModelError, UsageError, VerifyError
+from trtfuse.ir.model import ModelLike
+from trtfuse.pipeline import FusionResult, fuse
+
+try:
+    from polygraphy import util
+    from polygraphy.backend.base import BaseLoader
+    from polygraphy.logger import G_LOGGER
+except ModuleNotFoundError:
+    raise UsageError(
+        "Polygraphy is not installed: pip install polygraphy, or trtfuse[interop]"
+    ) from None
+
+__all__ = ["FuseOnnx"]
+
+
+class FuseOnnx(BaseLoader):  # type: ignore[misc]
+    """A loader that applies TensorRT's documented fusions to an ONNX model.
+
+    Args:
+        model: the model, in any form that `trtfuse.fuse` takes, or a loader that returns one
+            (`OnnxFromPath`, `ModifyOutputs`, `GsFromOnnx`).
+        on_result: called with the `FusionResult` every time that the loader is, for the report.
+        options: what else `trtfuse.fuse` takes, `skip` and `verify` for instance.
+
+    Raises:
+        TypeError: `trtfuse.fuse` has no such option.
+    """
+
+    def __init__(
+        self,
+        model: ModelLike | Callable[[], ModelLike],
+        *,
+        on_result: Callable[[FusionResult], object] | None = None,
+        **options: Any,
+    ) -> None:
+        inspect.signature(fuse).bind(model, **options)
+        self._model = model
+        self._on_result = on_result
+        self._options = options
+
+    def call_impl(self) -> ModelProto:
+        """Loads the model and fuses it.
+
+        Returns:
+            The fused model, with its external data loaded: Polygraphy's loaders know no folder.
+
+        Raises:
+            UsageError, ModelError: as `trtfuse.fuse`, or the external data cannot be read.
+            VerifyError: the fused model does not agree with the original, or cannot be compared.
+        """
+        model, _ = util.invoke_if_callable(self._model)
+        result = fuse(model, **self._options)
+        if self._on_result is not None:
+            self._on_result(result)
+        found = result.report.verification
+        if not found.ok:
+            raise VerifyError(f"the fused model does not agree: {'; '.join(found.notes)}")
+        before, after = result.report.before.nodes, result.report.after.nodes
+        G_LOGGER.verbose(f"trtfuse: {before} nodes before, {after} after")
+        if result.folder is not None:
+            try:
+                onnx.load_external_data_for_model(result.model, str(result.folder))
+            except (OSError, ValueError, onnx.checker.ValidationError) as error:
+                raise ModelError(f"cannot read external data: {error}") from None
+        return result.model
