@@ -1,11 +1,6 @@
 """Polygraphy: a loader that fuses, to stand between those that load a model and those that use it.
 
-    from polygraphy.backend.onnx import BytesFromOnnx, OnnxFromPath
-    from polygraphy.backend.trt import EngineFromNetwork, NetworkFromOnnxBytes
-    from trtfuse.polygraphy import FuseOnnx
-
-    load = FuseOnnx(OnnxFromPath("model.onnx"))
-    engine = EngineFromNetwork(NetworkFromOnnxBytes(BytesFromOnnx(load)))
+As in `BytesFromOnnx(FuseOnnx(OnnxFromPath("model.onnx")))`.
 """
 
 from __future__ import annotations

@@ -157,9 +157,7 @@ def _tensors(graph: gs.Graph) -> Iterator[gs.Tensor]:
             yield tensor
 
 
-def _write_node(
-    node: gs.Node, proto: NodeProto, graph: gs.Graph, around: frozenset[int]
-) -> None:
+def _write_node(node: gs.Node, proto: NodeProto, graph: gs.Graph, around: frozenset[int]) -> None:
     proto.op_type = node.op
     if node.name:
         proto.name = node.name
@@ -177,9 +175,10 @@ def _attribute_type(node: gs.Node, graph: gs.Graph, name: str) -> int | None:
     """The type of an attribute by the operator's schema: an empty list does not tell its own."""
     try:
         schema = onnx.defs.get_schema(node.op, graph.opset or 1, node.domain or "")
-        return int(schema.attributes[name].type.value)
+        kind: Any = schema.attributes[name].type
     except (onnx.defs.SchemaError, KeyError):
         return None
+    return int(kind)
 
 
 def _write_attribute(
@@ -258,7 +257,9 @@ def _element_type(dtype: Any) -> int | None:
 
 def _opset_imports(graph: gs.Graph) -> list[OperatorSetIdProto]:
     """The operator sets of a graph, with those that its nodes need and it does not list."""
-    imports = [helper.make_opsetid(each.domain, each.version) for each in graph.import_domains or ()]
+    imports = [
+        helper.make_opsetid(each.domain, each.version) for each in graph.import_domains or ()
+    ]
     known = {_domain(each.domain) for each in imports}
     if "" not in known:
         imports.append(helper.make_opsetid("", graph.opset))
@@ -346,7 +347,9 @@ def _mapped(tensor: TensorProto, folder: Path | None) -> Any:
     if size != stored.nbytes:
         data = b"".join(location.pieces(file, size))
         return LazyValues(
-            TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=data)
+            TensorProto(
+                name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=data
+            )
         )
     if size == 0:
         return np.empty(stored.shape, numpy_type(stored.type))

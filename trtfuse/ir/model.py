@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
@@ -158,20 +158,19 @@ def _read_file(path: Path) -> Model:
     return model
 
 
-def _given(source: object) -> tuple[ModelProto, Path | None]:
-    """The proto of a model that is in memory, and the folder of its external data if known.
-
-    Packages that the program has not imported are left alone: nothing can be theirs.
-    """
+def _given(
+    source: bytes | ModelProto | onnx_graphsurgeon.Graph | onnx_ir.Model,
+) -> tuple[ModelProto, Path | None]:
+    """The proto of a model that is in memory, and the folder of its external data if known."""
     if isinstance(source, ModelProto):
         return source, None
     if isinstance(source, bytes):
         return _parsed(source, "the model"), None
-    if isinstance(source, getattr(sys.modules.get("onnx_graphsurgeon"), "Graph", ())):
+    if _is_a(source, "onnx_graphsurgeon", "Graph"):
         from trtfuse.ir.graphsurgeon import from_graphsurgeon
 
         return from_graphsurgeon(source), None
-    if isinstance(source, getattr(sys.modules.get("onnx_ir"), "Model", ())):
+    if _is_a(source, "onnx_ir", "Model"):
         from trtfuse.ir.onnx_ir import from_onnx_ir
 
         return from_onnx_ir(source)
@@ -179,6 +178,11 @@ def _given(source: object) -> tuple[ModelProto, Path | None]:
         "a model is a path, bytes, a ModelProto, an onnx_graphsurgeon.Graph or an onnx_ir.Model, "
         f"not {type(source).__module__}.{type(source).__name__}"
     )
+
+
+def _is_a(source: Any, package: str, name: str) -> bool:
+    """Whether an object is of a class of a package, which nothing is before it is imported."""
+    return isinstance(source, getattr(sys.modules.get(package), name, ()))
 
 
 def _find_external_data(model: Model) -> None:

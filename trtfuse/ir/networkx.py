@@ -29,7 +29,8 @@ def to_networkx(model: ModelLike, *, weights: bool = False) -> MultiDiGraph:
     | | `bodies` | of an If, Loop or Scan: the graphs of its bodies, in order; left out else |
     | an edge | `value` | the name of the value |
     | | `type` | as above |
-    | | `output`, `input` | its place among what is computed, and among what is read; -1 where the body of an operator reads it |
+    | | `output` | its place among what its node computes |
+    | | `input` | its place among what its reader reads; -1 where a body of the reader does |
     | the graph | `name` | the name of the graph |
     | | `functions` | the graphs of model-local functions by `domain::name`; left out else |
 
@@ -81,7 +82,7 @@ def _graph(graph: Graph, weights: bool) -> MultiDiGraph:
         for place, value in enumerate(node.outputs):
             if value is not None:
                 origin[value] = key, place
-    constants = set(graph.initializers) | set(graph.sparse)
+    constants = dict.fromkeys((*graph.initializers, *graph.sparse))
     for value in (*graph.inputs, *graph.captures.values()):
         if value not in constants or value.overridable:
             origin[value] = add(value.name, kind="input", type=_type(value)), 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto
@@ -12,9 +13,7 @@ from trtfuse.errors import ModelError, UsageError
 try:
     import onnx_ir
 except ModuleNotFoundError:
-    raise UsageError(
-        "onnx-ir is not installed: pip install onnx-ir, or trtfuse[interop]"
-    ) from None
+    raise UsageError("onnx-ir is not installed: pip install onnx-ir, or trtfuse[interop]") from None
 
 
 def from_onnx_ir(model: onnx_ir.Model) -> tuple[ModelProto, Path | None]:
@@ -74,8 +73,8 @@ def _tensors(model: onnx_ir.Model) -> Iterator[onnx_ir.TensorProtocol]:
         for value in graph.initializers.values():
             if value.const_value is not None:
                 yield value.const_value
-    graphs = (model.graph, *model.functions.values())
-    for node in (node for graph in graphs for node in graph.all_nodes()):
+    nodes = [model.graph.all_nodes(), *(each.all_nodes() for each in model.functions.values())]
+    for node in chain(*nodes):
         for attribute in node.attributes.values():
             if attribute.is_ref():
                 continue
@@ -117,8 +116,6 @@ def _refuse_losses(model: ModelProto) -> None:
     while pending:
         graph = pending.pop()
         for sparse in graph.sparse_initializer:
-            raise ModelError(
-                f"onnx-ir would drop the sparse initializer '{sparse.values.name}'"
-            )
+            raise ModelError(f"onnx-ir would drop the sparse initializer '{sparse.values.name}'")
         for attribute in (a for node in graph.node for a in node.attribute):
             pending.extend((attribute.g, *attribute.graphs))
