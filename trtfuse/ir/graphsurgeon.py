@@ -77,6 +77,8 @@ def from_graphsurgeon(graph: gs.Graph) -> ModelProto:
     needed = helper.find_min_ir_version_for(imports, ignore_unknown=True)
     model.ir_version = graph.ir_version or max(_IR_VERSION, needed)
     _write_graph(graph, model.graph, frozenset())
+    if model.ir_version < 4:
+        _list_initializers(model.graph)
     for function in graph.functions:
         _write_function(function, model.functions.add())
     return model
@@ -121,6 +123,15 @@ def _write_graph(graph: gs.Graph, proto: GraphProto, outer: frozenset[int]) -> N
             _write_constant(tensor, proto.initializer.add())
 
 
+def _list_initializers(graph: GraphProto) -> None:
+    """Lists initializers as inputs, as they have to be before IR 4; GraphSurgeon drops them."""
+    inputs = {info.name for info in graph.input}
+    for tensor in graph.initializer:
+        if tensor.name not in inputs:
+            info = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            graph.input.append(info)
+
+
 def _write_function(function: gs.Function, proto: FunctionProto) -> None:
     proto.name = function.name
     proto.domain = function.domain or ""
@@ -161,7 +172,7 @@ def _write_node(node: gs.Node, proto: NodeProto, graph: gs.Graph, around: frozen
     proto.op_type = node.op
     if node.name:
         proto.name = node.name
-    if node.domain:
+    if node.domain is not None:
         proto.domain = node.domain
     proto.input.extend(tensor.name for tensor in node.inputs)
     proto.output.extend(tensor.name for tensor in node.outputs)
@@ -217,12 +228,15 @@ def _write_constant(constant: gs.Constant, proto: TensorProto) -> None:
         proto.CopyFrom(held.tensor)
     else:
         # Loading external weights leaves `data_location` as it was: it no longer holds.
+        array = np.asarray(held)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         target = _element_type(constant.export_dtype)
-        if target is not None and _element_type(held.dtype) != target:
-            wide = held.astype(np.float64)
-            fits = target in FLOATING
-            held = rounded(wide, target) if fits else wide.astype(numpy_type(target))
-        proto.CopyFrom(numpy_helper.from_array(np.asarray(held)))
+        if target is None:
+            raise ModelError(f"constant '{constant.name}' is of {array.dtype}, not known to ONNX")
+        if _element_type(array.dtype) != target:
+            wide = array.astype(np.float64)
+            array = rounded(wide, target) if target in FLOATING else wide.astype(numpy_type(target))
+        proto.CopyFrom(numpy_helper.from_array(array))
     proto.name = constant.name
 
 
@@ -250,27 +264,21 @@ def _element_type(dtype: Any) -> int | None:
     if isinstance(dtype, int):
         return dtype
     try:
-        return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return helper.np_dtype_to_tensor_dtype(np.dtype(dtype).newbyteorder("="))
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def _opset_imports(graph: gs.Graph) -> list[OperatorSetIdProto]:
     """The operator sets of a graph, with those that its nodes need and it does not list."""
-    imports = [
-        helper.make_opsetid(each.domain, each.version) for each in graph.import_domains or ()
-    ]
+    imports = list(graph.import_domains or ())
+    used = [""] if graph.import_domains is None else []
+    for each in (graph, *graph.subgraphs(recursive=True)):
+        used.extend(_domain(node.domain or "") for node in each.nodes)
     known = {_domain(each.domain) for each in imports}
-    if "" not in known:
-        imports.append(helper.make_opsetid("", graph.opset))
-        known.add("")
-    bodies = graph.subgraphs(recursive=True)
-    for node in (node for each in (graph, *bodies) for node in each.nodes):
-        domain = _domain(node.domain or "")
-        if domain not in known:
-            known.add(domain)
-            imports.append(helper.make_opsetid(domain, 1))
-    return imports
+    missing = [domain for domain in dict.fromkeys(used) if domain not in known]
+    added = [helper.make_opsetid(domain, 1 if domain else graph.opset) for domain in missing]
+    return imports + added
 
 
 def _domain(spelled: str) -> str:
