@@ -270,8 +270,17 @@ def test_external_weights_are_found_from_the_model_that_comes_out(
     np.testing.assert_array_equal(tensor.numpy().ravel(), [0, 1, 2, 3])
     held = model.graph.node("held").attributes["value"].as_tensor()
     np.testing.assert_array_equal(held.numpy().ravel(), [7, 8])
-    onnx_ir.save(model, "saved.onnx", external_data="saved.data")
-    np.testing.assert_array_equal(constants(onnx.load("saved.onnx"))["w"].ravel(), [0, 1, 2, 3])
+
+
+def test_the_model_that_comes_out_is_saved_by_onnx_ir(external: Path, tmp_path: Path) -> None:
+    model = trtfuse.fuse(external, rules=()).to_onnx_ir()
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "saved.onnx"
+    onnx_ir.save(model, target, external_data="saved.data", size_threshold_bytes=0)
+    saved = onnx.load(target)
+    np.testing.assert_array_equal(constants(saved)["w"].ravel(), [0, 1, 2, 3])
+    held = numpy_helper.to_array(saved.graph.node[2].attribute[0].t)
+    np.testing.assert_array_equal(held.ravel(), [7, 8])
 
 
 def test_weights_in_two_folders_are_refused(external: Path) -> None:

@@ -15,6 +15,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from trtfuse.errors import ModelError, UsageError
 from trtfuse.ir.graph import Graph, called, copy_fields
+from trtfuse.ir.save import tensors
 from trtfuse.ir.shapes import infer_shapes, without_weights
 from trtfuse.ir.tensor import ExternalData, StoredTensor
 
@@ -141,9 +142,8 @@ def read_model(source: ModelLike) -> Model:
     if folder is not None:
         _find_external_data(model)
     weights = sum(value.tensor.nbytes for value in model.graph.initializers if value.tensor)
-    # External data that cannot be found is no fault of the model: it is never asked for.
     lean = model.external or weights > _ONE_MESSAGE
-    _validate(without_weights(model) if lean else proto, "the model")
+    _validate(_without_data(model) if lean else proto, "the model")
     return model
 
 
@@ -183,6 +183,18 @@ def _given(
 def _is_a(source: Any, package: str, name: str) -> bool:
     """Whether an object is of a class of a package, which nothing is before it is imported."""
     return isinstance(source, getattr(sys.modules.get(package), name, ()))
+
+
+def _without_data(model: Model) -> ModelProto:
+    """A copy for the checker, which would look for external data where the program runs.
+
+    That it cannot be found is no fault of the model: it may never be asked for.
+    """
+    lean = without_weights(model)
+    for tensor in tensors(lean):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            tensor.CopyFrom(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
+    return lean
 
 
 def _find_external_data(model: Model) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 from onnx import GraphProto, ModelProto
@@ -73,8 +72,7 @@ def _tensors(model: onnx_ir.Model) -> Iterator[onnx_ir.TensorProtocol]:
         for value in graph.initializers.values():
             if value.const_value is not None:
                 yield value.const_value
-    nodes = [model.graph.all_nodes(), *(each.all_nodes() for each in model.functions.values())]
-    for node in chain(*nodes):
+    for node in _nodes(model):
         for attribute in node.attributes.values():
             if attribute.is_ref():
                 continue
@@ -84,10 +82,17 @@ def _tensors(model: onnx_ir.Model) -> Iterator[onnx_ir.TensorProtocol]:
                 yield from attribute.as_tensors()
 
 
+def _nodes(model: onnx_ir.Model) -> Iterator[onnx_ir.Node]:
+    yield from model.graph.all_nodes()
+    for function in model.functions.values():
+        yield from function.all_nodes()
+
+
 def to_onnx_ir(model: ModelProto, folder: Path | None = None) -> onnx_ir.Model:
     """A model as an onnx-ir model that shares nothing with it.
 
-    External tensors stay external, and are found wherever the program runs.
+    External initializers stay external, and are found wherever the program runs. External tensors
+    in attributes, which `onnx_ir.save` would leave where they are, are read.
 
     Args:
         model: not modified.
@@ -108,7 +113,18 @@ def to_onnx_ir(model: ModelProto, folder: Path | None = None) -> onnx_ir.Model:
         for tensor in _tensors(made):
             if isinstance(tensor, onnx_ir.ExternalTensor):
                 tensor.base_dir = folder.resolve()
+        _embed_attributes(made)
     return made
+
+
+def _embed_attributes(model: onnx_ir.Model) -> None:
+    for node in _nodes(model):
+        for name, attribute in list(node.attributes.items()):
+            held = attribute.value
+            if isinstance(held, onnx_ir.ExternalTensor):
+                array = held.numpy()
+                embedded = onnx_ir.Tensor(array, dtype=held.dtype, name=held.name)
+                node.attributes[name] = onnx_ir.AttrTensor(name, embedded)
 
 
 def _refuse_losses(model: ModelProto) -> None:
