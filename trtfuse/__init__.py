@@ -12,6 +12,7 @@ from importlib.metadata import version as _version
 import trtfuse.rules  # noqa: F401 - fills the catalogue
 from trtfuse.check.model import Verification
 from trtfuse.errors import ModelError, TrtfuseError, UsageError, VerifyError
+from trtfuse.ir.networkx import to_networkx
 from trtfuse.pipeline import FusionResult, fuse, verify
 from trtfuse.report.data import Report
 from trtfuse.rewrite.rule import Rule, rule, rules
@@ -30,5 +31,6 @@ __all__ = [
     "fuse",
     "rule",
     "rules",
+    "to_networkx",
     "verify",
 ]

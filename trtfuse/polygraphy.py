@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import onnx
-from onnx import ModelProto
+from onnx import ModelProto, helper
 
 from trtfuse.errors import ModelError, UsageError, VerifyError
-from trtfuse.ir.model import ModelLike
+from trtfuse.ir.model import Model, ModelLike
 from trtfuse.pipeline import FusionResult, fuse
 
 try:
@@ -64,7 +64,7 @@ class FuseOnnx(BaseLoader):  # type: ignore[misc]
             VerifyError: the fused model does not agree with the original, or cannot be compared.
         """
         model, _ = util.invoke_if_callable(self._model)
-        result = fuse(model, **self._options)
+        result = fuse(_typed(model), **self._options)
         if self._on_result is not None:
             self._on_result(result)
         found = result.report.verification
@@ -78,3 +78,25 @@ class FuseOnnx(BaseLoader):  # type: ignore[misc]
             except (OSError, ValueError, onnx.checker.ValidationError) as error:
                 raise ModelError(f"cannot read external data: {error}") from None
         return result.model
+
+
+def _typed(model: ModelLike) -> ModelLike:
+    """The model with types for its outputs, which Polygraphy's `ModifyOutputs` leaves out.
+
+    ONNX demands them. Sizes are told as far as they are numbers or symbols of the inputs.
+    """
+    if not isinstance(model, ModelProto):
+        return model
+    if all(info.HasField("type") for info in model.graph.output):
+        return model
+    typed = ModelProto()
+    typed.CopyFrom(model)
+    dims = (d for info in typed.graph.input for d in info.type.tensor_type.shape.dim)
+    symbols = {dim.dim_param for dim in dims}
+    for info, value in zip(typed.graph.output, Model(typed).graph.outputs, strict=True):
+        if not info.HasField("type") and value.type is not None:
+            shape = value.shape and [
+                size if isinstance(size, int) or size in symbols else None for size in value.shape
+            ]
+            info.CopyFrom(helper.make_tensor_value_info(info.name, value.type, shape))
+    return typed
