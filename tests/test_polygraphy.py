@@ -21,7 +21,7 @@ from polygraphy.backend.onnx import (
     SaveOnnx,
 )
 from polygraphy.backend.onnxrt import OnnxrtRunner, SessionFromOnnx
-from polygraphy.comparator import Comparator, CompareFunc, DataLoader
+from polygraphy.comparator import Comparator, DataLoader, SimpleCompareFunc
 from polygraphy.logger import G_LOGGER
 
 import trtfuse
@@ -60,7 +60,7 @@ def test_the_comparator_finds_original_and_fused_the_same() -> None:
     assert list(outputs) == ["logits"]
     assert np.abs(outputs["logits"]).max() > 0
     found = Comparator.compare_accuracy(
-        results, compare_func=CompareFunc.simple(atol=1e-5, rtol=1e-5)
+        results, compare_func=SimpleCompareFunc(atol=1e-5, rtol=1e-5)
     )
     assert bool(found)
 
@@ -72,7 +72,7 @@ def test_the_comparator_would_find_a_difference() -> None:
         OnnxrtRunner(SessionFromOnnx(BytesFromOnnx(FuseOnnx(each)))) for each in (small(), wrong)
     ]
     results = Comparator.run(runners, data_loader=DataLoader(iterations=1))
-    compare = CompareFunc.simple(atol=1e-5, rtol=1e-5)
+    compare = SimpleCompareFunc(atol=1e-5, rtol=1e-5)
     assert not bool(Comparator.compare_accuracy(results, compare_func=compare))
 
 
