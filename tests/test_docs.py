@@ -103,6 +103,24 @@ def test_the_code_on_a_page_runs(
         CATALOGUE.update(known)
 
 
+@pytest.mark.parametrize("name", ["use-with-other-tools"])
+def test_a_page_shows_what_its_code_prints(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "how-to" / f"{name}.md"
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": page.stem}
+    text = page.read_text(encoding="utf-8")
+    printed = []
+    for block in python_blocks(page):
+        exec(compile(block, str(page), "exec"), names)
+        shown = "".join(f"    {line}\n" for line in capsys.readouterr().out.splitlines())
+        assert f"```python\n{block}```\n\n{shown}" in text
+        printed.append(shown)
+    assert all(printed)
+
+
 def test_the_readme_shows_the_real_output_of_its_command(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     line = re.search(r"^pip install \. && (trtfuse .*)$", readme, re.MULTILINE)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 import trtfuse.rules  # noqa: F401 - fills the catalogue
 from trtfuse.check.model import Verification
 from trtfuse.errors import EngineError, ModelError, TrtfuseError, UsageError, VerifyError
+from trtfuse.ir.networkx import to_networkx
 from trtfuse.pipeline import FusionResult, fuse, verify
 from trtfuse.report.data import Report
 from trtfuse.rewrite.rule import Rule, rule, rules
@@ -48,6 +49,7 @@ __all__ = [
     "read_layers",
     "rule",
     "rules",
+    "to_networkx",
     "verify",
 ]
 
