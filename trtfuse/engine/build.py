@@ -17,9 +17,9 @@ from trtfuse.engine.log import Capture, Log, logged
 from trtfuse.engine.parse import parse
 from trtfuse.engine.shapes import ShapeLike, check_names, profiles, set_shapes
 from trtfuse.errors import EngineError, UsageError
-from trtfuse.ir.model import read_model
+from trtfuse.ir.model import ModelLike, read_model
 from trtfuse.ir.save import written
-from trtfuse.pipeline import FusionResult, ModelLike, Progress
+from trtfuse.pipeline import FusionResult, Progress
 
 #: The optimization levels that TensorRT knows.
 LEVELS = range(6)

@@ -20,9 +20,9 @@ from trtfuse.engine.engine import Engine
 from trtfuse.engine.layers import Layer, kernels, layers_in, read_text, traffic
 from trtfuse.engine.shapes import profiles, written
 from trtfuse.errors import EngineError, UsageError
-from trtfuse.ir.model import Model, read_model
+from trtfuse.ir.model import Model, ModelLike, read_model
 from trtfuse.ir.shapes import type_and_shape
-from trtfuse.pipeline import FusionResult, ModelLike, Progress
+from trtfuse.pipeline import FusionResult, Progress
 
 SCHEMA = "trtfuse.comparison/1"
 #: Files with what a builder said, as opposed to models.
