@@ -247,7 +247,10 @@ def test_an_initializer_of_such_a_type_says_so_and_prints_nothing(
         "(float[2] x) => (float[2] y) <uint16[2] w = {1, 2}> { [cast] c = Cast <to = 1> (w) "
         "[add] y = Add(x, c) }"
     )
-    assert str(refused(made)).startswith("TensorRT for RTX cannot read the model: ")
+    assert str(refused(made)) == (
+        "weights 'w' of the model have the type uint16, which TensorRT for RTX does not have; "
+        "store them in another one"
+    )
     assert capfd.readouterr() == ("", "")
 
 

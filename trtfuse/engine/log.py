@@ -28,7 +28,7 @@ _PLACES = (
     re.compile(r"\bMyelinCheckException:\s*"),
     re.compile(r"\b[\w/]+\.(?:cpp|h):\d+:\s*"),
     re.compile(r"\bCHECK\([^ ]*\) failed\.\s*"),
-    re.compile(r"^Assertion \S+ [^.]* failed\.\s*"),
+    re.compile(r"^Assertion .*? failed\.\s*"),
 )
 #: A message that is longer ends with a sentence before this.
 _LONGEST = 400
@@ -70,7 +70,9 @@ def plain(text: str) -> str:
     if len(said) > _LONGEST:
         ends = [end.end() for end in re.finditer(r"[.;)](?= )", said[:_LONGEST])]
         said = said[: ends[-1]] if ends else said[:_LONGEST]
-    return said.strip(" .;!")
+    said = said.strip(" .;!")
+    # Some end with the bracket of the macro that wrote them.
+    return said.removesuffix(")") if said.count(")") > said.count("(") else said
 
 
 @contextlib.contextmanager
