@@ -191,7 +191,7 @@ def compare(
         EngineError: a model cannot be built, or a file tells no layers.
         ModelError: a model cannot be read or is not valid.
         UsageError: a shape fits no input, or an argument does not fit the backend.
-        VerifyError: an input does not say how many dimensions it has, and no shape is given.
+        VerifyError: an input is no tensor.
     """
     sides = (_Side(a), _Side(b))
     fixed, notes = _fixed(sides, _single(shapes))
