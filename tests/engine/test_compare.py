@@ -90,7 +90,7 @@ def test_a_model_and_itself_do_not_differ() -> None:
 def test_sizes_that_vary_are_found_or_given() -> None:
     original = scaled("n", "h")
     found = trtfuse.compare(original, original)
-    assert found.shapes == {"x": (1, 8, 32, 32)}
+    assert found.shapes == {"x": (1, 8, 64, 64)}
     assert found.a.traffic is not None
     assert found.notes == [
         "the sizes of 'x' vary: these are the first that run; give others with --shapes"
@@ -125,7 +125,7 @@ def test_weights_beside_the_model(tmp_path: Path) -> None:
     onnx.save(scaled("n", "h"), path, save_as_external_data=True, location="w", size_threshold=256)
     assert (tmp_path / "w").stat().st_size >= 4 * 16 * 8 * 9
     found = trtfuse.compare(path, trtfuse.fuse(path))
-    assert found.shapes == {"x": (1, 8, 32, 32)}
+    assert found.shapes == {"x": (1, 8, 64, 64)}
     assert found.agreement is not None
     assert found.agreement.share == 1.0
 
