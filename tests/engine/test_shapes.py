@@ -114,3 +114,22 @@ def test_shapes_as_the_command_line_takes_them() -> None:
     assert written(((1, 3),) * 3) == "1x3"
     assert written(((),) * 3) == ""
     assert written((1, 3)) == "1x3"
+
+
+def test_a_size_that_is_computed_with_is_copied_to_the_gpu_by_no_kernel() -> None:
+    made = model(
+        """
+        (float[N, M] x) => (float[?, ?] y) {
+          [shape] s = Shape(x)
+          [size] d = Gather(s, axis)
+          [cast] f = Cast <to = 1> (d)
+          [add] y = Add(x, f)
+        }
+        """,
+        axis=np.int64(1),
+    )
+    engine = trtfuse.build(made, shapes={"x": ((1, 2), (2, 3), (4, 5))})
+    copy, *rest = engine.layers
+    assert (copy.type, [tensor.shape for tensor in copy.outputs]) == ("ShapeHostToDevice", [()])
+    assert engine.kernels == len(rest)
+    assert "add" in rest[-1].nodes

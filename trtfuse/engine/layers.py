@@ -25,7 +25,7 @@ from typing import Any
 from trtfuse.errors import EngineError
 
 #: Layers that run nothing on the GPU: streams that wait for each other, weights, renamed tensors.
-NO_KERNEL = frozenset(("signal", "wait", "noop", "constant"))
+NO_KERNEL = frozenset(("signal", "wait", "noop", "constant", "shapehosttodevice"))
 
 #: Bits of an element, by the names that TensorRT has for its type, in lower case.
 BITS = {
@@ -206,7 +206,7 @@ _HEAD = re.compile(
 _NAME = re.compile(rf"\s*{_PREFIX}Name: ")
 _ENTRY = re.compile(
     r"\{ Name: (?P<name>.*?)(?:, Location: \w+)?, Dimensions: \[(?P<shape>[-\d,]*)\], "
-    r"(?:Strides: \[[-\d,]*\], StrideOrder: \[[-\d,]*\], Datatype: (?P<type>[^,]*), "
+    r"(?:(?:Strides: \[[-\d,]*\], StrideOrder: \[[-\d,]*\], )?Datatype: (?P<type>[^,]*), "
     r"Format: (?P<format>[^\n]*?)|Format/Datatype: (?P<both>[^\n]*?)) \}"
     r"(?=, \{ Name: |\](?:, [A-Z]\w*: |\s*\n|\s*\Z))",
     re.DOTALL,
