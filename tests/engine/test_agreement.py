@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from models import model
 from onnx import ModelProto
 
 from trtfuse.check.model import Verification
 from trtfuse.engine.agreement import BuilderFusion, FusionOutcome, agreement
-from trtfuse.engine.layers import Layer
+from trtfuse.engine.layers import Layer, read_layers
 from trtfuse.report.data import Census, Fusion, Report
 
 
@@ -105,6 +107,13 @@ def test_a_group_is_the_call_of_its_function() -> None:
     further = agreement(made, [kernel("k", conv, relu, "tail")])
     assert further.fusions[0].outcome == "merged further"
     assert further.beyond == [BuilderFusion("k", "kgen", ["conv1 + relu1", "tail"])]
+
+
+def test_a_group_in_a_recorded_engine() -> None:
+    made = report(fusion("fc relu", "call", "fc-relu", "group"))
+    made.fused[0].into[0] = "fc + relu"
+    layers = read_layers(Path(__file__).parent / "logs" / "function.log")
+    assert outcomes(made, *layers) == [("one kernel", ["fc_myl0_0"])]
 
 
 def test_a_group_whose_nodes_stay() -> None:

@@ -177,7 +177,7 @@ def compare(
             or .json and tells the layers of an engine that was built elsewhere (`read_layers`).
         b: likewise; what it is compared to is `a`.
         shapes: of inputs whose sizes vary, by name. What is left out is fixed to the first sizes
-            at which ONNX Runtime runs the model, with a batch of 1.
+            at which ONNX Runtime runs the model, with a batch of 1, images of 64 by 64 first.
         targets: compute capabilities to build for, as for `build`.
         level: how hard the builder looks for a faster engine, as for `build`.
         backend: "tensorrt" or "tensorrt_rtx"; the first of them that is installed if left out.
@@ -191,7 +191,7 @@ def compare(
         EngineError: a model cannot be built, or a file tells no layers.
         ModelError: a model cannot be read or is not valid.
         UsageError: a shape fits no input, or an argument does not fit the backend.
-        VerifyError: an input does not say how many dimensions it has, and no shape is given.
+        VerifyError: an input is no tensor.
     """
     sides = (_Side(a), _Side(b))
     fixed, notes = _fixed(sides, _single(shapes))
