@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 #: What is known of a value: its element type and its shape.
 Known = tuple[int | None, Shape | None]
 
+#: How the symbols begin that inference makes up.
+MADE_UP = "unk__"
+
 #: So often inference goes over a graph that it did not find all ranks of.
 _PASSES = 4
 
@@ -44,15 +47,18 @@ _LARGEST_SHAPE = 256
 
 def infer_shapes(model: Model) -> bool:
     """Tells every value of a model what inference finds; whether any value learns a size."""
-    learned = _infer(model.graph, without_weights(model))
+    lean = without_weights(model)
+    learned = _infer(model.graph, lean, _symbols(lean))
     for function, inputs in _called_with(model):
-        learned |= _infer(function, _as_model(function, inputs))
+        lean = _as_model(function, inputs)
+        # Of what is known of calls, some was made up, and means something else the next time.
+        declared = {each for each in _symbols(lean) if not each.startswith(MADE_UP)}
+        learned |= _infer(function, lean, declared)
     return learned
 
 
-def _infer(main: Graph, lean: ModelProto) -> bool:
+def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
     before = [(value, _fixed(value.known[1])) for graph in main.walk() for value in _values(graph)]
-    declared = _symbols(lean)
     _slice_as_later(lean)
     for _ in range(_PASSES):
         try:
@@ -246,10 +252,11 @@ def _tell(graph: Graph, proto: GraphProto, declared: set[str]) -> None:
     infos: dict[str, ValueInfoProto] = {}
     for info in (*proto.value_info, *proto.output, *proto.input):
         infos[info.name] = info
+    nothing = ValueInfoProto()
     for value in _values(graph):
-        if value.name in infos and (value.tensor is None or value.overridable):
+        if value.tensor is None or value.overridable:
             before = value.known
-            element_type, shape = type_and_shape(infos[value.name].type)
+            element_type, shape = type_and_shape(infos.get(value.name, nothing).type)
             value.know(element_type or before[0], _better(shape, before[1], declared))
 
 
