@@ -341,3 +341,41 @@ def test_a_slice_in_a_body_and_in_a_function_has_a_size_of_its_own_at_opset_10()
 def test_a_slice_of_an_open_dimension_stays(opset: int) -> None:
     result = trtfuse.fuse(parsed(SLICED, opset=opset), verify="none").model
     assert "Slice" in [node.op_type for node in result.graph.node]
+
+
+def test_symbols_that_inference_makes_up_are_not_kept_in_functions_either() -> None:
+    text = """
+        <ir_version: 8, opset_import: ["": 17, "own": 1]>
+        g (float[N] x) => (float[?, ?] y, float[?, ?] z) {
+          a = NonZero(x)
+          b = NonZero(x)
+          c = NonZero(x)
+          y, z = own.Both(a, b)
+        }
+        <domain: "own", opset_import: ["": 17]>
+        Both (a, b) => (y, z) { y = Neg(a)  z = Neg(b) }
+    """
+    model = Model(parser.parse_model(text))
+    (function,) = model.functions
+    before = [value(function, name).shape for name in ("a", "b", "y", "z")]
+    assert before[0] == before[2] != before[1] == before[3]
+    # Inference counts the symbols that it makes up from the beginning of the graph.
+    first, second, third, _ = model.graph.nodes()
+    model.graph.move(second, first)
+    model.graph.move(third, first)
+    model.infer_shapes_again()
+    after = [value(function, name).shape for name in ("a", "b", "y", "z")]
+    assert after[0] == after[2] != after[1] == after[3]
+
+
+def test_a_symbol_that_inference_made_up_goes_where_it_finds_nothing_any_more() -> None:
+    model = Model(parsed("(float[N, 3] x) => (int64[?, ?] y) { y = NonZero(x)  z = Neg(y) }"))
+    (_, made_up) = shape(model, "z") or ()
+    assert isinstance(made_up, str)
+    node = value(model.graph, "z").producer
+    assert node is not None
+    # As for an operator that inference does not know.
+    node.proto.domain = "custom"
+    node.stale = True
+    model.infer_shapes_again()
+    assert shape(model, "z") == (2, None)

@@ -19,6 +19,7 @@ from trtfuse.check.inputs import numbers
 from trtfuse.check.model import Verification
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value, in_order
+from trtfuse.ir.shapes import MADE_UP
 from trtfuse.ir.tensor import FLOATING, Array, Float64, numpy_type, rounded, stands_for
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Scale
@@ -39,8 +40,6 @@ _HAIR = 2.0**-30
 _LARGE = 1 << 20
 
 _INTEGERS = (TensorProto.INT64, TensorProto.INT32)
-#: How the symbols begin that ONNX's inference makes up.
-_MADE_UP = "unk__"
 #: Shape arithmetic of more nodes than this is not followed.
 _MOST_NODES = 64
 #: What a rank is taken to be where it is not known, one after the other, and the sizes then.
@@ -260,7 +259,7 @@ def _leading(match: Match, new: Replacement, far: bool) -> tuple[Node, ...]:
 def _is_open(value: Value) -> bool:
     """Whether the model does not say what sizes a value has."""
     sizes = value.shape
-    return sizes is None or any(d is None or str(d).startswith(_MADE_UP) for d in sizes)
+    return sizes is None or any(d is None or str(d).startswith(MADE_UP) for d in sizes)
 
 
 def _wide(value: Value, folded: int | None) -> Array:

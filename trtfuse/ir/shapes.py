@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 #: What is known of a value: its element type and its shape.
 Known = tuple[int | None, Shape | None]
 
+#: How the symbols begin that inference makes up.
+MADE_UP = "unk__"
+
 #: So often inference goes over a graph that it did not find all ranks of.
 _PASSES = 4
 
@@ -248,10 +251,11 @@ def _tell(graph: Graph, proto: GraphProto, declared: set[str]) -> None:
     infos: dict[str, ValueInfoProto] = {}
     for info in (*proto.value_info, *proto.output, *proto.input):
         infos[info.name] = info
+    nothing = ValueInfoProto()
     for value in _values(graph):
-        if value.name in infos and (value.tensor is None or value.overridable):
+        if value.tensor is None or value.overridable:
             before = value.known
-            element_type, shape = type_and_shape(infos[value.name].type)
+            element_type, shape = type_and_shape(infos.get(value.name, nothing).type)
             value.know(element_type or before[0], _better(shape, before[1], declared))
 
 
