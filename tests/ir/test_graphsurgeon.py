@@ -13,9 +13,11 @@ import onnx
 import onnx_graphsurgeon as gs
 import onnxruntime as ort
 import pytest
+from hypothesis import given, settings
 from models import body, constants, fused, nodes
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper, parser
 from onnx_graphsurgeon.ir.tensor import LazyValues
+from strategies import Drawn, models
 
 import trtfuse
 from trtfuse.errors import ModelError, UsageError
@@ -430,6 +432,22 @@ def test_a_graph_out_of_order_is_refused_as_it_is() -> None:
     with pytest.raises(ModelError, match=r"reads '.*'"):
         trtfuse.fuse(graph)
     trtfuse.fuse(graph.toposort(mode="nodes"))
+
+
+@settings(max_examples=20)
+@given(models())
+def test_any_graph_comes_through_as_the_model_itself(drawn: Drawn) -> None:
+    # What a caller may override is a constant to GraphSurgeon.
+    stored = {tensor.name for tensor in drawn.model.graph.initializer}
+    for info in [info for info in drawn.model.graph.input if info.name in stored]:
+        drawn.model.graph.input.remove(info)
+    graph = gs.import_onnx(drawn.model)
+    before = state(graph)
+    direct, through = trtfuse.fuse(drawn.model), trtfuse.fuse(graph)
+    assert state(graph) == before
+    assert fused(through) == fused(direct)
+    assert nodes(through.model) == nodes(direct.model)
+    assert nodes(gs.export_onnx(through.to_graphsurgeon())) == nodes(direct.model)
 
 
 # External weights
