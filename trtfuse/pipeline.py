@@ -43,16 +43,16 @@ class FusionResult:
             with `save`, which copies it.
         report: what was done to it and what was not.
         source: the path of the original, or None if it came without one.
+        data: the files that the original has its external data in.
         folder: the folder of the original, where its external data is, or None if it came
             without one.
-        data: the files that the original has its external data in.
     """
 
     model: ModelProto
     report: Report
     source: Path | None = None
-    folder: Path | None = None
     data: tuple[Path, ...] = ()
+    folder: Path | None = None
 
     @property
     def ok(self) -> bool:
@@ -192,7 +192,7 @@ def _fuse(
         versions=_versions(),
     )
     data = {t.folder / ExternalData.of(t.proto).file for t in read.external if t.folder is not None}
-    return FusionResult(fused, report, path, read.folder, tuple(sorted(data)))
+    return FusionResult(fused, report, path, tuple(sorted(data)), read.folder)
 
 
 def verify(

@@ -13,9 +13,11 @@ import onnx
 import onnx_graphsurgeon as gs
 import onnxruntime as ort
 import pytest
+from hypothesis import given, settings
 from models import body, constants, fused, nodes
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper, parser
 from onnx_graphsurgeon.ir.tensor import LazyValues
+from strategies import Drawn, models
 
 import trtfuse
 from trtfuse.errors import ModelError, UsageError
@@ -226,6 +228,47 @@ def test_a_constant_that_only_bodies_read_is_kept() -> None:
     onnx.checker.check_model(model, full_check=True)
 
 
+def test_weights_that_only_several_bodies_read_are_written_once() -> None:
+    made = parser.parse_model(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        merged (float[2] x, bool c) => (float[2] y) <float[2] w = {1, 2}, float[2] k = {3, 4}> {
+            y = If(c) <
+                then_branch = with () => (float[2] p) <float[2] own = {7, 8}> {
+                    a = Mul(x, w)
+                    b = Add(a, own)
+                    p = If(c) <
+                        then_branch = deep () => (float[2] s) { s = Add(b, own) },
+                        else_branch = deeper () => (float[2] t) { t = Sub(b, w) }
+                    >
+                },
+                else_branch = without () => (float[2] q) <float[2] other = {5, 6}> {
+                    d = Mul(x, w)
+                    e = Add(d, k)
+                    q = Mul(e, other)
+                }
+            >
+        }
+        """
+    )
+    onnx.checker.check_model(made, full_check=True)
+    graph = gs.import_onnx(made)
+    ours = from_graphsurgeon(graph)
+    onnx.checker.check_model(ours, full_check=True)
+    branches = {a.name: a.g for node in ours.graph.node for a in node.attribute}
+    assert list(constants(ours)) == ["w"]
+    assert list(constants(branches["then_branch"])) == ["own"]
+    assert sorted(constants(branches["else_branch"])) == ["k", "other"]
+    x = np.float32([1, -1])
+    for c in (True, False):
+        (before,), (after,) = run(made, x=x, c=np.array(c)), run(ours, x=x, c=np.array(c))
+        np.testing.assert_array_equal(after, before)
+    # Another tensor of that name further in: the constant stays where it is read.
+    body_of_then = graph.nodes[0].attrs["then_branch"]
+    body_of_then.nodes[0].outputs[0].name = "w"
+    assert "w" not in constants(from_graphsurgeon(graph))
+
+
 def test_it_is_what_graphsurgeon_writes(backend_models: dict[str, ModelProto]) -> None:
     """Apart from what the tests above and below say of bodies, IR 3 and types."""
     compared = 0
@@ -430,6 +473,23 @@ def test_a_graph_out_of_order_is_refused_as_it_is() -> None:
     with pytest.raises(ModelError, match=r"reads '.*'"):
         trtfuse.fuse(graph)
     trtfuse.fuse(graph.toposort(mode="nodes"))
+
+
+@settings(max_examples=20)
+@given(models())
+def test_any_graph_comes_through_as_the_model_itself(drawn: Drawn) -> None:
+    # What a caller may override is a constant to GraphSurgeon.
+    if drawn.model.ir_version >= 4:
+        stored = {tensor.name for tensor in drawn.model.graph.initializer}
+        for info in [info for info in drawn.model.graph.input if info.name in stored]:
+            drawn.model.graph.input.remove(info)
+    graph = gs.import_onnx(drawn.model)
+    before = state(graph)
+    direct, through = trtfuse.fuse(drawn.model), trtfuse.fuse(graph)
+    assert state(graph) == before
+    assert fused(through) == fused(direct)
+    assert nodes(through.model) == nodes(direct.model)
+    assert nodes(gs.export_onnx(through.to_graphsurgeon())) == nodes(direct.model)
 
 
 # External weights

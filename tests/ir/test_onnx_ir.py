@@ -12,8 +12,10 @@ import numpy as np
 import onnx
 import onnx_ir
 import pytest
+from hypothesis import given, settings
 from models import body, constants, fused, nodes
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
+from strategies import Drawn, models
 
 import trtfuse
 from trtfuse.errors import ModelError
@@ -199,6 +201,18 @@ def test_weights_that_are_computed_when_asked_for_are_written() -> None:
     model.graph.initializers["s"].const_value = made
     folded = constants(trtfuse.fuse(model).model)["w_fused"]
     np.testing.assert_array_equal(folded.reshape(2, 2), [[2, 4], [12, 16]])
+
+
+@settings(max_examples=20)
+@given(models())
+def test_any_model_comes_through_as_the_proto_itself(drawn: Drawn) -> None:
+    model = onnx_ir.from_proto(drawn.model)
+    before = state(model)
+    direct, through = trtfuse.fuse(drawn.model), trtfuse.fuse(model)
+    assert state(model) == before
+    assert fused(through) == fused(direct)
+    assert nodes(through.model) == nodes(direct.model)
+    assert nodes(onnx_ir.to_proto(through.to_onnx_ir())) == nodes(direct.model)
 
 
 # External weights

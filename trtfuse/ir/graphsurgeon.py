@@ -89,11 +89,11 @@ def _write_graph(graph: gs.Graph, proto: GraphProto, outer: frozenset[int]) -> N
     proto.name = graph.name
     if graph.doc_string:
         proto.doc_string = graph.doc_string
-    tensors = list(_tensors(graph))
+    is_body = bool(outer)
+    tensors = [*_tensors(graph), *(() if is_body else _shared(graph))]
     around = outer | {id(tensor) for tensor in tensors}
     for node in graph.nodes:
         _write_node(node, proto.node.add(), graph, around)
-    is_body = bool(outer)
     for what, listed, infos in (
         ("input", graph.inputs, proto.input),
         ("output", graph.outputs, proto.output),
@@ -140,7 +140,7 @@ def _write_function(function: gs.Function, proto: FunctionProto) -> None:
     proto.opset_import.extend(_opset_imports(function))
     proto.input.extend(tensor.name for tensor in function.inputs)
     proto.output.extend(tensor.name for tensor in function.outputs)
-    tensors = list(_tensors(function))
+    tensors = [*_tensors(function), *_shared(function)]
     for tensor in tensors:
         # Functions have no initializers.
         if isinstance(tensor, gs.Constant):
@@ -166,6 +166,36 @@ def _tensors(graph: gs.Graph) -> Iterator[gs.Tensor]:
         if tensor.name and id(tensor) not in seen:
             seen.add(id(tensor))
             yield tensor
+
+
+def _shared(graph: gs.Graph) -> list[gs.Constant]:
+    """Constants that more than one body would have to write: they are those of the outer graph.
+
+    GraphSurgeon knows of a constant only from who reads it. A decoder with and without a cache as
+    the branches of an If has all its weights twice where this is overlooked.
+    """
+    called: dict[str, set[int]] = {}
+    for tensor in _tensors(graph):
+        called.setdefault(tensor.name, set()).add(id(tensor))
+    found: dict[int, gs.Constant] = {}
+    readers: dict[int, int] = {}
+    pending = [(graph, frozenset(id(tensor) for tensor in _tensors(graph)))]
+    while pending:
+        outer, around = pending.pop()
+        for body in (body for node in outer.nodes for body in node.subgraphs()):
+            own = [tensor for tensor in _tensors(body) if id(tensor) not in around]
+            for tensor in own:
+                called.setdefault(tensor.name, set()).add(id(tensor))
+                if isinstance(tensor, gs.Constant):
+                    found[id(tensor)] = tensor
+                    readers[id(tensor)] = readers.get(id(tensor), 0) + 1
+            pending.append((body, around.union(id(tensor) for tensor in own)))
+    # A name that something else has too may stand for that further out.
+    return [
+        constant
+        for key, constant in found.items()
+        if readers[key] > 1 and len(called[constant.name]) == 1
+    ]
 
 
 def _write_node(node: gs.Node, proto: NodeProto, graph: gs.Graph, around: frozenset[int]) -> None:
