@@ -418,7 +418,7 @@ def squared(g: Draft, x: Tensor) -> None:
 def between(g: Draft, x: Tensor) -> None:
     """Operators on two values."""
     fitting = []
-    for y in g.visible()[-24:]:
+    for y in [*g.visible()[-24:], x]:
         shape = _broadcast(x.shape, y.shape)
         if shape is not None and _small(shape):
             fitting.append((y, shape))
