@@ -26,25 +26,8 @@ Dim = tuple[int, int]
 Shape = tuple[Dim, ...]
 
 OPSETS = (
-    7,
-    8,
-    9,
-    10,
-    11,
-    12,
-    13,
-    14,
-    15,
-    16,
-    17,
-    18,
-    19,
-    20,
-    21,
-    22,
-    23,
-    defs.onnx_opset_version(),
-)
+    21, 17, 13, 11, 20, 23, defs.onnx_opset_version(), 7, 8, 9, 10, 12, 14, 15, 16, 18, 19, 22,
+)  # fmt: skip
 IR_VERSIONS = (8, 10, 3, 4, 7)
 
 #: No value has more elements or dimensions than this.
@@ -334,10 +317,14 @@ class Draft:
         for _ in range(steps):
             if self.budget <= 0:
                 return
-            before = self.count
-            x = self.value()
+            before, values = self.count, self.scope.values
+            x, known = self.value(), len(values)
             family = self.pick(*_FAMILIES)
             family[self.draw(_choices(len(family)))](self, x)
+            if self.chance(4):
+                continue
+            # Nobody else reads what a part has inside.
+            del values[known : len(values) - 1]
             self.budget -= max(1, (self.count - before) // 3)
 
     def information(self, name: str, shape: Shape | None) -> Any:
@@ -418,7 +405,7 @@ def squared(g: Draft, x: Tensor) -> None:
 def between(g: Draft, x: Tensor) -> None:
     """Operators on two values."""
     fitting = []
-    for y in g.visible()[-24:]:
+    for y in [*g.visible()[-24:], x]:
         shape = _broadcast(x.shape, y.shape)
         if shape is not None and _small(shape):
             fitting.append((y, shape))
@@ -593,6 +580,25 @@ def product(g: Draft, x: Tensor) -> None:
     if g.chance(3):
         g.pick(product, scale)(g, y)
     return None
+
+
+def through_activation(g: Draft, x: Tensor) -> None:
+    """A layer, an activation and a scale by one positive number, in either order."""
+
+    def scaled(y: Tensor) -> Tensor:
+        factor = g.stored(np.array(g.pick(0.5, 2.0, -1.0), g.dtype))
+        return g.add(g.pick("Mul", "Div"), [y, factor], y.shape, y.large + 0.3)
+
+    def activated(y: Tensor) -> Tensor:
+        operator = g.pick("Relu", "LeakyRelu", "PRelu")
+        slope = [g.stored(np.array([0.25], g.dtype))] if operator == "PRelu" else []
+        return g.add(operator, [y, *slope], y.shape, y.large)
+
+    if g.chance(2):
+        convolution(g, activated(scaled(x)))
+    else:
+        convolution(g, x)
+        scaled(activated(g.squashed(g.scope.values[-1])))
 
 
 def product_of_two(g: Draft, x: Tensor) -> None:
@@ -1217,16 +1223,16 @@ _SHUFFLES: tuple[Part, ...] = (
     transposition, reshaping, squeezing, unsqueezing, flattening,
 )  # fmt: skip
 _FAMILIES: tuple[tuple[Part, ...], ...] = (
-    (elementwise, clipped, twice, squared, functions_of_positive),
+    (elementwise, clipped, twice, squared, functions_of_positive, nothing),
     (scale, normalized),
     (between, between, joining),
     (convolution, convolution, deconvolution, pooling, pad),
-    (convolution, pooling),
-    (product, product_of_two),
+    (convolution, pooling, through_activation),
+    (product, product_of_two, through_activation),
     _SHUFFLES,
     _SHUFFLES,
     (reduction, norms, nothing_reduced),
-    (layer_norm, gelu, hard_sigmoid, softmax),
+    (layer_norm, layer_norm, gelu, gelu, hard_sigmoid, softmax),
     (nothing, slicing, splitting, widening, gathering),
     (choice, loop, function),
 )
@@ -1239,7 +1245,7 @@ def _finished(g: Draft, symbols: Sequence[Sequence[int | str | None]]) -> ModelP
     outputs: dict[str, Tensor] = {}
     for value in main.values[len(symbols) :]:
         # What only bodies read is an output as well.
-        if value.name not in read or g.chance(8):
+        if value.name not in read or g.chance(12):
             outputs[value.name] = value
     if not outputs or g.chance(12):
         value = inputs_drawn[g.draw(_choices(len(inputs_drawn)))]
