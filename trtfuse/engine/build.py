@@ -24,7 +24,7 @@ from trtfuse.pipeline import FusionResult, ModelLike, Progress
 
 #: The optimization levels that TensorRT knows.
 LEVELS = range(6)
-#: TensorRT has one logger for the whole process, so one build runs at a time.
+#: A build has the logger and the streams of the process to itself.
 _ONE_AT_A_TIME = threading.Lock()
 
 
