@@ -32,7 +32,7 @@ def build(
     model: ModelLike | FusionResult,
     *,
     shapes: Mapping[str, ShapeLike] | None = None,
-    targets: Sequence[str] = (),
+    targets: Sequence[str | float] = (),
     workspace: int | None = None,
     level: int | None = None,
     timing_cache: str | Path | None = None,
