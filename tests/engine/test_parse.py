@@ -267,6 +267,11 @@ def test_a_node_that_would_end_the_process(copied: bool) -> None:
     assert trtfuse.build(parsed(text.format(made="Relu", key="k"), opset=23)).kernels > 0
 
 
-def test_more_than_five_nodes_of_a_kind_are_counted() -> None:
-    nodes = [Unsupported("Unique", f"n{n}", "why", "what to do") for n in range(8)]
-    assert listed(nodes) == "Unique 'n0', 'n1', 'n2', 'n3', 'n4' and 3 more: why; what to do"
+def test_nodes_with_the_same_trouble_are_listed_together_and_more_than_five_are_counted() -> None:
+    nodes = [
+        Unsupported("Unique" if n < 3 else "Det", f"n{n}", "why", "what to do") for n in range(8)
+    ]
+    nodes.append(Unsupported("Relu", "r", "else", "more"))
+    assert listed(nodes) == (
+        "Unique 'n0', 'n1', 'n2', Det 'n3', 'n4' and 3 more: why; what to do | Relu 'r': else; more"
+    )

@@ -24,7 +24,7 @@ from trtfuse.pipeline import FusionResult, Progress
 
 #: The optimization levels that TensorRT knows.
 LEVELS = range(6)
-#: TensorRT has one logger for the whole process, so one build runs at a time.
+#: A build has the logger and the streams of the process to itself.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -32,7 +32,7 @@ def build(
     model: ModelLike | FusionResult,
     *,
     shapes: Mapping[str, ShapeLike] | None = None,
-    targets: Sequence[str] = (),
+    targets: Sequence[str | float] = (),
     workspace: int | None = None,
     level: int | None = None,
     timing_cache: str | Path | None = None,

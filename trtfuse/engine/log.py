@@ -79,8 +79,8 @@ def plain(text: str) -> str:
 def logged(trt: ModuleType, log: Log) -> Iterator[Any]:
     """TensorRT's logger, while it writes to `log`.
 
-    TensorRT keeps the first logger of a process as long as anything made with it is alive and
-    ignores every other, so there is one, and what it writes to changes.
+    TensorRT keeps a pointer to the first logger that it sees, so there is one for as long as the
+    process lives, and what it writes to changes.
     """
     logger = _logger(trt)
     logger.sink = log

@@ -88,14 +88,19 @@ class Unsupported:
 
 def listed(nodes: Iterable[Unsupported]) -> str:
     """Nodes in one line: those with the same trouble together, at most five of them by name."""
-    groups: defaultdict[tuple[str, str, str], list[Unsupported]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str], list[Unsupported]] = defaultdict(list)
     for node in nodes:
-        groups[node.operator, node.because, node.advice].append(node)
+        groups[node.because, node.advice].append(node)
     parts = []
-    for (operator, because, advice), members in groups.items():
-        names = ", ".join(member._named for member in members[:_NAMED])
+    for (because, advice), members in groups.items():
+        named, operator = [], ""
+        for node in members[:_NAMED]:
+            named.append(
+                f"{node.operator} {node._named}" if node.operator != operator else node._named
+            )
+            operator = node.operator
         more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
-        parts.append(f"{operator} {names}{more}: {because}; {advice}")
+        parts.append(f"{', '.join(named)}{more}: {because}; {advice}")
     return " | ".join(parts)
 
 
