@@ -109,6 +109,12 @@ def test_a_group_is_the_call_of_its_function() -> None:
     assert further.beyond == [BuilderFusion("k", "kgen", ["conv1 + relu1", "tail"])]
 
 
+def test_what_was_fused_before_it_was_grouped_is_looked_up_by_itself() -> None:
+    made = report(fusion("c b", "c"), fusion("c r", "call", "conv-relu", "group"))
+    layers = kernel("k", "c | call (F)"), kernel("l", "r | call (F)")
+    assert outcomes(made, *layers) == [("one kernel", ["k"]), ("several kernels", ["k", "l"])]
+
+
 def test_a_group_in_a_recorded_engine() -> None:
     made = report(fusion("fc relu", "call", "fc-relu", "group"))
     made.fused[0].into[0] = "fc + relu"

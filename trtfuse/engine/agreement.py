@@ -115,15 +115,20 @@ def agreement(
 
 
 def _became(report: Report) -> list[tuple[Fusion, list[str]]]:
-    """Each fusion with the nodes that are left of it once everything is fused."""
-    counted = {id(fusion) for made in report.fusions().values() for fusion in made}
+    """Each fusion with the nodes that are left of it once everything is fused.
+
+    What is in a group is still there, under its name, whether a call stands for the group or not.
+    """
+    cleanups = {id(fusion) for made in report.cleanups().values() for fusion in made}
     became: list[tuple[Fusion, list[str]]] = []
     # From the last to the first: what a name of that moment is called in the end.
     final: dict[str, list[str]] = {}
     for fusion in reversed(report.fused):
         into = list(dict.fromkeys(n for name in fusion.into for n in final.get(name, [name])))
-        if id(fusion) in counted:
+        if id(fusion) not in cleanups:
             became.append((fusion, into))
+        if fusion.kind == "group":
+            continue
         for name in fusion.into:
             if name not in fusion.nodes:
                 final.pop(name, None)
