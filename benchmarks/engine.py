@@ -74,7 +74,7 @@ def agree(source: Path, shapes: Shapes, target: str | None) -> dict[str, int]:
     """What the builder did with the fusions of trtfuse: how many came out how."""
     result = trtfuse.fuse(source, verify="none")
     engine = trtfuse.build(result, shapes=shapes, targets=(target,) if target else ())
-    found = trtfuse.agreement(result.report, engine.layers, result.model)
+    found = trtfuse.agreement(result, engine.layers)
     return {str(outcome): count for outcome, count in found.counts.items()}
 
 
