@@ -320,6 +320,11 @@ def test_weights_keep_their_types() -> None:
         "text": np.array(["a", "b"], object),
         "big": np.array([1.5, -2], ">f4"),
         "scalar": np.array(7),
+        "one": np.array([-2], ml_dtypes.int4),
+        "many_words": np.array(["a"] * 400, object),
+        "many_small": np.arange(-8, 8).repeat(101).astype(ml_dtypes.int4),
+        "many_big": np.arange(400, dtype=">f4").reshape(20, 20),
+        "many_strided": np.arange(1200, dtype=np.float32).reshape(30, 40).T[::2],
         "none": np.empty((0, 3), np.float32),
     }
     model = from_graphsurgeon(small(**arrays))
@@ -328,7 +333,7 @@ def test_weights_keep_their_types() -> None:
     for name, array in arrays.items():
         assert found[name].shape == array.shape
         assert found[name].tolist() == array.tolist()
-        if name not in ("text", "big"):
+        if name not in ("text", "many_words", "big", "many_big"):
             assert found[name].dtype == array.dtype
     types = {info.name: info.type.tensor_type.elem_type for info in model.graph.output}
     assert types["uz_out"] == TensorProto.FLOAT8E4M3FNUZ

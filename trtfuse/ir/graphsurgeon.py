@@ -41,6 +41,8 @@ except ModuleNotFoundError:
 #: The IR version of a graph that names none, if its operator sets need no later one. The newest
 #: that the installed onnx knows may be too new for the runtimes of the day.
 _IR_VERSION = 10
+#: Weights of this many bytes and more are not copied more often than they have to be.
+_LARGE = 1024
 #: What `onnx_graphsurgeon.import_onnx` leaves out with a warning.
 _NOT_IMPORTED = frozenset(
     (
@@ -266,7 +268,13 @@ def _write_constant(constant: gs.Constant, proto: TensorProto) -> None:
         if _element_type(array.dtype) != target:
             wide = array.astype(np.float64)
             array = rounded(wide, target) if target in FLOATING else wide.astype(numpy_type(target))
-        proto.CopyFrom(numpy_helper.from_array(array))
+        proto.data_type = target
+        proto.dims.extend(array.shape)
+        large = array.nbytes >= _LARGE and target != TensorProto.STRING
+        if large and StoredTensor(proto).stored_bytes == array.nbytes:
+            proto.raw_data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        else:
+            proto.CopyFrom(numpy_helper.from_array(array))
     proto.name = constant.name
 
 
