@@ -379,3 +379,34 @@ def test_a_symbol_that_inference_made_up_goes_where_it_finds_nothing_any_more() 
     node.stale = True
     model.infer_shapes_again()
     assert shape(model, "z") == (2, None)
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        # Inference does not see how many sizes these are.
+        """(float[2,4,n,3] x) => (float[?,?,?,?,?] y) <
+            int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] open = {-1}
+        > {
+            s = Shape(x) a = Gather(s, zero) b = Gather(s, one) c = Gather(s, two)
+            t = Concat<axis=0>(one, a, b, c, open) v = Reshape(x, t)
+            f = Shape(v) e = Gather(f, two) y = Slice(v, zero, e, two)
+        }""",
+        # It makes up a symbol for what it knew by name while the target was computed.
+        """(float[k,2,1] x) => (float[?,?,?] y) <
+            int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] open = {-1},
+            int64[1] first = {-4}
+        > {
+            s = Shape(x) a = Gather(s, one) b = Gather(s, two)
+            t = Concat<axis=0>(one, open, a, b) v = Reshape(x, t)
+            r = ReduceSum<keepdims=0>(v, first)
+            f = Shape(r) e = Gather(f, two) y = Slice(r, zero, e, two)
+        }""",
+    ],
+)
+def test_what_was_known_before_a_rewrite_is_known_after_it(calls: str) -> None:
+    made = parser.parse_model(f'<ir_version: 8, opset_import: ["": 18]> g {calls}')
+    result = trtfuse.fuse(made)
+    again = trtfuse.fuse(result.model)
+    assert again.model.SerializeToString() == result.model.SerializeToString()
+    assert "Slice" not in [node.op_type for node in result.model.graph.node]

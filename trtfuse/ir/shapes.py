@@ -21,7 +21,7 @@ from onnx import (
     helper,
 )
 
-from trtfuse.ir.graph import Graph, Node, Shape, Value, called, copy_fields
+from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value, called, copy_fields
 from trtfuse.ir.symbols import settle_symbols
 from trtfuse.ir.tensor import StoredTensor
 
@@ -65,12 +65,12 @@ def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
         except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
             # A model that is valid but that inference chokes on keeps the shapes it declares.
             inferred = lean
-        _tell_all(main, inferred.graph, declared)
+        settle_symbols(main, _tell_all(main, inferred.graph, declared))
         # With the ranks that it missed, inference gets further.
-        ranked = [value for value in settle_symbols(main) if value.type is not None]
-        if not ranked:
+        missed = _missed(main, inferred.graph)
+        if not missed:
             break
-        for value in ranked:
+        for value in missed:
             element_type, shape = value.known
             assert element_type is not None
             info = helper.make_tensor_value_info(value.name, element_type, shape)
@@ -78,11 +78,24 @@ def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
     return any(_fixed(value.known[1]) > fixed for value, fixed in before)
 
 
-def _tell_all(main: Graph, inferred: GraphProto, declared: set[str]) -> None:
+def _missed(graph: Graph, inferred: GraphProto) -> list[Value]:
+    """Values whose rank inference did not find, though it is known: reckoned, or from before."""
+    infos = (*inferred.value_info, *inferred.output, *inferred.input)
+    found = {info.name for info in infos if info.type.tensor_type.HasField("shape")}
+    return [
+        value
+        for value in _values(graph)
+        if value.name not in found and None not in value.known and value.tensor is None
+    ]
+
+
+def _tell_all(main: Graph, inferred: GraphProto, declared: set[str]) -> dict[str, Dimension]:
+    """Tells all values what inference found; which made-up symbols are sizes known from before."""
+    same: dict[str, Dimension] = {}
     pairs = [(main, inferred)]
     while pairs:
         graph, proto = pairs.pop()
-        _tell(graph, proto, declared)
+        _tell(graph, proto, declared, same)
         nodes = list(graph.nodes())
         # New constants may be written as nodes in front of the others.
         for node, written in zip(nodes, proto.node[len(proto.node) - len(nodes) :], strict=True):
@@ -96,6 +109,7 @@ def _tell_all(main: Graph, inferred: GraphProto, declared: set[str]) -> None:
                     )
                 ]
                 pairs.extend(zip(node.bodies, bodies, strict=True))
+    return same
 
 
 def _called_with(model: Model) -> Iterator[tuple[Graph, list[Known]]]:
@@ -247,7 +261,7 @@ def _symbols(proto: ModelProto) -> set[str]:
     return {dim.dim_param for each in types for dim in each.shape.dim if dim.dim_param}
 
 
-def _tell(graph: Graph, proto: GraphProto, declared: set[str]) -> None:
+def _tell(graph: Graph, proto: GraphProto, declared: set[str], same: dict[str, Dimension]) -> None:
     infos: dict[str, ValueInfoProto] = {}
     for info in (*proto.value_info, *proto.output, *proto.input):
         infos[info.name] = info
@@ -256,10 +270,12 @@ def _tell(graph: Graph, proto: GraphProto, declared: set[str]) -> None:
         if value.tensor is None or value.overridable:
             before = value.known
             element_type, shape = type_and_shape(infos.get(value.name, nothing).type)
-            value.know(element_type or before[0], _better(shape, before[1], declared))
+            value.know(element_type or before[0], _better(shape, before[1], declared, same))
 
 
-def _better(shape: Shape | None, known: Shape | None, declared: set[str]) -> Shape | None:
+def _better(
+    shape: Shape | None, known: Shape | None, declared: set[str], same: dict[str, Dimension]
+) -> Shape | None:
     """What two inferences know of one shape; a rewrite may leave a later one less to go by.
 
     A symbol that an earlier one made up may have become another's name since.
@@ -268,9 +284,12 @@ def _better(shape: Shape | None, known: Shape | None, declared: set[str]) -> Sha
         known = tuple(d if isinstance(d, int) or d in declared else None for d in known)
     if shape is None or known is None or len(shape) != len(known):
         return known if shape is None else shape
+    pairs = tuple(zip(shape, known, strict=True))
+    made_up = ((a, b) for a, b in pairs if isinstance(a, str) and a not in declared)
+    same.update((symbol, size) for symbol, size in made_up if size is not None)
     return tuple(
         size if old is None or (isinstance(size, int) and isinstance(old, str)) else old
-        for size, old in zip(shape, known, strict=True)
+        for size, old in pairs
     )
 
 
