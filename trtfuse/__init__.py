@@ -9,7 +9,8 @@ result.save("model.fused.onnx")
 
 from importlib.metadata import version as _version
 
-import trtfuse.rules  # noqa: F401 - fills the catalogue
+import trtfuse.groups.find
+import trtfuse.rules  # noqa: F401 - both fill the catalogue
 from trtfuse.check.model import Verification
 from trtfuse.errors import ModelError, TrtfuseError, UsageError, VerifyError
 from trtfuse.pipeline import FusionResult, fuse, verify

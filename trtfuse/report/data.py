@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trtfuse.check.model import Verification
+from trtfuse.groups.partition import Group
 from trtfuse.ir.model import Model
 from trtfuse.rewrite.driver import Declined, Fused
 from trtfuse.rewrite.rule import CATALOGUE
@@ -42,6 +43,7 @@ class Fusion:
         nodes, operators: what was fused, in the order of the graph.
         into: what took its place; empty where it was erased.
         error: what the check found, relative to the rounding of the original; None if unchecked.
+        note: what else there is to say, or None.
     """
 
     rule: str
@@ -51,6 +53,7 @@ class Fusion:
     operators: list[str]
     into: list[str]
     error: float | None
+    note: str | None = None
 
     @staticmethod
     def of(fused: Fused) -> Fusion:
@@ -65,6 +68,14 @@ class Fusion:
             [node.label for node in fused.into],
             fused.error,
         )
+
+    @staticmethod
+    def of_group(group: Group, into: str | None = None) -> Fusion:
+        """The group; `into` is the name of the call that it became, None where its nodes stay."""
+        nodes = [node.label for node in group.nodes]
+        operators = [node.op for node in group.nodes]
+        became = nodes if into is None else [into]
+        return Fusion(group.rule, "group", group.name, nodes, operators, became, None, group.note)
 
 
 @dataclass(frozen=True)
@@ -120,8 +131,16 @@ class Report:
         return plain(self)
 
     def fusions(self) -> dict[str, list[Fusion]]:
-        """The fusions of each rule, but for those that only clean up."""
-        return {rule: made for rule, made in self.by_rule().items() if not _cleans_up(rule)}
+        """The rewrites of each rule, but for those that only clean up."""
+        return {
+            rule: made
+            for rule, made in self.by_rule().items()
+            if not _cleans_up(rule) and made[0].kind == "rewrite"
+        }
+
+    def groups(self) -> dict[str, list[Fusion]]:
+        """The groups of each rule."""
+        return {rule: made for rule, made in self.by_rule().items() if made[0].kind == "group"}
 
     def cleanups(self) -> dict[str, list[Fusion]]:
         """What each rule cleaned up: nodes that do nothing, constants, duplicates."""

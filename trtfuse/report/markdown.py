@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from trtfuse.report.data import Report
+from trtfuse.report.data import Fusion, Report
 from trtfuse.report.text import made, printable, verdict
 
 
@@ -22,9 +22,13 @@ def markdown(report: Report) -> str:
     lines += ["## Operators", ""]
     lines += _table(("operator", "before", "after"), report.operators())
     for rule, fusions in report.by_rule().items():
-        lines += [f"## Fused by {rule}", ""]
+        lines += [f"## {'Grouped' if fusions[0].kind == 'group' else 'Fused'} by {rule}", ""]
         fused = (
-            (f.name, ", ".join(f.into) or "(erased)", "" if f.error is None else f"{f.error:.1e}")
+            (
+                _noted(f),
+                ", ".join(f.into) or "(erased)",
+                "" if f.error is None else f"{f.error:.1e}",
+            )
             for f in fusions
         )
         lines += _table(("nodes", "into", "error"), fused)
@@ -35,6 +39,10 @@ def markdown(report: Report) -> str:
     seconds = ", ".join(f"{stage} {time:.2f} s" for stage, time in report.seconds.items())
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return "\n".join([*lines, f"{seconds}; {versions}", ""])
+
+
+def _noted(fusion: Fusion) -> str:
+    return fusion.name if fusion.note is None else f"{fusion.name} ({fusion.note})"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
