@@ -18,6 +18,7 @@ from trtfuse.check.inputs import shapes
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError
+from trtfuse.groups.emit import emit
 from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.target import shared_memory
@@ -26,7 +27,7 @@ from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
 from trtfuse.rewrite.driver import Driver
-from trtfuse.rewrite.rule import AnyRule, selected
+from trtfuse.rewrite.rule import AnyRule, GroupRule, selected
 
 #: What `fuse` and `verify` take for a model.
 ModelLike = str | Path | bytes | ModelProto
@@ -160,10 +161,16 @@ def _fuse(
         fusions = [Fusion.of(each) for each in driver.fused]
     if groups != "off":
         with _timed(seconds, "group"):
+            if driver.fused and any(isinstance(rule, GroupRule) for rule in rules):
+                # A second run is to find the same groups, and knows no more than the file says.
+                read.infer_shapes_afresh()
             found = find_groups(read, rules, target)
             declined += [NearMiss.of(each) for each in found.declined]
-            fusions += [Fusion.of_group(each) for each in found.groups]
-            mark(read, found.groups)
+            fusions += [Fusion.of_group(each, groups == "functions") for each in found.groups]
+            if groups == "functions":
+                emit(read, found.groups)
+            else:
+                mark(read, found.groups)
     with _timed(seconds, "write"):
         fused = read.to_proto()
     verification = Verification("none") if check is None else check.verification()

@@ -18,7 +18,7 @@ from trtfuse.rewrite.rule import Condition, GroupRule, group_rule
 
 NO_BROADCAST = Condition(
     "no-broadcast",
-    "Both operands certainly have the same shape, but for the batch, which may be 1 in one of them.",
+    "Both operands certainly have the same shape, but for a batch of 1 in one of them.",
 )
 BOTH_COMPUTED = Condition("other-operand", "The other operand is another value, and computed.")
 FIRST_CHOICE = Condition(

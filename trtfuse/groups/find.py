@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trtfuse.groups import convolution, mlp, pointwise
 from trtfuse.groups.activation import Activations
@@ -18,9 +18,6 @@ from trtfuse.ir.graph import Graph
 from trtfuse.ir.model import Model, collector_paused
 from trtfuse.rewrite.driver import Declined
 from trtfuse.rewrite.rule import AnyRule, GroupRule
-
-#: The domain of the functions that groups become, and of nothing else.
-DOMAIN = "trtfuse"
 
 _log = logging.getLogger("trtfuse")
 
@@ -63,6 +60,7 @@ def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = Non
             found.declined.extend(
                 sorted(partition.declined, key=lambda each: partition.rank[each.at])
             )
+    found = Found(_named(model, found.groups), found.declined)
     for group in found.groups:
         _log.info("Fused %s as %s", group.name, group.rule)
     for miss in found.declined:
@@ -72,16 +70,27 @@ def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = Non
 
 def _graphs(model: Model) -> list[Graph]:
     """All graphs that groups are found in, each before the bodies inside it."""
-    graphs = [model.graph, *(each for each in model.functions if not is_group(each))]
+    graphs = [model.graph, *(each for each in model.functions if not each.is_group)]
     for graph in graphs:
         for node in graph.canonical():
             graphs.extend(node.bodies)
     return graphs
 
 
-def is_group(graph: Graph) -> bool:
-    """Whether a graph is that of a function which a group became."""
-    return graph.function is not None and graph.function.domain == DOMAIN
+def _named(model: Model, groups: list[Group]) -> list[Group]:
+    """The groups with names that no other node has."""
+    if not groups:
+        return groups
+    taken = {node.proto.name for graph in model.graphs() for node in graph.nodes()}
+    named = []
+    for group in groups:
+        name, number = group.name, 1
+        while name in taken:
+            number += 1
+            name = f"{group.name}_{number}"
+        taken.add(name)
+        named.append(replace(group, name=name))
+    return named
 
 
 def _divide(partition: Partition) -> None:

@@ -26,8 +26,12 @@ class Census:
 
     @staticmethod
     def of(model: Model) -> Census:
-        """Counts the nodes of a model; the most frequent operators come first."""
-        counts = Counter(node.op for graph in model.graphs() for node in graph.nodes())
+        """Counts the nodes of a model; the most frequent operators come first.
+
+        A call of what a group became is one node, and what is inside is not counted.
+        """
+        graphs = (graph for graph in model.graphs() if not graph.root.is_group)
+        counts = Counter(node.op for graph in graphs for node in graph.nodes())
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return Census(counts.total(), dict(ordered))
 
@@ -70,11 +74,11 @@ class Fusion:
         )
 
     @staticmethod
-    def of_group(group: Group, into: str | None = None) -> Fusion:
-        """The group; `into` is the name of the call that it became, None where its nodes stay."""
+    def of_group(group: Group, called: bool) -> Fusion:
+        """The group, which a call of its name took the place of, or whose nodes stay."""
         nodes = [node.label for node in group.nodes]
         operators = [node.op for node in group.nodes]
-        became = nodes if into is None else [into]
+        became = [group.name] if called else nodes
         return Fusion(group.rule, "group", group.name, nodes, operators, became, None, group.note)
 
 

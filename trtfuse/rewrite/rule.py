@@ -315,8 +315,11 @@ def group_rule(name: str, entry: str, module: str, doc: str, *guards: Condition)
     """Adds a `GroupRule` to the catalogue.
 
     Args:
-        name, entry, doc, guards: see `GroupRule`.
+        name: see `GroupRule`, as for the others.
+        entry: the fusion of the list that it implements.
         module: the name of the module that it is called from.
+        doc: what it does, the equation first.
+        guards: what has to hold.
 
     Raises:
         UsageError: the name is taken.
