@@ -80,7 +80,7 @@ class Activations:
             if node.op not in ("Mul", "Div"):
                 continue
             found = next(_gated(node), None)
-            gelu = None if found is not None else SpelledGelu.of(node)
+            gelu = None if found is not None else SpelledGelu.times_a_number(node)
             if gelu is not None:
                 place = partition.rank
                 nodes = sorted((n for n in gelu.nodes if n in place), key=place.__getitem__)

@@ -102,9 +102,9 @@ class _Functions:
         name = self._name(f"trtfuse_{group.rule.replace('-', '_')}")
         function = FunctionProto(name=name, domain=GROUP_DOMAIN)
         names: dict[Value, str] = {}
-        for value in inputs:
-            names[value] = self.model.fresh_name(f"{name}.in{len(names)}")
-            function.input.append(names[value])
+        for place, read in enumerate(inputs):
+            names[read] = self.model.fresh_name(f"{name}.in{place}")
+            function.input.append(names[read])
         labels: set[str] = set()
         for node in group.nodes:
             written = function.node.add(op_type=node.proto.op_type, domain=node.proto.domain)
@@ -151,21 +151,14 @@ def _versions(graph: Graph) -> dict[str, int]:
 def _structure(group: Group, inputs: list[Value]) -> _Structure:
     """The nodes of a group and how they are wired: equal where one function does for both."""
     places: dict[Value | None, int] = {}
-    places.update((value, place) for place, value in enumerate(inputs))
     parts: list[Any] = [group.rule]
+    computed = (value for node in group.nodes for value in node.outputs)
+    places.update((value, place) for place, value in enumerate((*inputs, *computed)) if value)
     for node in group.nodes:
-        for value in node.outputs:
-            if value is not None:
-                places[value] = len(places)
-        parts.append(
-            (
-                node.proto.op_type,
-                tuple(places.get(value, -1) for value in node.inputs),
-                tuple(places.get(value, -1) for value in node.outputs),
-                tuple(
-                    (a.name, a.type, tuple(a.ints) if a.name in _IN_PLACE else None)
-                    for a in node.proto.attribute
-                ),
-            )
+        wires = tuple(places.get(v, -1) for v in (*node.inputs, None, *node.outputs))
+        attributes = tuple(
+            (a.name, a.type, tuple(a.ints) if a.name in _IN_PLACE else None)
+            for a in node.proto.attribute
         )
+        parts += [node.proto.op_type, wires, attributes]
     return tuple(parts)

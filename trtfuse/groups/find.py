@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from trtfuse.groups import convolution, mlp, pointwise
+from trtfuse.groups import attention, convolution, mlp, normalization, pointwise, quantized
 from trtfuse.groups.activation import Activations
 from trtfuse.groups.partition import Group, Partition
 from trtfuse.groups.target import DEFAULT_KIB, shared_memory
@@ -95,6 +95,10 @@ def _named(model: Model, groups: list[Group]) -> list[Group]:
 
 def _divide(partition: Partition) -> None:
     activations = Activations(partition)
+    quantized.find(partition, activations)
+    attention.find(partition)
+    normalization.find_normalizations(partition)
     convolution.find(partition, activations)
     mlp.find(partition, activations)
+    normalization.find_gelus(partition, activations)
     pointwise.find(partition)
