@@ -43,5 +43,5 @@ def shared_memory(target: str | None) -> int:
 
 def memory_table() -> str:
     """The table, as the docs of a rule have it."""
-    rows = [f"    {capability:>5}  {size:>4} KiB" for capability, size in SHARED_MEMORY.items()]
+    rows = [f"        {capability:>5}  {size:>4} KiB" for capability, size in SHARED_MEMORY.items()]
     return "\n".join(rows)
