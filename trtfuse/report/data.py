@@ -47,7 +47,7 @@ class Fusion:
         nodes, operators: what was fused, in the order of the graph.
         into: what took its place; empty where it was erased.
         error: what the check found, relative to the rounding of the original; None if unchecked.
-        note: what else there is to say, or None.
+        note: what else there is to say; None, and not in the JSON, where there is nothing.
     """
 
     rule: str
@@ -122,7 +122,11 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as the schema has it."""
-        return {"schema": SCHEMA, **asdict(self)}
+        content = asdict(self)
+        for fusion in content["fused"]:
+            if fusion["note"] is None:
+                del fusion["note"]
+        return {"schema": SCHEMA, **content}
 
     def to_json(self) -> str:
         """The report as JSON text."""
