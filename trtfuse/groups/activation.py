@@ -88,6 +88,10 @@ class Activations:
             if found is None or partition.open_value(found.nodes, node) is not None:
                 continue
             if gelu is not None:
+                before = self.spelled.get(found.x)
+                if before in self.gelus[-1:] and set(before.nodes) < set(found.nodes):
+                    # The same one without its factor, which comes last.
+                    self.gelus.pop()
                 self.gelus.append(found)
             self.spelled[found.x] = found
 

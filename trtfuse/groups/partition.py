@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trtfuse.ir.constants import constant
-from trtfuse.ir.graph import Graph, Node, Value, in_order
+from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.rewrite.driver import Declined
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.rule import Condition, GroupRule
@@ -95,7 +95,7 @@ class Partition:
         note: str | None = None,
     ) -> Group:
         """Makes a group of nodes, also of those that are all of a smaller group."""
-        ordered = in_order(tuple(dict.fromkeys(nodes)))
+        ordered = tuple(sorted(set(nodes), key=self.rank.__getitem__))
         group = Group(rule.name, ordered, name or joined(ordered), note)
         for node in ordered:
             self.group_of[node] = group
