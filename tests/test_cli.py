@@ -106,7 +106,7 @@ def refused(run: Run, *arguments: str | Path) -> str:
 
 def test_fuse_writes_beside_the_model_and_says_what_it_did(folder: Path, run: Run) -> None:
     before = (folder / "m.onnx").read_bytes()
-    ran = run("fuse", "m.onnx")
+    ran = run("fuse", "m.onnx", "--no-groups")
     assert (ran.code, ran.err) == (0, "")
     lines = [line.rstrip() for line in ran.out.splitlines()]
     assert lines[0] == "m.onnx: 3 nodes, 2 after 1 fusion"
@@ -143,7 +143,7 @@ def test_a_dry_run_writes_reports_and_no_model(folder: Path, run: Run) -> None:
 
 
 def test_nothing_to_fuse_is_no_failure(folder: Path, run: Run) -> None:
-    ran = run("fuse", "m.onnx", "--skip", "conv-scale", "-o", "o.onnx")
+    ran = run("fuse", "m.onnx", "--skip", "conv-scale", "-o", "o.onnx", "--no-groups")
     assert ran.code == 0
     assert ran.out.splitlines()[0] == "m.onnx: 3 nodes, nothing to fuse"
     assert (folder / "o.onnx").read_bytes() == (folder / "m.onnx").read_bytes()
@@ -212,6 +212,28 @@ def test_help_and_version_go_to_stdout(run: Run) -> None:
         assert (ran.code, ran.err) == (0, "")
         assert ran.out.startswith("Usage: trtfuse")
     assert run("--version").out == f"trtfuse {trtfuse.__version__}\n"
+
+
+def test_groups_become_calls_unless_the_graph_is_to_stay_flat(folder: Path, run: Run) -> None:
+    ran = run("fuse", "m.onnx", "-q")
+    assert (ran.code, ran.err) == (0, "")
+    (call,) = onnx.load(folder / "m.fused.onnx").graph.node
+    assert (call.domain, call.name) == ("trtfuse", "conv1 + relu1")
+    ran = run("fuse", "m.onnx", "--flat")
+    assert ran.out.splitlines()[0] == "m.onnx: 3 nodes, 2 after 1 fusion and 1 group"
+    flat = onnx.load(folder / "m.fused.onnx")
+    assert [node.op_type for node in flat.graph.node] == ["Conv", "Relu"]
+    said = refused(run, "fuse", "m.onnx", "--flat", "--no-groups")
+    assert said == "--flat and --no-groups exclude each other; give one"
+    said = refused(run, "fuse", "m.onnx", "--target", "5.2")
+    assert said.startswith("unknown target '5.2'; the compute capabilities are 7.5, ")
+
+
+def test_the_rule_of_mlps_prints_the_limits(run: Run) -> None:
+    ran = run("rules", "mlp")
+    assert ran.out.startswith("mlp (group, F16)\n")
+    assert "      8.0   163 KiB\n" in ran.out
+    assert "  fits-on-chip: " in ran.out
 
 
 # Wrong usage
@@ -492,7 +514,8 @@ def test_a_name_that_is_no_text_is_still_a_file(folder: Path, run: Run) -> None:
         (folder / "m.onnx").rename(folder / name)
     except OSError:
         pytest.skip("this file system has names in UTF-8 only")
-    ran = run("fuse", name, "--report", "r.json", "--report", "r.md", "-o", "o.onnx")
+    reports = ("--report", "r.json", "--report", "r.md")
+    ran = run("fuse", name, *reports, "-o", "o.onnx", "--no-groups")
     assert (ran.code, ran.err) == (0, "")
     assert len(json.loads((folder / "r.json").read_text(encoding="utf-8"))["fused"]) == 1
     assert (folder / "r.md").read_text(encoding="utf-8").startswith("# ")
@@ -557,7 +580,7 @@ def test_where_the_wrong_rule_does_no_harm_the_check_agrees(
     folder: Path, run: Run, wrong_rule: str
 ) -> None:
     clipped(folder, 10)
-    skipped = run("fuse", "c.onnx", "--verify", "model", "--skip", "scale-scale")
+    skipped = run("fuse", "c.onnx", "--verify", "model", "--skip", "scale-scale", "--flat")
     assert skipped.code == 0
     assert onnx.load(folder / "c.fused.onnx").graph.node[-1].op_type == "Neg"
 
@@ -581,7 +604,7 @@ def test_a_rewrite_that_is_found_wrong_is_declined(folder: Path, run: Run) -> No
         return x
 
     try:
-        ran = run("fuse", "m.onnx", "-v")
+        ran = run("fuse", "m.onnx", "-v", "--flat")
     finally:
         del CATALOGUE[relu_is_identity.name]
     assert ran.code == 0

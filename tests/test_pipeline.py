@@ -246,7 +246,7 @@ def test_what_stands_around_the_graph_is_kept() -> None:
     proto.graph.metadata_props.add(key="g", value="v")
     proto.graph.node[0].doc_string = "convolution"
     proto.graph.node[0].metadata_props.add(key="n", value="v")
-    fused = trtfuse.fuse(proto).model
+    fused = trtfuse.fuse(proto, groups="flat").model
     assert (fused.producer_name, fused.doc_string, fused.graph.doc_string) == (
         "p",
         "model",
@@ -284,7 +284,8 @@ def test_the_collector_is_left_as_it_was() -> None:
 
 
 def fused_by(**arguments: Any) -> set[str]:
-    return {fusion.rule for fusion in trtfuse.fuse(convolutions(), **arguments).report.fused}
+    report = trtfuse.fuse(convolutions(), groups="off", **arguments).report
+    return {fusion.rule for fusion in report.fused}
 
 
 def test_rules_are_chosen_and_skipped_by_name() -> None:
@@ -356,7 +357,7 @@ def test_what_only_a_dropped_input_needed_goes_with_its_bodies() -> None:
         }
         """
     )
-    result = trtfuse.fuse(proto)
+    result = trtfuse.fuse(proto, groups="off")
     assert [node.op_type for node in result.model.graph.node] == ["Exp", "Neg"]
     assert list(result.model.graph.initializer) == []
 

@@ -11,7 +11,8 @@ from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-import trtfuse.rules  # noqa: F401 - fills the catalogue
+import trtfuse.groups.find
+import trtfuse.rules  # noqa: F401 - both fill the catalogue
 from trtfuse.check.model import Verification
 from trtfuse.errors import EngineError, ModelError, TrtfuseError, UsageError, VerifyError
 from trtfuse.ir.networkx import to_networkx

@@ -110,6 +110,13 @@ def command() -> None:
     help="Apply these rules only, like conv-scale.",
 )
 @click.option("--skip", metavar="NAME,...", callback=_names, help="Leave these rules out.")
+@click.option("--flat", is_flag=True, help="Keep the nodes of groups; name them in the report.")
+@click.option("--no-groups", is_flag=True, help="Look for no groups.")
+@click.option(
+    "--target",
+    metavar="CAPABILITY",
+    help="Compute capability of the GPU, like 8.9, which limits the weights in an MLP.",
+)
 @click.option(
     "--verify",
     "level",
@@ -142,6 +149,9 @@ def fuse(
     reports: tuple[Path, ...],
     names: tuple[str, ...] | None,
     skip: tuple[str, ...] | None,
+    flat: bool,
+    no_groups: bool,
+    target: str | None,
     level: VerifyLevel,
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
     fold_limit: int,
@@ -151,6 +161,8 @@ def fuse(
     quiet: bool,
 ) -> int:
     """Fuse a model, check it, and say what was fused and what was not."""
+    if flat and no_groups:
+        raise UsageError("--flat and --no-groups exclude each other; give one")
     asked = output is not None
     output = output or source.parent / f"{source.stem}.fused.onnx"
     for report in reports:
@@ -174,6 +186,8 @@ def fuse(
             source,
             rules=names,
             skip=skip or (),
+            groups="off" if no_groups else "flat" if flat else "functions",
+            target=target,
             verify=level,
             input_shapes=dict(input_shapes),
             fold_limit=fold_limit,
@@ -390,7 +404,8 @@ def rules(name: str | None) -> int:
             for guard in rule.guards:
                 click.echo(f"  {guard.name}: {guard.doc}")
         else:
-            click.echo(f"{rule.name:<{width}} {rule.entry:<7} {rule.doc.splitlines()[0]}")
+            what = rule.doc.splitlines()[0]
+            click.echo(f"{rule.name:<{width}} {rule.kind:<7} {rule.entry:<7} {what}")
     return 0
 
 

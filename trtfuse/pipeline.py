@@ -18,18 +18,23 @@ from trtfuse.check.inputs import shapes
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError
+from trtfuse.groups.emit import emit
+from trtfuse.groups.find import find_groups
+from trtfuse.groups.mark import mark
+from trtfuse.groups.target import shared_memory
 from trtfuse.ir.model import FOLD_LIMIT, Model, ModelLike, collector_paused, read_model
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
 from trtfuse.rewrite.driver import Driver
-from trtfuse.rewrite.rule import AnyRule, selected
+from trtfuse.rewrite.rule import AnyRule, GroupRule, selected
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon
     import onnx_ir
 
 VerifyLevel = Literal["none", "rewrite", "model"]
+GroupsAs = Literal["functions", "flat", "off"]
 #: Called with a stage ("rewrite" or "verify"), how much of it is done, and of how much.
 Progress = Callable[[str, int, int], None]
 
@@ -109,10 +114,12 @@ def fuse(
     *,
     rules: Iterable[str | AnyRule] | None = None,
     skip: Iterable[str] = (),
+    groups: GroupsAs = "functions",
     verify: VerifyLevel = "rewrite",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     fold_limit: int = FOLD_LIMIT,
     seed: int = 0,
+    target: str | None = None,
     progress: Progress | None = None,
 ) -> FusionResult:
     """Applies TensorRT's documented fusions to a model, and checks that it computes the same.
@@ -122,12 +129,17 @@ def fuse(
             `onnx_ir.Model`; never modified.
         rules: names of rules, or rules; None for all of the catalogue.
         skip: names of rules to leave out.
+        groups: what becomes of nodes that one kernel runs: "functions", each group is one call of
+            a model-local function; "flat", the nodes stay, and say in their metadata which group
+            they are in, from IR 10 on; or "off", no groups are looked for.
         verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
             "model", which does that and compares the whole model on ONNX Runtime.
         input_shapes: shapes of inputs by name for `verify="model"`, where they are not to be drawn.
         fold_limit: by how many bytes a constant may be larger than those that it is folded from,
             64 KiB if left out; 0 folds only what does not grow.
         seed: of the numbers that checks draw.
+        target: the compute capability of the GPU, like "8.9", which decides how large the weights
+            in an MLP may be; the least of those that TensorRT supports if left out.
         progress: called from time to time with the stage, how much of it is done, and of how much.
 
     Returns:
@@ -140,12 +152,18 @@ def fuse(
     """
     if verify not in get_args(VerifyLevel):
         raise UsageError(f"unknown level '{verify}'; there are {', '.join(get_args(VerifyLevel))}")
+    if groups not in get_args(GroupsAs):
+        raise UsageError(f"unknown groups '{groups}'; there are {', '.join(get_args(GroupsAs))}")
+    shared_memory(target)
     if fold_limit < 0:
         raise UsageError(f"the limit of folding is {fold_limit} bytes; it cannot be negative")
     chosen = selected(rules, skip)
     try:
         with collector_paused():
-            return _fuse(model, chosen, verify, _shapes(input_shapes), fold_limit, seed, progress)
+            shapes_given = _shapes(input_shapes)
+            return _fuse(
+                model, chosen, groups, verify, shapes_given, fold_limit, seed, target, progress
+            )
     except UnicodeDecodeError:
         raise ModelError("the model has a text that is not UTF-8, as protobuf wants it") from None
 
@@ -153,10 +171,12 @@ def fuse(
 def _fuse(
     model: ModelLike,
     rules: tuple[AnyRule, ...],
+    groups: GroupsAs,
     verify: VerifyLevel,
     input_shapes: dict[str, tuple[int, ...]],
     fold_limit: int,
     seed: int,
+    target: str | None,
     progress: Progress | None,
 ) -> FusionResult:
     check = None if verify == "none" else RewriteCheck(seed)
@@ -172,6 +192,19 @@ def _fuse(
         driver = Driver(read, rules, check, _stage(progress, "rewrite"))
         driver.run()
         declined = [NearMiss.of(each) for each in driver.declined]
+        fusions = [Fusion.of(each) for each in driver.fused]
+    if groups != "off":
+        with _timed(seconds, "group"):
+            if driver.fused and any(isinstance(rule, GroupRule) for rule in rules):
+                # A second run is to find the same groups, and knows no more than the file says.
+                read.infer_shapes_afresh()
+            found = find_groups(read, rules, target)
+            declined += [NearMiss.of(each) for each in found.declined]
+            fusions += [Fusion.of_group(each, groups == "functions") for each in found.groups]
+            if groups == "functions":
+                emit(read, found.groups)
+            else:
+                mark(read, found.groups)
     with _timed(seconds, "write"):
         fused = read.to_proto()
     verification = Verification("none") if check is None else check.verification()
@@ -185,7 +218,7 @@ def _fuse(
         model=read.graph.proto.name if path is None else str(path),
         before=before,
         after=Census.of(read),
-        fused=[Fusion.of(each) for each in driver.fused],
+        fused=fusions,
         declined=declined,
         verification=verification,
         seconds=seconds,

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 Dimension = int | str | None
 Shape = tuple[Dimension, ...]
 
+#: The domain of the functions that groups of nodes become, and of no others.
+GROUP_DOMAIN = "trtfuse"
+
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _TENSORS = (AttributeProto.TENSOR, AttributeProto.TENSORS)
 _WRITTEN_FIELDS = frozenset(
@@ -304,6 +307,11 @@ class Graph:
         proto.input.extend(helper.make_empty_tensor_value_info(name) for name in function.input)
         proto.output.extend(helper.make_empty_tensor_value_info(name) for name in function.output)
         return cls(model, proto, function=function)
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is the graph of a function that a group of nodes became."""
+        return self.function is not None and self.function.domain == GROUP_DOMAIN
 
     @property
     def opset_imports(self) -> Sequence[OperatorSetIdProto]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from trtfuse.errors import ModelError, UsageError
-from trtfuse.ir.graph import Graph, called, copy_fields
+from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, called, copy_fields
 from trtfuse.ir.save import tensors
 from trtfuse.ir.shapes import infer_shapes, without_weights
 from trtfuse.ir.tensor import ExternalData, StoredTensor
@@ -103,10 +103,39 @@ class Model:
         """Infers shapes anew after changes, if anybody asked for any; whether that told more."""
         return self._inferred and infer_shapes(self)
 
+    def infer_shapes_afresh(self) -> None:
+        """Infers shapes as they would be if the model were written and read again."""
+        for graph in self.graphs():
+            for node in graph.nodes():
+                for value in node.outputs:
+                    if value is not None:
+                        value.know(None, None)
+        self._inferred = True
+        infer_shapes(self)
+
+    def add_group_function(self, function: FunctionProto) -> None:
+        """Takes in a function that a group of nodes became; it imports what the model does."""
+        function.opset_import.extend(self.proto.opset_import)
+        _import_groups(function)
+        self._functions.add((GROUP_DOMAIN, function.name, ""))
+        graph = Graph.of_function(self, function)
+        graph.read_completely()
+        self.functions.append(graph)
+
+    def raise_ir_version(self, least: int) -> None:
+        """Makes it a model of this IR version, if its own is lower."""
+        if self.ir_version < 4 <= least:
+            # Initializers had to be listed as inputs; from now on that would let callers override.
+            for value in (*self.graph.initializers, *self.graph.sparse):
+                self.graph.inputs.pop(value, None)
+                value.is_input = False
+        self.ir_version = max(self.ir_version, least)
+
     def to_proto(self) -> ModelProto:
         """The model as ONNX has it. External data stays where it is."""
         proto = ModelProto()
         copy_fields(self.proto, proto, without=("graph", "functions"))
+        proto.ir_version = self.ir_version
         proto.graph.SetInParent()
         self.graph.write(proto.graph)
         for graph in self.functions:
@@ -116,7 +145,22 @@ class Model:
             copy_fields(graph.function, function, without=("node", "value_info"))
             function.node.extend(written.node)
             function.value_info.extend(written.value_info)
+            if any(node.proto.domain == GROUP_DOMAIN for node in _all_nodes(graph)):
+                _import_groups(function)
+        if any(graph.is_group for graph in self.functions):
+            _import_groups(proto)
         return proto
+
+
+def _all_nodes(graph: Graph) -> Iterator[Node]:
+    for each in graph.walk():
+        yield from each.nodes()
+
+
+def _import_groups(proto: ModelProto | FunctionProto) -> None:
+    """Lets a model or function import the domain of the functions that groups became."""
+    if all(each.domain != GROUP_DOMAIN for each in proto.opset_import):
+        proto.opset_import.add(domain=GROUP_DOMAIN, version=1)
 
 
 def _domain(spelled: str) -> str:

@@ -59,6 +59,15 @@ class SpelledGelu:
 
     @classmethod
     def of(cls, node: Node) -> Self | None:
+        return cls._found(node, scaled=False)
+
+    @classmethod
+    def times_a_number(cls, node: Node) -> Self | None:
+        """A GELU times any number: the 0.5 may have gone into the weights that follow."""
+        return cls._found(node, scaled=True)
+
+    @classmethod
+    def _found(cls, node: Node, *, scaled: bool) -> Self | None:
         reached = list(operands(node.output))
         for t in reached:
             function = t.producer
@@ -68,15 +77,22 @@ class SpelledGelu:
             assert argument is not None
             within = set(operands(argument))
             for x in reached:
-                seen = cls._in_terms_of(node, x, function, argument) if x in within else None
+                if x not in within:
+                    continue
+                seen = cls._in_terms_of(node, x, function, argument, scaled)
                 if seen is not None:
                     return seen
         return None
 
     @classmethod
-    def _in_terms_of(cls, node: Node, x: Value, function: Node, argument: Value) -> Self | None:
+    def _in_terms_of(
+        cls, node: Node, x: Value, function: Node, argument: Value, scaled: bool
+    ) -> Self | None:
         outer = Polynomial.of(node.output, (x, function.output), meant)
-        if outer is None or not _roughly(outer.terms, OUTER):
+        if outer is None or outer.terms.keys() != OUTER.keys():
+            return None
+        factor = 2 * outer.terms[1, 0] if scaled else 1.0
+        if not _roughly(outer.terms, {powers: factor * each for powers, each in OUTER.items()}):
             return None
         inner = Polynomial.of(argument, (x,), meant)
         if inner is None or not _roughly(inner.terms, INNER[function.op]):

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from trtfuse.check.model import Verification
+from trtfuse.groups.partition import Group
 from trtfuse.ir.model import Model
 from trtfuse.rewrite.driver import Declined, Fused
 from trtfuse.rewrite.rule import CATALOGUE
@@ -28,8 +29,12 @@ class Census:
 
     @staticmethod
     def of(model: Model) -> Census:
-        """Counts the nodes of a model; the most frequent operators come first."""
-        counts = Counter(node.op for graph in model.graphs() for node in graph.nodes())
+        """Counts the nodes of a model; the most frequent operators come first.
+
+        A call of what a group became is one node, and what is inside is not counted.
+        """
+        graphs = (graph for graph in model.graphs() if not graph.root.is_group)
+        counts = Counter(node.op for graph in graphs for node in graph.nodes())
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return Census(counts.total(), dict(ordered))
 
@@ -45,6 +50,7 @@ class Fusion:
         nodes, operators: what was fused, in the order of the graph.
         into: what took its place; empty where it was erased.
         error: what the check found, relative to the rounding of the original; None if unchecked.
+        note: what else there is to say; None, and not in the JSON, where there is nothing.
     """
 
     rule: str
@@ -54,6 +60,7 @@ class Fusion:
     operators: list[str]
     into: list[str]
     error: float | None
+    note: str | None = None
 
     @staticmethod
     def of(fused: Fused) -> Fusion:
@@ -68,6 +75,14 @@ class Fusion:
             [node.label for node in fused.into],
             fused.error,
         )
+
+    @staticmethod
+    def of_group(group: Group, called: bool) -> Fusion:
+        """The group, which a call of its name took the place of, or whose nodes stay."""
+        nodes = [node.label for node in group.nodes]
+        operators = [node.op for node in group.nodes]
+        became = [group.name] if called else nodes
+        return Fusion(group.rule, "group", group.name, nodes, operators, became, None, group.note)
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,11 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """The report as the schema has it."""
         engine = None if self.engine is None else self.engine.to_dict()
-        return {"schema": SCHEMA, **asdict(replace(self, engine=None)), "engine": engine}
+        content = asdict(replace(self, engine=None))
+        for fusion in content["fused"]:
+            if fusion["note"] is None:
+                del fusion["note"]
+        return {"schema": SCHEMA, **content, "engine": engine}
 
     def to_json(self) -> str:
         """The report as JSON text."""
@@ -127,8 +146,16 @@ class Report:
         return plain(self)
 
     def fusions(self) -> dict[str, list[Fusion]]:
-        """The fusions of each rule, but for those that only clean up."""
-        return {rule: made for rule, made in self.by_rule().items() if not _cleans_up(rule)}
+        """The rewrites of each rule, but for those that only clean up."""
+        return {
+            rule: made
+            for rule, made in self.by_rule().items()
+            if not _cleans_up(rule) and made[0].kind == "rewrite"
+        }
+
+    def groups(self) -> dict[str, list[Fusion]]:
+        """The groups of each rule."""
+        return {rule: made for rule, made in self.by_rule().items() if made[0].kind == "group"}
 
     def cleanups(self) -> dict[str, list[Fusion]]:
         """What each rule cleaned up: nodes that do nothing, constants, duplicates."""

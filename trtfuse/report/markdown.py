@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from trtfuse.report.data import Report
+from trtfuse.report.data import Fusion, Report
 from trtfuse.report.text import made, printable, verdict
 
 if TYPE_CHECKING:
@@ -26,9 +26,13 @@ def markdown(report: Report) -> str:
     lines += ["## Operators", ""]
     lines += _table(("operator", "before", "after"), report.operators())
     for rule, fusions in report.by_rule().items():
-        lines += [f"## Fused by {rule}", ""]
+        lines += [f"## {'Grouped' if fusions[0].kind == 'group' else 'Fused'} by {rule}", ""]
         fused = (
-            (f.name, ", ".join(f.into) or "(erased)", "" if f.error is None else f"{f.error:.1e}")
+            (
+                _noted(f),
+                ", ".join(f.into) or "(erased)",
+                "" if f.error is None else f"{f.error:.1e}",
+            )
             for f in fusions
         )
         lines += _table(("nodes", "into", "error"), fused)
@@ -66,6 +70,10 @@ def _engine(found: Comparison) -> list[str]:
             lines += ["### Kernels in which the builder fused more", ""]
             lines += _table(("kernel", "type", "nodes"), beyond)
     return lines
+
+
+def _noted(fusion: Fusion) -> str:
+    return fusion.name if fusion.note is None else f"{fusion.name} ({fusion.note})"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

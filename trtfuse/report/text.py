@@ -25,7 +25,9 @@ def summary(report: Report, *, everything: bool = False) -> RenderableType:
     """
     parts: list[RenderableType] = [_headline(report)]
     if report.fused:
-        parts += [Text(), _operators(report), Text(), *_fused(report, everything)]
+        if report.before.operators != report.after.operators:
+            parts += [Text(), _operators(report)]
+        parts += [Text(), *_fused(report, everything)]
     if report.declined:
         parts += [Text(), *_declined(report, everything)]
     parts += [Text(), *(_line(line) for line in verdict(report.verification).splitlines())]
@@ -65,10 +67,15 @@ def _headline(report: Report) -> Text:
 
 
 def made(report: Report) -> str:
-    """How much was done: "3 fusions and 1 cleanup"."""
-    kinds = (("fusion", report.fusions()), ("cleanup", report.cleanups()))
+    """How much was done: "3 fusions, 1 cleanup and 2 groups"."""
+    kinds = (
+        ("fusion", report.fusions()),
+        ("cleanup", report.cleanups()),
+        ("group", report.groups()),
+    )
     counts = [(thing, sum(map(len, by_rule.values()))) for thing, by_rule in kinds]
-    return " and ".join(counted(n, thing) for thing, n in counts if n) or "no fusion"
+    *first, last = [counted(n, thing) for thing, n in counts if n] or ["no fusion"]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def counted(number: int, thing: str) -> str:
@@ -99,6 +106,10 @@ def _fused(report: Report, everything: bool) -> Iterator[Text]:
         yield _line("fused", "bold")
     for rule, fusions in report.fusions().items():
         yield from _listed(rule, fusions, fusions if everything else fusions[:SHOWN])
+    if report.groups():
+        yield _line("grouped, each for one kernel", "bold")
+    for rule, groups in report.groups().items():
+        yield from _listed(rule, groups, groups if everything else groups[:SHOWN])
     if report.cleanups():
         yield _line("cleaned up", "bold")
     for rule, cleanups in report.cleanups().items():
@@ -107,7 +118,8 @@ def _fused(report: Report, everything: bool) -> Iterator[Text]:
 
 def _listed(rule: str, fusions: list[Fusion], shown: list[Fusion]) -> Iterator[Text]:
     yield _line(f"  {rule}: {len(fusions)}")
-    yield from (_line(f"    {fusion.name}") for fusion in shown)
+    for fusion in shown:
+        yield _line(f"    {fusion.name}" + (f" ({fusion.note})" if fusion.note else ""))
     if shown and len(fusions) > len(shown):
         yield _line(f"    and {len(fusions) - len(shown)} more", "dim")
 

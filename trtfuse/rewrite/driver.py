@@ -147,7 +147,9 @@ class Driver:
         Returns all graphs in such an order, each before the bodies inside it.
         """
         self._rank = {}
-        graphs = [self.model.graph, *self.model.functions]
+        # What a group became is done with: its nodes could not be rewritten for one call alone.
+        functions = (graph for graph in self.model.functions if not graph.is_group)
+        graphs = [self.model.graph, *functions]
         for graph in graphs:
             for node in graph.canonical():
                 self._rank[node] = len(self._rank)

@@ -265,7 +265,37 @@ class GraphRule:
         return f"GraphRule({self.name!r})"
 
 
-AnyRule = Rule | GraphRule
+class Condition(NamedTuple):
+    """What has to hold of a group: its name in the report, and what it makes sure of."""
+
+    name: str
+    doc: str
+
+
+@dataclass(frozen=True)
+class GroupRule:
+    """Nodes that one kernel runs. `trtfuse.groups` finds them when the rewrites are done.
+
+    Attributes:
+        name, entry, kind, since: as in `Rule`.
+        doc: as in `Rule`.
+        guards: what has to hold.
+        module: where it is defined.
+    """
+
+    name: str
+    entry: str
+    doc: str
+    guards: tuple[Condition, ...] = ()
+    module: str = ""
+    kind: Kind = "group"
+    since: int = 1
+
+    def __repr__(self) -> str:
+        return f"GroupRule({self.name!r})"
+
+
+AnyRule = Rule | GraphRule | GroupRule
 
 #: Every rule by name.
 CATALOGUE: dict[str, AnyRule] = {}
@@ -286,13 +316,35 @@ def graph_rule(name: str, *, entry: str = "") -> Callable[[Callable[[Graph], Cha
     return add
 
 
+def group_rule(name: str, entry: str, module: str, doc: str, *guards: Condition) -> GroupRule:
+    """Adds a `GroupRule` to the catalogue.
+
+    Args:
+        name: see `GroupRule`, as for the others.
+        entry: the fusion of the list that it implements.
+        module: the name of the module that it is called from.
+        doc: what it does, the equation first.
+        guards: what has to hold.
+
+    Raises:
+        UsageError: the name is taken.
+    """
+    made = GroupRule(name, entry, inspect.cleandoc(doc), guards, module)
+    _register(made, module)
+    return made
+
+
 def _register(made: AnyRule, module: str) -> None:
     known = CATALOGUE.get(made.name)
-    if known is not None:
-        defined = known.build if isinstance(known, Rule) else known.apply
-        if defined.__module__ != module:
-            raise UsageError(f"there is a rule '{made.name}' already, in {defined.__module__}")
+    if known is not None and _module(known) != module:
+        raise UsageError(f"there is a rule '{made.name}' already, in {_module(known)}")
     CATALOGUE[made.name] = made
+
+
+def _module(known: AnyRule) -> str:
+    if isinstance(known, GroupRule):
+        return known.module
+    return (known.build if isinstance(known, Rule) else known.apply).__module__
 
 
 def rule(

@@ -1,0 +1,218 @@
+"""Groups as calls of model-local functions, and as marks on nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.inliner
+import onnxruntime as ort
+import pytest
+from models import attributes, model
+from onnx import ModelProto, defs, helper
+from onnx.reference import ReferenceEvaluator
+
+import trtfuse
+
+W = np.random.default_rng(0).standard_normal((4, 4, 3, 3)).astype(np.float32)
+TWO = """(float[1,4,8,8] x) => (float[?,?,?,?] y) {
+    [conv1] a = Conv<pads=[1,1,1,1], auto_pad="NOTSET">(x, w)
+    [relu1] b = Relu(a)
+    [conv2] c = Conv<pads=[0,0,2,2], auto_pad="NOTSET">(b, v)
+    [relu2] y = Relu(c)
+}"""
+
+
+def two(**options: Any) -> ModelProto:
+    """Two convolutions of one structure, each with its Relu."""
+    return model(TWO, w=W, v=-W, **options)
+
+
+def functions(made: ModelProto, **options: Any) -> ModelProto:
+    """The model with groups as functions, checked in full, unchanged by a second run."""
+    fused = trtfuse.fuse(made, **options).model
+    onnx.checker.check_model(fused, full_check=True)
+    again = trtfuse.fuse(fused, **options)
+    assert again.report.fused == []
+    assert again.model.SerializeToString() == fused.SerializeToString()
+    return fused
+
+
+def computed(made: ModelProto, *feeds: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """What ONNX Runtime makes of a model."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(made.SerializeToString(), options)
+    names = [each.name for each in session.get_inputs()]
+    return list(session.run(None, dict(zip(names, feeds, strict=True))))
+
+
+def test_one_function_for_one_structure_with_every_attribute_on_each_call() -> None:
+    fused = functions(two())
+    (function,) = fused.functions
+    first, second = fused.graph.node
+    assert (first.name, second.name) == ("conv1 + relu1", "conv2 + relu2")
+    assert {first.op_type, second.op_type} == {function.name}
+    assert list(function.attribute) == ["Conv_pads", "Conv_auto_pad"]
+    assert attributes(first) == {"Conv_pads": [1, 1, 1, 1], "Conv_auto_pad": b"NOTSET"}
+    assert attributes(second) == {"Conv_pads": [0, 0, 2, 2], "Conv_auto_pad": b"NOTSET"}
+    assert [list(each.input) for each in fused.graph.node] == [["x", "w"], ["b", "v"]]
+    assert [a.ref_attr_name for a in function.node[0].attribute] == list(function.attribute)
+
+
+def test_what_the_parser_reads_from_the_node_stands_in_the_function() -> None:
+    text = TWO.replace("pads=[0,0,2,2]", "strides=[2,2]").replace("pads=[1,1,1,1]", "strides=[1,1]")
+    fused = functions(model(text, w=W, v=-W))
+    convolutions = [function.node[0] for function in fused.functions]
+    strides = [list(a.ints) for node in convolutions for a in node.attribute if a.name == "strides"]
+    assert strides == [[1, 1], [2, 2]]
+    assert [function.name for function in fused.functions] == [
+        "trtfuse_conv_relu",
+        "trtfuse_conv_relu_2",
+    ]
+
+
+def test_functions_import_what_the_model_does() -> None:
+    fused = functions(two(opset=17))
+    for imports in (fused.opset_import, fused.functions[0].opset_import):
+        assert {each.domain: each.version for each in imports} == {"": 17, "trtfuse": 1}
+
+
+def test_names_are_those_of_no_operator_and_no_value() -> None:
+    fused = functions(two())
+    operators = {schema.name for schema in defs.get_all_schemas_with_history()}
+    assert {function.name for function in fused.functions}.isdisjoint(operators)
+    outside = {name for node in fused.graph.node for name in (*node.input, *node.output)}
+    for function in fused.functions:
+        inside = {name for node in function.node for name in (*node.input, *node.output)}
+        assert inside.isdisjoint(outside)
+
+
+def test_a_name_that_is_taken_is_not_taken_again() -> None:
+    made = two()
+    taken = onnx.FunctionProto(name="trtfuse_conv_relu", domain="mine", input=["x"], output=["y"])
+    taken.node.append(helper.make_node("Identity", ["x"], ["y"]))
+    taken.opset_import.extend(made.opset_import)
+    made.functions.append(taken)
+    made.opset_import.append(helper.make_opsetid("mine", 1))
+    made.graph.node[1].op_type = "trtfuse_conv_relu"
+    made.graph.node[1].domain = "mine"
+    made.graph.node[0].name = "conv2 + relu2"
+    fused = functions(made)
+    assert [function.name for function in fused.functions][-1] == "trtfuse_conv_relu_2"
+    assert fused.graph.node[-1].name == "conv2 + relu2_2"
+
+
+def test_runs_alike_everywhere_and_inlines_back() -> None:
+    made = two()
+    fused = functions(made)
+    x = np.random.default_rng(1).standard_normal((1, 4, 8, 8)).astype(np.float32)
+    (expected,) = computed(made, x)
+    np.testing.assert_array_equal(computed(fused, x)[0], expected)
+    (reference,) = ReferenceEvaluator(fused).run(None, {"x": x})
+    np.testing.assert_allclose(reference, expected, rtol=1e-4, atol=1e-4)
+    inlined = onnx.inliner.inline_local_functions(fused)
+    assert [node.op_type for node in inlined.graph.node] == ["Conv", "Relu", "Conv", "Relu"]
+    np.testing.assert_array_equal(computed(inlined, x)[0], expected)
+
+
+def test_the_ir_version_rises_to_that_of_functions() -> None:
+    fused = functions(two(opset=9, ir_version=3))
+    assert fused.ir_version == 8
+    assert [each.name for each in fused.graph.input] == ["x"]
+    flat = trtfuse.fuse(two(opset=9, ir_version=3), groups="flat").model
+    assert flat.ir_version == 3
+    assert trtfuse.verify(two(opset=9, ir_version=3), fused).ok
+
+
+def test_names_of_any_kind() -> None:
+    made = two()
+    made.graph.node[0].name = "a + b"
+    made.graph.node[1].name = "größe"
+    made.graph.node[2].name = ""
+    made.graph.node[3].name = "größe"
+    fused = functions(made)
+    assert [node.name for node in fused.graph.node] == ["a + b + größe", "node_of_c + größe"]
+
+
+def test_bodies_have_groups_too() -> None:
+    branch = (
+        "() => (float[?,?,?,?] {0}) {{ [conv_{0}] c{0} = Conv(x, w) [relu_{0}] {0} = Relu(c{0}) }}"
+    )
+    then, other = branch.format("t"), branch.format("e").replace("(x, w)", "(x, v)")
+    text = f"""(bool cond, float[1,4,8,8] x) => (float[?,?,?,?] y) {{
+        [choice] y = If (cond) <then_branch = th {then}, else_branch = el {other}>
+    }}"""
+    made = model(text, w=W, v=-W)
+    fused = functions(made)
+    assert len(fused.functions) == 1
+    (choice,) = fused.graph.node
+    names = [[node.name for node in a.g.node] for a in choice.attribute]
+    assert sorted(names) == [["conv_e + relu_e"], ["conv_t + relu_t"]]
+    x = np.ones((1, 4, 8, 8), np.float32)
+    for which in (True, False):
+        expected = computed(made, np.array(which), x)
+        np.testing.assert_array_equal(computed(fused, np.array(which), x), expected)
+
+
+def test_functions_of_a_user_have_groups_too() -> None:
+    made = two()
+    own = onnx.FunctionProto(name="Block", domain="mine", input=["p", "q"], output=["s"])
+    own.node.append(helper.make_node("Conv", ["p", "q"], ["r"], name="inner_conv"))
+    own.node.append(helper.make_node("Relu", ["r"], ["s"], name="inner_relu"))
+    own.opset_import.extend(made.opset_import)
+    made.functions.append(own)
+    made.opset_import.append(helper.make_opsetid("mine", 1))
+    own_again = made.functions[0]
+    own_again.opset_import.append(helper.make_opsetid("mine", 1))
+    del made.graph.node[2:]
+    made.graph.node.append(helper.make_node("Block", ["b", "v"], ["y"], domain="mine", name="call"))
+    fused = functions(made)
+    block = next(function for function in fused.functions if function.name == "Block")
+    assert [node.name for node in block.node] == ["inner_conv + inner_relu"]
+    x = np.ones((1, 4, 8, 8), np.float32)
+    np.testing.assert_array_equal(computed(fused, x), computed(made, x))
+
+
+def test_the_report_says_what_became_of_groups() -> None:
+    report = trtfuse.fuse(two()).report
+    assert [(f.kind, f.nodes, f.into) for f in report.fused] == [
+        ("group", ["conv1", "relu1"], ["conv1 + relu1"]),
+        ("group", ["conv2", "relu2"], ["conv2 + relu2"]),
+    ]
+    assert (report.before.nodes, report.after.nodes) == (4, 2)
+    flat = trtfuse.fuse(two(), groups="flat").report
+    assert [fusion.into for fusion in flat.fused] == [["conv1", "relu1"], ["conv2", "relu2"]]
+    assert flat.after.nodes == 4
+
+
+def test_a_flat_graph_says_which_group_a_node_is_in() -> None:
+    made = two(ir_version=10)
+    flat = trtfuse.fuse(made, groups="flat").model
+    marks = [{entry.key: entry.value for entry in node.metadata_props} for node in flat.graph.node]
+    assert (
+        marks == [{"trtfuse.group": "conv1 + relu1"}] * 2 + [{"trtfuse.group": "conv2 + relu2"}] * 2
+    )
+    assert trtfuse.fuse(flat, groups="flat").model == flat
+    gone = trtfuse.fuse(flat, groups="flat", skip=["conv-relu"]).model
+    assert gone == made
+    assert not any(node.metadata_props for node in made.graph.node)
+
+
+def test_before_nodes_have_metadata_a_flat_graph_is_left_as_it_is() -> None:
+    assert trtfuse.fuse(two(ir_version=8), groups="flat").model == two(ir_version=8)
+
+
+def test_what_a_layer_says_of_itself_goes_to_the_call() -> None:
+    made = two(ir_version=10)
+    made.graph.node[0].doc_string = "the first"
+    made.graph.node[0].metadata_props.add(key="origin", value="here")
+    call = functions(made).graph.node[0]
+    assert call.doc_string == "the first"
+    assert [(entry.key, entry.value) for entry in call.metadata_props] == [("origin", "here")]
+
+
+def test_unknown_ways_are_refused() -> None:
+    with pytest.raises(trtfuse.UsageError, match="unknown groups 'all'; there are functions, flat"):
+        trtfuse.fuse(two(), groups="all")  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Groups: nodes that one GPU kernel runs, found when the rewrites are done."""

@@ -1,0 +1,238 @@
+"""Convolutions with what their kernel does besides: F1, F4, C1, C2, C8."""
+
+from __future__ import annotations
+
+from trtfuse.groups.activation import Activations
+from trtfuse.groups.partition import (
+    ONE_CONSUMER,
+    Group,
+    Partition,
+    computed,
+    only_reader,
+    other_operand,
+    same_shape,
+)
+from trtfuse.ir.graph import Node, Value
+from trtfuse.rewrite.guards import consumers
+from trtfuse.rewrite.rule import Condition, GroupRule, group_rule
+
+NO_BROADCAST = Condition(
+    "no-broadcast",
+    "Both operands certainly have the same shape, but for a batch of 1 in one of them.",
+)
+BOTH_COMPUTED = Condition("other-operand", "The other operand is another value, and computed.")
+FIRST_CHOICE = Condition(
+    "first-choice",
+    "Where both operands come from convolutions, the group is that of the one further from the "
+    "inputs of the graph.",
+)
+SAME_FOR_BOTH = Condition(
+    "one-for-each-channel",
+    "The first convolution has one filter for each channel; the second has a kernel of 1 and steps "
+    "of 1, no padding, and one group.",
+)
+
+CONV_RELU = group_rule(
+    "conv-relu",
+    "F1",
+    __name__,
+    """relu(conv(x))  ==  one kernel `conv + relu`
+
+    Entry F1 (Convolution and ReLU).
+
+    Takes: Conv or ConvTranspose of any rank, group, dilation and padding, and Relu.
+    """,
+    ONE_CONSUMER,
+)
+CONV_SUM = group_rule(
+    "conv-sum",
+    "F4",
+    __name__,
+    """conv(x) + y  ==  one kernel `conv + add`
+
+    Entry F4 (Convolution and ElementWise sum). A Relu that follows joins: `conv + add + relu`.
+
+    Takes: Add, or Sum of two, of a Conv or ConvTranspose and of another computed value.
+    """,
+    ONE_CONSUMER,
+    BOTH_COMPUTED,
+    NO_BROADCAST,
+    FIRST_CHOICE,
+)
+CONV_ACTIVATION = group_rule(
+    "conv-activation",
+    "C1",
+    __name__,
+    """f(conv(x))  ==  one kernel `conv + f`
+
+    Entry C1 (Convolution and GELU, Clip, or any pointwise activation).
+
+    Takes: Conv or ConvTranspose and Clip, LeakyRelu, PRelu, Elu, Selu, Celu, Sigmoid, Tanh,
+    HardSigmoid, ThresholdedRelu, Softplus, Softsign, Gelu, HardSwish, Mish, Swish; Min or Max by
+    one number; and x * Sigmoid(x), x * HardSigmoid(x), x * Tanh(Softplus(x)) and GELU spelled out.
+    """,
+    ONE_CONSUMER,
+)
+CONV_MIN_MAX = group_rule(
+    "conv-min-max",
+    "C2",
+    __name__,
+    """min(conv(x), y)  ==  one kernel `conv + min`
+
+    Entry C2 (Convolution and ElementWise minimum or maximum).
+
+    Takes: Min or Max of a Conv or ConvTranspose and of another computed value.
+    """,
+    ONE_CONSUMER,
+    BOTH_COMPUTED,
+    NO_BROADCAST,
+    FIRST_CHOICE,
+)
+SEPARABLE = group_rule(
+    "depthwise-pointwise",
+    "C8",
+    __name__,
+    """pointwise(f(depthwise(x)))  ==  one kernel `depthwise + f + pointwise`
+
+    Entry C8 (depthwise, then pointwise convolution), with what either is grouped with.
+
+    Takes: a Conv with as many groups as input channels, an activation or none, and a Conv with a
+    kernel of 1, with what follows it in a group of F1, F4, C1 or C2.
+    """,
+    ONE_CONSUMER,
+    SAME_FOR_BOTH,
+)
+
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
+_SUMS = ("Add", "Sum")
+
+
+def find(partition: Partition, activations: Activations) -> None:
+    """Forms the groups that begin with a convolution."""
+    depths = _depths(partition)
+    convolutions = [n for n in partition.order if n.op in _CONVOLUTIONS and partition.free(n)]
+    for node in convolutions:
+        _extend(partition, activations, depths, node)
+    for node in convolutions:
+        _join_depthwise(partition, node)
+
+
+def _depths(partition: Partition) -> dict[Node, int]:
+    """How many nodes are on the longest way from an input to each node."""
+    depths: dict[Node, int] = {}
+    for node in partition.order:
+        sources = (v.producer for v in (*node.inputs, *node.captured()) if v is not None)
+        depths[node] = 1 + max((depths.get(source, 0) for source in sources if source), default=0)
+    return depths
+
+
+def _extend(
+    partition: Partition, activations: Activations, depths: dict[Node, int], conv: Node
+) -> None:
+    """Groups a convolution with a sum, minimum or maximum, or with an activation."""
+    y = conv.output
+    reader = only_reader(y)
+    if reader is not None and partition.free(reader):
+        for rule, operators in ((CONV_SUM, _SUMS), (CONV_MIN_MAX, ("Min", "Max"))):
+            other = other_operand(reader, y) if reader.op in operators else None
+            if other is None and reader.op in operators and len(reader.inputs) == 2:
+                because = f"{reader.label} reads `{y.name}` as both operands"
+                partition.decline(rule, conv, BOTH_COMPUTED, because)
+            if other is None or not computed(other) or not partition.allows(rule):
+                continue
+            if why_not := same_shape(y, other, batch=True):
+                partition.decline(rule, conv, NO_BROADCAST, why_not)
+                continue
+            rival = _rival(partition, depths, conv, reader, other)
+            if rival is not None:
+                because = f"{reader.label} goes with {rival.label}, which comes later"
+                partition.decline(rule, conv, FIRST_CHOICE, because)
+                continue
+            nodes = [conv, reader]
+            relu = activations.of(reader.output) if rule is CONV_SUM else None
+            if relu is not None and relu.is_relu:
+                nodes += relu.nodes
+            partition.form(rule, nodes)
+            return
+    found = activations.of(y)
+    if found is not None:
+        rule = CONV_RELU if found.is_relu else CONV_ACTIVATION
+        if partition.allows(rule):
+            partition.form(rule, (conv, *found.nodes))
+            return
+    _explain(partition, activations, conv)
+
+
+def _rival(
+    partition: Partition, depths: dict[Node, int], conv: Node, reader: Node, other: Value
+) -> Node | None:
+    """The convolution that a sum of two of them goes with, if it is the other one."""
+    rival = other.producer
+    if rival is None or rival.op not in _CONVOLUTIONS or not partition.free(rival):
+        return None
+    if only_reader(other) is not reader:
+        return None
+    mine, its = depths[conv], depths[rival]
+    goes_with_it = its > mine or (its == mine and reader.inputs[0] is other)
+    return rival if goes_with_it else None
+
+
+def _explain(partition: Partition, activations: Activations, conv: Node) -> None:
+    """Says why a convolution stays without what reads it, where others read it too."""
+    y = conv.output
+    rule: GroupRule = CONV_SUM
+    reader = activations.among_readers(y)
+    if reader is not None:
+        rule = CONV_RELU if reader.op == "Relu" else CONV_ACTIVATION
+    else:
+        sums = (n for n in y.uses if n.op in _SUMS and computed(other_operand(n, y)))
+        reader = next(sums, None)
+    why_not = None if reader is None else consumers(y, (reader,))
+    if why_not is not None:
+        partition.decline(rule, conv, ONE_CONSUMER, why_not)
+
+
+def _join_depthwise(partition: Partition, pointwise: Node) -> None:
+    """Joins a depthwise convolution, with its activation, and the pointwise one that reads it."""
+    if not partition.allows(SEPARABLE) or not _is_pointwise(pointwise):
+        return
+    x = pointwise.inputs[0]
+    assert x is not None
+    first: tuple[Node, ...] = ()
+    before = x.producer
+    if before is None:
+        return
+    group = partition.group_of.get(before)
+    if group is not None and group.rule in (CONV_RELU.name, CONV_ACTIVATION.name):
+        first = group.nodes
+    elif partition.free(before):
+        first = (before,)
+    if not first or not _is_depthwise(first[0]):
+        return
+    if why_not := consumers(x, (pointwise,)):
+        partition.decline(SEPARABLE, first[0], ONE_CONSUMER, why_not)
+        return
+    own: Group | None = partition.group_of.get(pointwise)
+    partition.form(SEPARABLE, (*first, *((pointwise,) if own is None else own.nodes)))
+
+
+def _is_depthwise(node: Node) -> bool:
+    weights = node.input(1)
+    if node.op != "Conv" or weights is None or weights.shape is None:
+        return False
+    group = node.attribute("group", 1)
+    return bool(group > 1 and weights.shape[1] == 1 and weights.shape[0] == group)
+
+
+def _is_pointwise(node: Node) -> bool:
+    weights = node.input(1)
+    if node.op != "Conv" or weights is None or weights.shape is None:
+        return False
+    steps, pads = node.attribute("strides", [1]), node.attribute("pads", [0])
+    ones = all(size == 1 for size in weights.shape[2:])
+    return bool(
+        ones
+        and node.attribute("group", 1) == 1
+        and all(step == 1 for step in steps)
+        and not any(pads)
+    )

@@ -1,0 +1,164 @@
+"""Groups as calls of model-local functions, one function for each distinct structure.
+
+TensorRT's parser asks for some care. It goes by the name of an operator and ignores its domain, so
+a function has a name that no operator has. It takes an attribute that a call leaves out for 0, so
+calls state all of them. Older ones confuse a formal input with a tensor of the same name outside,
+so formal names are names of nothing else. And it reads functions with the operator sets of the
+model, so functions import those. Of a convolution it reads kernel, strides and dilations from the
+node itself, without a word where they refer to the call: TensorRT for RTX 1.7.1 builds a layer of
+stride 1 then. So these stand in the function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from onnx import AttributeProto, FunctionProto, NodeProto, defs
+
+from trtfuse.groups.partition import Group
+from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value, called
+from trtfuse.ir.model import Model
+
+#: The first IR version with functions.
+_SINCE = 8
+
+#: Attributes that stand in a function as they are; functions with others are others.
+_IN_PLACE = frozenset(("dilations", "kernel_shape", "output_padding", "output_shape", "strides"))
+
+#: What makes one structure unlike another, as a key.
+_Structure = tuple[Any, ...]
+
+
+def emit(model: Model, groups: Iterable[Group]) -> None:
+    """Lets a call of a function take the place of each group.
+
+    The IR version rises to 8, from which on there are functions, if it was lower.
+    """
+    functions = _Functions(model)
+    for group in groups:
+        graph = group.last.graph
+        assert graph is not None
+        if functions.fits(graph):
+            model.raise_ir_version(_SINCE)
+            _replace(graph, group, functions)
+
+
+def _replace(graph: Graph, group: Group, functions: _Functions) -> None:
+    inputs = _inputs(group)
+    function = functions.of(group, inputs)
+    call = NodeProto(op_type=function.name, domain=GROUP_DOMAIN, name=group.name)
+    first = group.nodes[0].proto
+    call.doc_string = first.doc_string
+    call.metadata_props.extend(first.metadata_props)
+    given = (a for node in group.nodes for a in node.proto.attribute if a.name not in _IN_PLACE)
+    for formal, attribute in zip(function.attribute, given, strict=True):
+        written = call.attribute.add()
+        written.CopyFrom(attribute)
+        written.name = formal
+    operator = called(GROUP_DOMAIN, function.name, "")
+    made = Node(call, operator, list(inputs), [group.last.output])
+    made.stale = True
+    graph.insert(made, before=group.last)
+    for node in reversed(group.nodes):
+        graph.remove(node)
+
+
+def _inputs(group: Group) -> list[Value]:
+    """What a group reads from outside, in the order in which it does."""
+    inside = {value for node in group.nodes for value in node.outputs}
+    read = (value for node in group.nodes for value in node.inputs)
+    return list(dict.fromkeys(v for v in read if v is not None and v not in inside))
+
+
+class _Functions:
+    """The functions that groups become.
+
+    Args:
+        model: that they are added to.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._made: dict[_Structure, FunctionProto] = {}
+        self._imports = _versions(model.graph)
+        operators = {schema.name for schema in defs.get_all_schemas_with_history()}
+        used = {node.proto.op_type for graph in model.graphs() for node in graph.nodes()}
+        self._names = operators | used | {function.name for function in model.proto.functions}
+
+    def fits(self, graph: Graph) -> bool:
+        """Whether a graph has the operator sets of the model, as functions that it calls have."""
+        return _versions(graph) == self._imports
+
+    def of(self, group: Group, inputs: list[Value]) -> FunctionProto:
+        """The function of the structure of a group."""
+        structure = _structure(group, inputs)
+        if structure not in self._made:
+            function = self._made[structure] = self._written(group, inputs)
+            self.model.add_group_function(function)
+        return self._made[structure]
+
+    def _written(self, group: Group, inputs: list[Value]) -> FunctionProto:
+        name = self._name(f"trtfuse_{group.rule.replace('-', '_')}")
+        function = FunctionProto(name=name, domain=GROUP_DOMAIN)
+        names: dict[Value, str] = {}
+        for place, read in enumerate(inputs):
+            names[read] = self.model.fresh_name(f"{name}.in{place}")
+            function.input.append(names[read])
+        labels: set[str] = set()
+        for node in group.nodes:
+            written = function.node.add(op_type=node.proto.op_type, domain=node.proto.domain)
+            written.name = _unlike(node.proto.op_type, labels)
+            for value in node.outputs:
+                if value is not None:
+                    names[value] = self.model.fresh_name(f"{name}.{written.name}")
+            written.input.extend("" if value is None else names[value] for value in node.inputs)
+            written.output.extend("" if value is None else names[value] for value in node.outputs)
+            for attribute in node.proto.attribute:
+                if attribute.name in _IN_PLACE:
+                    written.attribute.add().CopyFrom(attribute)
+                    continue
+                formal = f"{written.name}_{attribute.name}"
+                function.attribute.append(formal)
+                written.attribute.append(
+                    AttributeProto(name=attribute.name, type=attribute.type, ref_attr_name=formal)
+                )
+        function.output.append(names[group.last.output])
+        return function
+
+    def _name(self, stem: str) -> str:
+        """A name that no operator and no function of any domain has."""
+        return _unlike(stem, self._names)
+
+
+def _unlike(stem: str, taken: set[str]) -> str:
+    """A name like `stem` that is not taken yet; it is from now on."""
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}_{number}"
+    taken.add(name)
+    return name
+
+
+def _versions(graph: Graph) -> dict[str, int]:
+    """The operator sets of a graph, but for that of groups."""
+    imports = ((each.domain, each.version) for each in graph.opset_imports)
+    named = (("" if domain == "ai.onnx" else domain, version) for domain, version in imports)
+    return {domain: version for domain, version in named if domain != GROUP_DOMAIN}
+
+
+def _structure(group: Group, inputs: list[Value]) -> _Structure:
+    """The nodes of a group and how they are wired: equal where one function does for both."""
+    places: dict[Value | None, int] = {}
+    parts: list[Any] = [group.rule]
+    computed = (value for node in group.nodes for value in node.outputs)
+    places.update((value, place) for place, value in enumerate((*inputs, *computed)) if value)
+    for node in group.nodes:
+        wires = tuple(places.get(v, -1) for v in (*node.inputs, None, *node.outputs))
+        attributes = tuple(
+            (a.name, a.type, tuple(a.ints) if a.name in _IN_PLACE else None)
+            for a in node.proto.attribute
+        )
+        parts += [node.proto.op_type, wires, attributes]
+    return tuple(parts)

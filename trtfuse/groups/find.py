@@ -1,0 +1,104 @@
+"""Which nodes TensorRT runs as one kernel each: the groups of a model, by precedence.
+
+What comes first takes the nodes: quantized layers, attention, normalizations, convolutions, matrix
+products, GELU spelled out, then what is left of pointwise operators.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from trtfuse.groups import attention, convolution, mlp, normalization, pointwise, quantized
+from trtfuse.groups.activation import Activations
+from trtfuse.groups.partition import Group, Partition
+from trtfuse.groups.target import DEFAULT_KIB, shared_memory
+from trtfuse.ir.graph import Graph
+from trtfuse.ir.model import Model, collector_paused
+from trtfuse.rewrite.driver import Declined
+from trtfuse.rewrite.rule import AnyRule, GroupRule
+
+_log = logging.getLogger("trtfuse")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The groups of a model.
+
+    Attributes:
+        groups: graph by graph, in the order of their last nodes.
+        declined: what was not grouped and why.
+    """
+
+    groups: list[Group]
+    declined: list[Declined]
+
+
+def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = None) -> Found:
+    """The groups of a model, of the bodies in it, and of its functions that are no groups.
+
+    Args:
+        model: not changed.
+        rules: those of them that are of groups are applied.
+        target: the compute capability that decides how much shared memory there is, as "8.6".
+
+    Raises:
+        UsageError: the target is unknown.
+    """
+    limit = shared_memory(target)
+    called = f"compute capability {target}" if target else f"{DEFAULT_KIB} KiB (no target given)"
+    chosen = frozenset(rule.name for rule in rules if isinstance(rule, GroupRule))
+    found = Found([], [])
+    if not chosen:
+        return found
+    with collector_paused():
+        for graph in _graphs(model):
+            partition = Partition(graph, chosen, limit, called)
+            _divide(partition)
+            found.groups.extend(partition.groups)
+            found.declined.extend(
+                sorted(partition.declined, key=lambda each: partition.rank[each.at])
+            )
+    found = Found(_named(model, found.groups), found.declined)
+    for group in found.groups:
+        _log.info("Fused %s as %s", group.name, group.rule)
+    for miss in found.declined:
+        _log.info("Not fused as %s at %s: %s", miss.rule, miss.at.label, miss.because)
+    return found
+
+
+def _graphs(model: Model) -> list[Graph]:
+    """All graphs that groups are found in, each before the bodies inside it."""
+    graphs = [model.graph, *(each for each in model.functions if not each.is_group)]
+    for graph in graphs:
+        for node in graph.canonical():
+            graphs.extend(node.bodies)
+    return graphs
+
+
+def _named(model: Model, groups: list[Group]) -> list[Group]:
+    """The groups with names that no other node has."""
+    if not groups:
+        return groups
+    taken = {node.proto.name for graph in model.graphs() for node in graph.nodes()}
+    named = []
+    for group in groups:
+        name, number = group.name, 1
+        while name in taken:
+            number += 1
+            name = f"{group.name}_{number}"
+        taken.add(name)
+        named.append(replace(group, name=name))
+    return named
+
+
+def _divide(partition: Partition) -> None:
+    activations = Activations(partition)
+    quantized.find(partition, activations)
+    attention.find(partition)
+    normalization.find_normalizations(partition)
+    convolution.find(partition, activations)
+    mlp.find(partition, activations)
+    normalization.find_gelus(partition, activations)
+    pointwise.find(partition)

@@ -1,0 +1,47 @@
+"""How much shared memory a block may use, by the compute capability of the GPU.
+
+The numbers are those of the CUDA programming guide, table "Technical Specifications per Compute
+Capability", row "maximum amount of shared memory per thread block".
+"""
+
+from __future__ import annotations
+
+from trtfuse.errors import UsageError
+
+#: KiB of shared memory that a block may use, by compute capability.
+SHARED_MEMORY = {
+    "7.5": 64,
+    "8.0": 163,
+    "8.6": 99,
+    "8.9": 99,
+    "9.0": 227,
+    "10.0": 227,
+    "12.0": 99,
+}
+
+#: What is assumed where no target is given: the least of those that TensorRT supports today.
+DEFAULT_KIB = 99
+
+
+def shared_memory(target: str | None) -> int:
+    """The bytes of shared memory that a block may use.
+
+    Args:
+        target: a compute capability such as "8.6", or None for any of those supported today.
+
+    Raises:
+        UsageError: it is unknown.
+    """
+    if target is None:
+        return DEFAULT_KIB * 1024
+    if target not in SHARED_MEMORY:
+        raise UsageError(
+            f"unknown target '{target}'; the compute capabilities are {', '.join(SHARED_MEMORY)}"
+        )
+    return SHARED_MEMORY[target] * 1024
+
+
+def memory_table() -> str:
+    """The table, as the docs of a rule have it."""
+    rows = [f"        {capability:>5}  {size:>4} KiB" for capability, size in SHARED_MEMORY.items()]
+    return "\n".join(rows)
