@@ -12,6 +12,7 @@ from importlib.metadata import version as _version
 import trtfuse.rules  # noqa: F401 - fills the catalogue
 from trtfuse.check.model import Verification
 from trtfuse.errors import ModelError, TrtfuseError, UsageError, VerifyError
+from trtfuse.explanation import Explanation, explain
 from trtfuse.pipeline import FusionResult, fuse, verify
 from trtfuse.report.data import Report
 from trtfuse.rewrite.rule import Rule, rule, rules
@@ -19,6 +20,7 @@ from trtfuse.rewrite.rule import Rule, rule, rules
 __version__ = _version("trtfuse")
 
 __all__ = [
+    "Explanation",
     "FusionResult",
     "ModelError",
     "Report",
@@ -27,6 +29,7 @@ __all__ = [
     "UsageError",
     "Verification",
     "VerifyError",
+    "explain",
     "fuse",
     "rule",
     "rules",

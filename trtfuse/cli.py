@@ -181,6 +181,31 @@ def verify(
 
 
 @command.command()
+@click.argument("source", metavar="IN.onnx", type=_model)
+@click.argument("node", metavar="[NODE]", required=False)
+@click.option("--rules", "names", metavar="NAME,...", callback=_names, help="Ask these rules only.")
+@click.option("--skip", metavar="NAME,...", callback=_names, help="Leave these rules out.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
+def explain(
+    source: Path,
+    node: str | None,
+    names: tuple[str, ...] | None,
+    skip: tuple[str, ...] | None,
+    as_json: bool,
+    verbose: int,
+) -> int:
+    """Say why a model, or one node of it, is not fused any further."""
+    from trtfuse.report.why import plain
+
+    with _progress(quiet=False) as progress:
+        found = trtfuse.explain(source, node, rules=names, skip=skip or (), progress=progress)
+    text = found.to_json() if as_json else plain(found, everything=verbose > 0)
+    click.echo(text.encode(errors="backslashreplace").decode().rstrip("\n"))
+    return 0
+
+
+@command.command()
 @click.argument("name", required=False)
 def rules(name: str | None) -> int:
     """List the rules, or say what one does."""

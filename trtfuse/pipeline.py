@@ -135,7 +135,7 @@ def _fuse(
             # Shapes that fit no input are refused before the work, whether it needs them or not.
             next(shapes(read, 1, input_shapes))
     with _timed(seconds, "rewrite"):
-        driver = Driver(read, rules, check, _stage(progress, "rewrite"))
+        driver = Driver(read, rules, check, staged(progress, "rewrite"))
         driver.run()
         declined = [NearMiss.of(each) for each in driver.declined]
     with _timed(seconds, "write"):
@@ -144,11 +144,11 @@ def _fuse(
     if verify == "model":
         with _timed(seconds, "verify"):
             original, result = Model(read.proto, read.folder), Model(fused, read.folder)
-            stage = _stage(progress, "verify")
+            stage = staged(progress, "verify")
             verification = verify_models(original, result, input_shapes, seed, stage)
     path = Path(model) if isinstance(model, (str, Path)) else None
     report = Report(
-        model=read.graph.proto.name if path is None else str(path),
+        model=named(model, read),
         before=before,
         after=Census.of(read),
         fused=[Fusion.of(each) for each in driver.fused],
@@ -184,7 +184,12 @@ def verify(
         UsageError: a shape fits no input.
     """
     before, after = read_model(original), read_model(result)
-    return verify_models(before, after, _shapes(input_shapes), seed, _stage(progress, "verify"))
+    return verify_models(before, after, _shapes(input_shapes), seed, staged(progress, "verify"))
+
+
+def named(model: ModelLike, read: Model) -> str:
+    """What to call a model: its path, or the name of its graph."""
+    return str(model) if isinstance(model, (str, Path)) else read.graph.proto.name
 
 
 def same_file(one: Path, other: Path) -> bool:
@@ -205,7 +210,8 @@ def _shapes(given: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, .
     return {name: tuple(int(size) for size in shape) for name, shape in listed.items()}
 
 
-def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+def staged(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+    """What a stage tells how far it is."""
     return None if progress is None else functools.partial(progress, stage)
 
 

@@ -234,3 +234,16 @@ def test_a_dynamic_dimension_is_no_constant() -> None:
         "(float[n,3] x) => (int64 y) { f = Shape(x) s = Gather(f, i) y = Neg(s) }", i=np.array(0)
     )
     assert fused(trtfuse.fuse(made)) == []
+
+
+def test_a_node_that_fails_at_run_time_stays_there_to_fail() -> None:
+    made = model(
+        "(float[?] x) => (float[?] y) { [far] g = Gather(c, i) y = Add(x, g) }",
+        c=np.float32([1, 2]),
+        i=np.array([5]),
+    )
+    result = trtfuse.fuse(made)
+    assert fused(result) == []
+    ((rule, at, guard, because),) = declined(result)
+    assert (rule, at, guard) == ("fold-constants", "far", "computable")
+    assert because.startswith("it cannot be computed: ")

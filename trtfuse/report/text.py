@@ -67,9 +67,9 @@ def made(report: Report) -> str:
     return " and ".join(counted(n, thing) for thing, n in counts if n) or "no fusion"
 
 
-def counted(number: int, thing: str) -> str:
-    """A number of things: "1 node", "2 nodes"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def counted(number: int, thing: str, things: str = "") -> str:
+    """A number of things: "1 node", "2 nodes"; with the plural given, where it is no s."""
+    return f"{number} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def _operators(report: Report) -> Table:
