@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from onnx import TensorProto
@@ -73,7 +74,7 @@ class RewriteCheck:
         alike = self._seen.setdefault(_structure(rule, match, new, results), [])
         if len(alike) >= INSTANCES:
             self.shared += 1
-            return max(alike, key=lambda checked: checked.error)
+            return replace(max(alike, key=lambda checked: checked.error), shared=True)
         rng = np.random.default_rng([self.seed, self.checked])
         self.checked += 1
         found = Checked(_NOT_EVALUATED, math.inf)
@@ -125,7 +126,7 @@ class RewriteCheck:
         read = tuple(dict.fromkeys((*before.inputs, *(v for v in inputs if v not in computed))))
         constants = {v: _wide(v, folded[0]) for v in read if constant(v) is not None}
         drawn = [v for v in read if v not in constants]
-        worst, trouble = 0.0, "there was nothing to draw"
+        worst, trouble, sets = 0.0, "there was nothing to draw", 0
         for number, shapes in enumerate(_shapes(match, drawn)):
             if number == 2 and not trouble:
                 # The full sizes are for what cannot be made small.
@@ -155,11 +156,12 @@ class RewriteCheck:
                     why = f"the two spellings do not compute the same: {why_not} {seen}"
                     return Checked(why, apart)
                 worst = max(worst, apart)
+                sets += 1
             else:
                 trouble = ""
         if trouble:
             return Checked(f"{_NOT_EVALUATED}: {trouble}", math.inf)
-        return Checked(None, worst)
+        return Checked(None, worst, sets)
 
 
 def _one_line(error: Exception) -> str:
