@@ -23,7 +23,7 @@ from trtfuse.ir.save import written
 from trtfuse.pipeline import Progress, VerifyLevel, same_file
 from trtfuse.report.data import Report
 
-REPORT_SUFFIXES = (".json", ".md")
+REPORT_SUFFIXES = (".html", ".json", ".md")
 
 
 class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
@@ -73,7 +73,7 @@ def command() -> None:
     "reports",
     type=_model,
     multiple=True,
-    help="Write the report to a .json or .md file.",
+    help="Write the report to a .html, .json or .md file.",
 )
 @click.option(
     "--rules",
@@ -120,10 +120,9 @@ def fuse(
     asked = output is not None
     output = output or source.parent / f"{source.stem}.fused.onnx"
     for report in reports:
-        if report.suffix == ".html":
-            raise UsageError(f"cannot write '{report}' yet: reports are .json or .md for now")
         if report.suffix not in REPORT_SUFFIXES:
-            raise UsageError(f"cannot tell the kind of report from '{report}'; use .json or .md")
+            kinds = "use .html, .json or .md"
+            raise UsageError(f"cannot tell the kind of report from '{report}'; {kinds}")
     _check_writable(*reports, *([output] if asked else []))
     for path in (output, *reports):
         if same_file(source, path):
@@ -206,6 +205,30 @@ def explain(
 
 
 @command.command()
+@click.argument("source", metavar="R.json", type=_model)
+@click.option("-o", "--output", type=_model, help="Where to write; R.html if left out.")
+@click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def report(source: Path, output: Path | None, quiet: bool) -> int:
+    """Make a page of a report that was written as JSON, by this version or an older one."""
+    from trtfuse.report.page import page
+    from trtfuse.report.stored import read_report
+
+    output = output or source.with_suffix(".html")
+    _check_writable(output)
+    if same_file(source, output):
+        raise UsageError(f"input and output are both '{output}'; write to another file")
+    text = page(read_report(source))
+    with written(output) as file:
+        file.write(text.encode(errors="backslashreplace"))
+    if not quiet:
+        from trtfuse.report.text import printable
+
+        click.echo(f"wrote {printable(str(output))}")
+    return 0
+
+
+@command.command()
 @click.argument("name", required=False)
 def rules(name: str | None) -> int:
     """List the rules, or say what one does."""
@@ -254,7 +277,10 @@ def _check_writable(*paths: Path) -> None:
 def _write_report(report: Report, path: Path) -> None:
     from trtfuse.report.markdown import markdown
 
-    text = report.to_json() if path.suffix == ".json" else markdown(report)
+    if path.suffix == ".html":
+        text = report.to_html()
+    else:
+        text = report.to_json() if path.suffix == ".json" else markdown(report)
     with written(path) as file:
         file.write(text.encode(errors="backslashreplace"))
 

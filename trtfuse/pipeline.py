@@ -22,6 +22,7 @@ from trtfuse.ir.model import FOLD_LIMIT, Model, collector_paused, read_model
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
+from trtfuse.report.trace import Trace
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.rule import AnyRule, selected
 
@@ -53,6 +54,12 @@ class FusionResult:
     def ok(self) -> bool:
         """Whether the check agreed, as far as there was one."""
         return self.report.verification.ok
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from trtfuse.report.page import notebook
+
+        return notebook(self.report.to_dict())
 
     def save(self, path: str | Path) -> None:
         """Writes the model: whole or not at all, and with its external data if it has any.
@@ -130,14 +137,16 @@ def _fuse(
     with _timed(seconds, "read"):
         read = read_model(model)
         read.fold_limit = fold_limit
-        before = Census.of(read)
+        before, trace = Census.of(read), Trace(read)
         if input_shapes:
             # Shapes that fit no input are refused before the work, whether it needs them or not.
             next(shapes(read, 1, input_shapes))
     with _timed(seconds, "rewrite"):
         driver = Driver(read, rules, check, staged(progress, "rewrite"))
         driver.run()
-        declined = [NearMiss.of(each) for each in driver.declined]
+        left = driver.declined
+        declined = [NearMiss.of(each) for each in left]
+        trace.done(driver.fused, left)
     with _timed(seconds, "write"):
         fused = read.to_proto()
     verification = Verification("none") if check is None else check.verification()
@@ -156,6 +165,7 @@ def _fuse(
         verification=verification,
         seconds=seconds,
         versions=_versions(),
+        trace=trace,
     )
     data = {t.folder / ExternalData.of(t.proto).file for t in read.external if t.folder is not None}
     return FusionResult(fused, report, path, tuple(sorted(data)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from trtfuse.check.model import Verification
 from trtfuse.ir.model import Model
+from trtfuse.report.trace import Trace, cleans_up
 from trtfuse.rewrite.driver import Declined, Fused
-from trtfuse.rewrite.rule import CATALOGUE
 
 SCHEMA = "trtfuse.report/1"
 
@@ -94,6 +94,8 @@ class Report:
         verification: what was checked, and what came of it.
         seconds: by stage: read, rewrite, write, and verify where the whole model was.
         versions: of trtfuse and of what its result depends on.
+        trace: what the details of JSON and of the page are worked out from; it keeps the original
+            in memory as long as the report.
     """
 
     model: str
@@ -104,10 +106,19 @@ class Report:
     verification: Verification
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    trace: Trace | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as the schema has it."""
-        return {"schema": SCHEMA, **asdict(self)}
+        """The report as the schema has it (`report/schema.json`), with all details."""
+        from trtfuse.report.detailed import detailed
+
+        return detailed({"schema": SCHEMA, **asdict(replace(self, trace=None))}, self.trace)
+
+    def to_html(self) -> str:
+        """The report as one self-contained HTML page."""
+        from trtfuse.report.page import page
+
+        return page(self.to_dict())
 
     def to_json(self) -> str:
         """The report as JSON text."""
@@ -121,11 +132,11 @@ class Report:
 
     def fusions(self) -> dict[str, list[Fusion]]:
         """The fusions of each rule, but for those that only clean up."""
-        return {rule: made for rule, made in self.by_rule().items() if not _cleans_up(rule)}
+        return {rule: made for rule, made in self.by_rule().items() if not cleans_up(rule)}
 
     def cleanups(self) -> dict[str, list[Fusion]]:
         """What each rule cleaned up: nodes that do nothing, constants, duplicates."""
-        return {rule: made for rule, made in self.by_rule().items() if _cleans_up(rule)}
+        return {rule: made for rule, made in self.by_rule().items() if cleans_up(rule)}
 
     def by_rule(self) -> dict[str, list[Fusion]]:
         """What each rule did."""
@@ -139,9 +150,3 @@ class Report:
         for operator in {**self.before.operators, **self.after.operators}:
             counts = self.before.operators.get(operator, 0), self.after.operators.get(operator, 0)
             yield operator, *counts
-
-
-def _cleans_up(name: str) -> bool:
-    """Whether a rule is of the list's cleanup, as the removal of unused nodes is."""
-    rule = CATALOGUE.get(name)
-    return name == "unused" or (rule is not None and rule.entry == "Cleanup")
