@@ -241,16 +241,12 @@ def test_help_and_version_go_to_stdout(run: Run) -> None:
             "unknown rule 'xyz'; `trtfuse rules` lists them",
         ),
         (
-            ["fuse", "m.onnx", "--report", "r.html"],
-            "cannot write 'r.html' yet: reports are .json or .md for now",
-        ),
-        (
             ["fuse", "m.onnx", "--report", "r.txt"],
-            "cannot tell the kind of report from 'r.txt'; use .json or .md",
+            "cannot tell the kind of report from 'r.txt'; use .html, .json or .md",
         ),
         (
             ["fuse", "m.onnx", "--report", "r.json", "--report", "report"],
-            "cannot tell the kind of report from 'report'; use .json or .md",
+            "cannot tell the kind of report from 'report'; use .html, .json or .md",
         ),
     ],
 )
@@ -682,3 +678,56 @@ def test_explain_of_an_unknown_node_suggests_the_nearest(run: Run) -> None:
     assert refused(run, "explain", "none.onnx") == (
         "cannot read 'none.onnx': No such file or directory"
     )
+
+
+# Pages
+
+
+def test_a_report_may_be_a_page(folder: Path, run: Run) -> None:
+    assert run("fuse", "m.onnx", "--report", "r.html", "--report", "r.json", "-q").code == 0
+    page = (folder / "r.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "3 nodes became 2 by 1 fusion" in page
+    # The same page comes of the JSON.
+    ran = run("report", "r.json", "-o", "again.html")
+    assert (ran.code, ran.out, ran.err) == (0, "wrote again.html\n", "")
+    assert (folder / "again.html").read_text(encoding="utf-8") == page
+
+
+def test_a_report_of_an_older_version_still_has_a_page(folder: Path, run: Run) -> None:
+    run("fuse", "m.onnx", "--report", "r.json", "-q")
+    data = json.loads((folder / "r.json").read_text(encoding="utf-8"))
+    plain = ("schema", "model", "before", "after", "fused", "declined", "verification")
+    old = {key: data[key] for key in plain}
+    kept = ("rule", "kind", "name", "nodes", "operators", "into", "error")
+    old["fused"] = [{key: entry[key] for key in kept} for entry in old["fused"]]
+    (folder / "old.json").write_text(json.dumps(old), encoding="utf-8")
+    assert run("report", "old.json", "-q").out == ""
+    assert "3 nodes became 2" in (folder / "old.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "'r.json' is no JSON; `trtfuse fuse --report R.json` writes it"),
+        ("[]", "'r.json' is no report of trtfuse; `--report R.json` writes one"),
+        ('{"schema": 1}', "'r.json' is no report of trtfuse; `--report R.json` writes one"),
+        (
+            '{"schema": "trtfuse.report/9"}',
+            "'r.json' is of the schema trtfuse.report/9; this version reads trtfuse.report/1",
+        ),
+        (
+            '{"schema": "trtfuse.report/1", "model": "m"}',
+            "'r.json' is no whole report: there is no 'before' in it",
+        ),
+    ],
+)
+def test_what_is_no_report_has_no_page(folder: Path, run: Run, content: str, said: str) -> None:
+    (folder / "r.json").write_text(content, encoding="utf-8")
+    assert refused(run, "report", "r.json") == said
+
+
+def test_a_page_is_not_written_over_its_report(folder: Path, run: Run) -> None:
+    run("fuse", "m.onnx", "--report", "r.json", "-q")
+    assert refused(run, "report", "r.json", "-o", "r.json").startswith("input and output are both")
+    assert refused(run, "report", "none.json").startswith("cannot read 'none.json'")

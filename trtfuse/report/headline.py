@@ -127,7 +127,8 @@ def _error(data: dict[str, Any]) -> Figure:
     what = "output" if found["level"] == "model" else "rewrite"
     where = "compared" if found["level"] == "model" else "evaluated"
     note = f"tolerance {found['tolerance']:.0e}, {counted(found['checked'], what)} {where}"
-    return Figure("largest error", f"{found['max_error']:.1e}", note)
+    error = found["max_error"]
+    return Figure("largest error", f"{error:.1e}" if error else "0", note)
 
 
 def _misses(data: dict[str, Any]) -> Figure:

@@ -29,7 +29,7 @@ def read_report(path: Path) -> dict[str, Any]:
         ModelError: it cannot be read, or is no report.
     """
     try:
-        data = json.loads(path.read_bytes())
+        data: Any = json.loads(path.read_bytes())
     except OSError as error:
         raise ModelError(f"cannot read '{path}': {error.strerror}") from None
     except ValueError:
@@ -42,4 +42,4 @@ def read_report(path: Path) -> dict[str, Any]:
     for key, kind in _ALWAYS.items():
         if not isinstance(data.get(key), kind):
             raise ModelError(f"'{path}' is no whole report: there is no '{key}' in it")
-    return data
+    return dict(data)

@@ -71,6 +71,10 @@ class Trace:
         self.declined: Sequence[Declined] = ()
         self._details: Details | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The nodes of a graph lead from one to the next, deeper than anything can recurse.
+        return _finished, (self.details(),)
+
     def done(self, fused: Sequence[Fused], declined: Sequence[Declined]) -> None:
         """Says what was done, when it is."""
         self.fused, self.declined = fused, declined
@@ -80,6 +84,13 @@ class Trace:
         if self._details is None:
             self._details = _Tracing(self).details()
         return self._details
+
+
+def _finished(details: Details) -> Trace:
+    """A trace of which only the details are left."""
+    trace = Trace.__new__(Trace)
+    trace._details = details
+    return trace
 
 
 class _Tracing:
@@ -162,6 +173,7 @@ class _Tracing:
         return {
             "origin": [node.label for node in origin[:MOST_ORIGINS]],
             "complete": len(origin) <= MOST_ORIGINS,
+            "kept": [node.label for node in fusion.kept],
             "check": _check(fusion),
             "saved": self._saved(fusion),
             "picture": picture,
@@ -169,7 +181,8 @@ class _Tracing:
         }
 
     def _saved(self, fusion: Fused) -> dict[str, int] | None:
-        before, after = cost(fusion.nodes, self.known), cost(fusion.into, self.known)
+        before = cost(fusion.nodes, self.known)
+        after = cost((*fusion.kept, *fusion.into), self.known)
         if before.uncounted or after.uncounted:
             return None
         return {
@@ -179,7 +192,7 @@ class _Tracing:
 
     def _picture(self, fusion: Fused) -> tuple[int | None, list[str]]:
         """The number of a picture of a neighbourhood, and the names of its values."""
-        sides = fusion.nodes, fusion.into
+        sides = fusion.nodes, (*fusion.kept, *fusion.into)
         if max(map(len, sides)) > MOST_DRAWN or set(fusion.nodes) == set(fusion.into):
             return None, []
         index: dict[Value, int] = {}
@@ -262,7 +275,8 @@ def cleans_up(name: str) -> bool:
 
 def _taken(fusion: Fused) -> Iterable[Node]:
     """The nodes that a fusion took away, or all of them if it left all in their places."""
-    return [node for node in fusion.nodes if node not in fusion.into] or fusion.nodes
+    left = {*fusion.into, *fusion.kept}
+    return [node for node in fusion.nodes if node not in left] or fusion.nodes
 
 
 def _producers(node: Node) -> Iterable[Node]:

@@ -36,6 +36,7 @@ class Fused:
         into: the nodes that took their place; empty where they were erased.
         error: the largest relative error that the check found, None if it was not checked.
         checked: what the check did, None if it was not checked.
+        kept: of the nodes, those that stay, since something goes on reading them.
     """
 
     rule: str
@@ -44,6 +45,7 @@ class Fused:
     into: tuple[Node, ...]
     error: float | None
     checked: Checked | None = None
+    kept: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +333,9 @@ class Driver:
             for node in readers:
                 self._enqueue(node)
         error = None if checked is None else checked.error
-        self.fused.append(Fused(rule.name, rule.kind, nodes, tuple(new.nodes), error, checked))
+        kept = tuple(node for node in nodes if node.graph is not None)
+        into = tuple(new.nodes)
+        self.fused.append(Fused(rule.name, rule.kind, nodes, into, error, checked, kept))
 
     def _ranked(self, nodes: list[Node]) -> list[Node]:
         """Nodes in an order that does not depend on the file's."""

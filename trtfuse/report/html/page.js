@@ -46,13 +46,13 @@
   };
   const shape = (sizes) => (sizes === null ? "?" : sizes.length ? sizes.join("×") : "scalar");
 
-  // Long lists: some rows now, the rest when they are asked for or scrolled to.
-  function grow(list, items, row, end) {
+  // Long lists: some rows now, more when they are asked for.
+  function grow(list, items, row, end, most = STEP) {
     let shown = 0;
     function more(move) {
-      const first = shown;
+      const first = shown, last = first + (first ? STEP : most);
       const part = document.createDocumentFragment();
-      for (; shown < items.length && shown < first + STEP; shown += 1) part.append(row(items[shown], shown));
+      for (; shown < items.length && shown < last; shown += 1) part.append(row(items[shown], shown));
       list.append(part);
       end.replaceChildren();
       if (shown < items.length) {
@@ -62,13 +62,11 @@
         );
       }
       if (move && list.children[first]) {
-        const target = list.children[first].querySelector("button, summary");
-        if (target) target.focus();
+        (list.children[first].querySelector("button") ?? list.children[first]).focus();
       }
     }
     list.replaceChildren();
     more(false);
-    return () => { if (shown < items.length) more(false); };
   }
 
   // Pictures -------------------------------------------------------------------------------------
@@ -122,7 +120,7 @@
       const text = [["op", node[0]], ["small", labels[i] ?? ""]];
       constants[i].slice(0, 4).forEach((v) => {
         const size = shape(values[v][0]);
-        text.push(["small", `${short(names[v] ?? "constant", Math.max(8, 30 - size.length))}  ${size}`]);
+        text.push(["small", `${short(names[v] ?? "constant", Math.max(8, 28 - size.length))}  ${size}`]);
       });
       if (constants[i].length > 4) text.push(["small", `and ${constants[i].length - 4} constants more`]);
       return text;
@@ -177,7 +175,7 @@
       }
       const box = draw("g", {}, draw("rect", { class: "box", x: left, y: top[d], width: WIDE, height: high[i], rx: 7 }));
       lines[i].forEach(([kind, text], k) => box.append(
-        draw("text", { class: kind, x: left + 12, y: top[d] + 20 + 16 * k }, short(text, kind === "op" ? 24 : 33))));
+        draw("text", { class: kind, x: left + 12, y: top[d] + 20 + 16 * k }, short(text, kind === "op" ? 24 : 30))));
       box.append(draw("title", {}, [node[0], labels[i] ?? "", node[3] ?? ""].filter(Boolean).join("\n")));
       boxes.append(box);
     });
@@ -216,7 +214,7 @@
     if (picture) {
       const names = entry.wires ?? [];
       before.append(holder(side(picture.before, entry.nodes, picture.values, names, picture.after, "was")));
-      after.append(holder(side(picture.after, entry.into, picture.values, names, picture.before, entry.is === 2 ? "gone" : "after")));
+      after.append(holder(side(picture.after, [...(entry.kept ?? []), ...entry.into], picture.values, names, picture.before, entry.is === 2 ? "gone" : "after")));
     } else {
       before.append(holder(row(entry.operators, entry.nodes, "was")));
       after.append(holder(row(null, entry.into, "after")));
@@ -257,7 +255,7 @@
     if (entry.origin && entry.origin.join() !== entry.nodes.join()) {
       fact("made from", make("span", { className: "mono" }, entry.origin.join(", ") + (entry.complete === false ? ", and more" : "")));
     }
-    fact("became", make("span", { className: "mono" }, entry.into.length ? entry.into.join(", ") : "nothing: it was erased"));
+    fact("became", make("span", { className: "mono" }, entry.into.length ? entry.into.join(", ") : entry.kept?.length ? `${entry.kept.join(", ")}, as it was` : "nothing: it was erased"));
     if (entry.note) fact("note", entry.note);
     const document_ = rule.document ? `${rule.entry}, ${rule.document}` : rule.entry;
     fact("documented as", document_);
@@ -424,71 +422,68 @@
     const search = make("input", { type: "search", id: "search", placeholder: "node, tensor or words", autocomplete: "off", spellcheck: "false" });
     const rule = choice("by-rule", "rule", "rule"), guard = choice("by-guard", "reason", "guard");
     const count = make("p", { className: "fine", id: "count", role: "status" });
-    const list = make("ul", { className: "misses" });
-    const end = make("div", { className: "end" });
-    body.append(make("div", { className: "controls" }, make("label", { className: "wide" }, "search", search), rule, guard), count,
-      make("div", { className: "card" }, list, end));
+    const host = make("div");
+    body.append(make("div", { className: "controls" }, make("label", { className: "wide" }, "search", search), rule, guard), count, host);
     const texts = all.map((miss) => `${miss.at}\n${miss.rule}\n${miss.guard}\n${miss.because}`.toLowerCase());
 
     function marked(text, words) {
-      const parts = [];
       const low = text.toLowerCase();
       // What changes its length in lower case cannot be marked by place.
       const word = low.length === text.length ? words.find((each) => low.includes(each)) : undefined;
       if (!word) return [text];
       const at = low.indexOf(word);
-      parts.push(text.slice(0, at), make("mark", {}, text.slice(at, at + word.length)), text.slice(at + word.length));
-      return parts;
+      return [text.slice(0, at), make("mark", {}, text.slice(at, at + word.length)), text.slice(at + word.length)];
     }
-    function miss(index, words) {
-      const each = all[index], what = data.guards[each.guard] ?? {}, known = data.rules[each.rule] ?? {};
-      const inside = make("div", { className: "more" });
-      const details = make("details", {},
-        make("summary", {},
-          make("span", { className: "where" }, ...marked(each.at, words)),
-          make("span", {}, ...marked(each.because, words)),
-          make("span", { className: "tags" }, make("span", { className: "tag" }, each.rule), make("span", { className: "tag guard" }, each.guard))),
-        inside);
-      details.addEventListener("toggle", () => {
-        if (!details.open || inside.firstChild) return;
-        const found = make("dl", { className: "facts" });
-        const fact = (name, text, className) => { if (text) found.append(make("dt", {}, name), make("dd", { className: className ?? "" }, text)); };
-        fact("equation", known.equation, "mono");
-        fact("what has to hold", what.holds);
-        fact("what helps", what.helps);
-        fact("documented as", known.document ? `${known.entry}, ${known.document}` : known.entry);
-        inside.append(found);
-      });
-      return make("li", { className: "miss" }, details);
+    // The near misses of one rule by one guard: what helps, then where.
+    function kind(found, words) {
+      const { rule: name, guard: stopped } = all[found[0]];
+      const what = data.guards[stopped] ?? {}, known = data.rules[name] ?? {};
+      const list = make("ul", { className: "misses" }), end = make("div", { className: "end" });
+      const explained = make("dl", { className: "facts" });
+      const fact = (title, text, className) => { if (text) explained.append(make("dt", {}, title), make("dd", { className: className ?? "" }, text)); };
+      fact("what has to hold", what.holds);
+      fact("what helps", what.helps);
+      fact("equation", known.equation, "mono");
+      fact("documented as", known.document ? `${known.entry}, ${known.document}` : known.entry);
+      const card = make("div", { className: "card kind" },
+        make("details", {},
+          make("summary", {}, make("span", { className: "tag" }, name), make("span", { className: "tag guard" }, stopped), make("span", { className: "helps" }, what.holds ?? ""), make("span", { className: "count" }, `${number(found.length)}×`)),
+          explained),
+        list, end);
+      grow(list, found, (index) => make("li", { className: "miss", tabindex: -1 },
+        make("span", { className: "where" }, ...marked(all[index].at, words)),
+        make("span", {}, ...marked(all[index].because, words))), end, 5);
+      return card;
     }
-    let next = () => {};
     function filter() {
       const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
       const r = rule.querySelector("select").value, g = guard.querySelector("select").value;
-      const found = [];
+      const kinds = new Map();
+      let found = 0;
       texts.forEach((text, i) => {
-        if ((!r || all[i].rule === r) && (!g || all[i].guard === g) && words.every((word) => text.includes(word))) found.push(i);
+        if ((r && all[i].rule !== r) || (g && all[i].guard !== g) || !words.every((word) => text.includes(word))) return;
+        const key = `${all[i].rule}\n${all[i].guard}`;
+        if (!kinds.has(key)) kinds.set(key, []);
+        kinds.get(key).push(i);
+        found += 1;
       });
-      count.textContent = found.length === all.length ? many(found.length, "near miss").replace("misss", "misses") : `${number(found.length)} of ${number(all.length)}`;
-      next = grow(list, found, (index) => miss(index, words), end);
-      if (!found.length) list.append(make("li", { className: "empty" }, "Nothing matches."));
+      const misses_ = `${number(all.length)} near miss${all.length === 1 ? "" : "es"}`;
+      count.textContent = found === all.length ? misses_ : `${number(found)} of ${misses_}`;
+      host.replaceChildren(...[...kinds.values()].sort((a, b) => b.length - a.length).map((each) => kind(each, words)));
+      if (!found) host.append(make("div", { className: "card empty" }, "Nothing matches."));
     }
     let waiting = 0;
     search.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(filter, 80); });
     rule.addEventListener("change", filter);
     guard.addEventListener("change", filter);
-    new IntersectionObserver((seen) => { if (seen[0].isIntersecting && end.firstChild) next(); }, { rootMargin: "300px" }).observe(end);
     seek = (index) => {
       search.value = all[index].at;
       rule.querySelector("select").value = all[index].rule;
-      guard.querySelector("select").value = "";
+      guard.querySelector("select").value = all[index].guard;
       filter();
-      const first = list.querySelector("details");
-      if (first) {
-        first.open = true;
-        first.querySelector("summary").focus({ preventScroll: true });
-        byId("why-not").scrollIntoView();
-      }
+      const first = host.querySelector(".miss");
+      if (first) first.focus({ preventScroll: true });
+      byId("why-not").scrollIntoView();
     };
     filter();
   }
