@@ -239,3 +239,16 @@ def test_a_squeeze_of_no_axes_is_not_followed() -> None:
         axes=np.array([], np.int64),
     )
     assert fused(trtfuse.fuse(made)) == []
+
+
+def test_what_is_left_over_is_no_size_where_there_may_be_no_elements() -> None:
+    made = model(
+        """(float[n,p] x, float[q] w) => (float[?,?] y) {
+            sx = Shape(x) sw = Shape(w) first = Gather(sx, zero)
+            target = Concat<axis=0>(first, sw) [r] r = Reshape(x, target) y = Relu(r)
+        }""",
+        zero=np.array([0]),
+    )
+    result = trtfuse.fuse(made, rules=["reshape-target"])
+    because = "`x` may have no elements, its size 0 being n"
+    assert declined(result) == [("reshape-target", "r", "open-size-follows", because)]
