@@ -239,3 +239,24 @@ def test_a_squeeze_of_no_axes_is_not_followed() -> None:
         axes=np.array([], np.int64),
     )
     assert fused(trtfuse.fuse(made)) == []
+
+
+def test_what_is_left_does_not_follow_where_another_size_may_be_0() -> None:
+    made = model(
+        """(float[n,m,3] x) => (float[?,?] y) {
+            s = Shape(x) a = Gather(s, zero) b = Gather(s, one) c = Mul(b, three)
+            t = Concat<axis=0>(a, c) [last] y = Reshape(x, t)
+        }""",
+        zero=np.array([0]),
+        one=np.array([1]),
+        three=np.array([3]),
+    )
+    for verify in ("none", "rewrite"):
+        assert declined(trtfuse.fuse(made, rules=["reshape-target"], verify=verify)) == [
+            (
+                "reshape-target",
+                "last",
+                "open-size-follows",
+                "`x` may have no elements, its size 0 being n",
+            )
+        ]
