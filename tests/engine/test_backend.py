@@ -31,6 +31,7 @@ def test_tensorrt_for_rtx_is_found_with_its_targets() -> None:
     assert (backend.name, backend.title, backend.rtx) == ("tensorrt_rtx", "TensorRT for RTX", True)
     assert list(backend.targets)[:4] == ["7.5", "8.0", "8.6", "8.9"]
     assert backend.chosen(["8.9", "8.6", "8.9"]) == ("8.9", "8.6")
+    assert backend.chosen([8.6, "8.6"]) == ("8.6",)
     assert backend.chosen([]) == ()
 
 

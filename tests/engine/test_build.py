@@ -17,7 +17,7 @@ from onnx import ModelProto
 
 import trtfuse
 from trtfuse.engine.backend import find_backend
-from trtfuse.errors import EngineError, UsageError
+from trtfuse.errors import EngineError, ModelError, UsageError
 
 
 def convolution() -> ModelProto:
@@ -77,18 +77,22 @@ def test_a_build_is_the_same_every_time_and_from_every_source(tmp_path: Path) ->
 
 
 def test_external_weights_are_found_beside_the_model_and_beside_the_original(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(convolution(), path, save_as_external_data=True, location="w.bin", size_threshold=0)
     assert trtfuse.build(path).plan == trtfuse.build(convolution()).plan
-    result = trtfuse.fuse(path)
-    assert [fusion.rule for fusion in result.report.fused] == ["conv-scale"]
-    assert trtfuse.build(result).plan == trtfuse.build(trtfuse.fuse(convolution())).plan
-    with pytest.raises(EngineError) as raised:
+    # What is fused is no longer in the file; without a rule everything stays there.
+    result = trtfuse.fuse(path, rules=())
+    assert trtfuse.build(result).plan == trtfuse.build(convolution()).plan
+    # Not even where the file happens to be in the working folder.
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="came without a folder; pass its path instead"):
         trtfuse.build(onnx.load(path, load_external_data=False))
-    assert "\n" not in str(raised.value)
-    assert "w" in str(raised.value)
+    (tmp_path / "w.bin").unlink()
+    for source in (path, result):
+        with pytest.raises(ModelError, match=r"'w\.bin', which is missing from '"):
+            trtfuse.build(source)
 
 
 def test_precision_is_what_the_model_says() -> None:

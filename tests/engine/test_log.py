@@ -27,6 +27,8 @@ NO_DRIVER = "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (
             "compileGraph at /_src/optimizer/myelin/codeGenerator.cpp:2012)",
             "Cannot compile operation '/n/Gemm' for Turing (SM75): FP32 GEMM is not supported",
         ),
+        ("Assertion !layerImpls.empty() failed. nms_0 has no runners", "nms_0 has no runners"),
+        ("dimensions (1, 2) must match)", "dimensions (1, 2) must match"),
         ("Two\n lines.", "Two lines"),
         ("First. " + "word " * 100, "First"),
         ("x" * 500, "x" * 400),

@@ -247,7 +247,10 @@ def test_an_initializer_of_such_a_type_says_so_and_prints_nothing(
         "(float[2] x) => (float[2] y) <uint16[2] w = {1, 2}> { [cast] c = Cast <to = 1> (w) "
         "[add] y = Add(x, c) }"
     )
-    assert str(refused(made)).startswith("TensorRT for RTX cannot read the model: ")
+    assert str(refused(made)) == (
+        "weights 'w' of the model have the type uint16, which TensorRT for RTX does not have; "
+        "store them in another one"
+    )
     assert capfd.readouterr() == ("", "")
 
 
@@ -264,6 +267,11 @@ def test_a_node_that_would_end_the_process(copied: bool) -> None:
     assert trtfuse.build(parsed(text.format(made="Relu", key="k"), opset=23)).kernels > 0
 
 
-def test_more_than_five_nodes_of_a_kind_are_counted() -> None:
-    nodes = [Unsupported("Unique", f"n{n}", "why", "what to do") for n in range(8)]
-    assert listed(nodes) == "Unique 'n0', 'n1', 'n2', 'n3', 'n4' and 3 more: why; what to do"
+def test_nodes_with_the_same_trouble_are_listed_together_and_more_than_five_are_counted() -> None:
+    nodes = [
+        Unsupported("Unique" if n < 3 else "Det", f"n{n}", "why", "what to do") for n in range(8)
+    ]
+    nodes.append(Unsupported("Relu", "r", "else", "more"))
+    assert listed(nodes) == (
+        "Unique 'n0', 'n1', 'n2', Det 'n3', 'n4' and 3 more: why; what to do | Relu 'r': else; more"
+    )

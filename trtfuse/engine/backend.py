@@ -45,13 +45,13 @@ class Backend:
         """Whether this is TensorRT for RTX, which has no plugins and no timing cache."""
         return self.name == "tensorrt_rtx"
 
-    def chosen(self, targets: Iterable[str]) -> tuple[str, ...]:
+    def chosen(self, targets: Iterable[str | float]) -> tuple[str, ...]:
         """Compute capabilities that were asked for, each once.
 
         Raises:
             UsageError: this package cannot build for one of them.
         """
-        chosen = tuple(dict.fromkeys(targets))
+        chosen = tuple(dict.fromkeys(str(target) for target in targets))
         if chosen and not self.targets:
             raise UsageError(
                 f"{self.title} builds for the GPU of this machine; leave the targets out"

@@ -19,11 +19,12 @@ from trtfuse.engine.shapes import ShapeLike, check_names, profiles, set_shapes
 from trtfuse.errors import EngineError, UsageError
 from trtfuse.ir.model import read_model
 from trtfuse.ir.save import written
+from trtfuse.ir.tensor import ExternalData, StoredTensor
 from trtfuse.pipeline import FusionResult, ModelLike, Progress
 
 #: The optimization levels that TensorRT knows.
 LEVELS = range(6)
-#: TensorRT has one logger for the whole process, so one build runs at a time.
+#: A build has the logger and the streams of the process to itself.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -31,7 +32,7 @@ def build(
     model: ModelLike | FusionResult,
     *,
     shapes: Mapping[str, ShapeLike] | None = None,
-    targets: Sequence[str] = (),
+    targets: Sequence[str | float] = (),
     workspace: int | None = None,
     level: int | None = None,
     timing_cache: str | Path | None = None,
@@ -136,18 +137,24 @@ def _read(
     model: ModelLike | FusionResult,
 ) -> tuple[ModelProto, Path | None, str, dict[str, str]]:
     """The model, the folder of its external data, its name, and what nodes were fused from."""
+    origins = {}
     if isinstance(model, FusionResult):
+        read = read_model(model.model)
         folder = None if model.source is None else model.source.parent
+        where = "the model" if model.source is None else f"the fused '{model.source}'"
         origins = {
             name: f"fused from {fusion.name} by {fusion.rule}"
             for fusion in model.report.fused
             for name in fusion.into
         }
-        where = "the model" if model.source is None else f"the fused '{model.source}'"
-        return read_model(model.model).proto, folder, where, origins
-    read = read_model(model)
-    where = f"'{model}'" if isinstance(model, (str, Path)) else "the model"
-    return read.proto, read.folder, where, {}
+    else:
+        read = read_model(model)
+        folder = read.folder
+        where = f"'{model}'" if isinstance(model, (str, Path)) else "the model"
+    for tensor in read.external:
+        # TensorRT would look in the working folder where there is no telling.
+        ExternalData.of(tensor.proto).file_of(StoredTensor(tensor.proto, folder))
+    return read.proto, folder, where, origins
 
 
 def _through(capture: Capture, progress: Progress | None) -> Progress | None:

@@ -88,15 +88,11 @@ class Engine:
         """What the engine runs, in that order, with the ONNX nodes in each layer.
 
         Raises:
-            EngineError: TensorRT did not list them: its log went elsewhere, to the logger of
-                another builder that was alive in the process.
+            EngineError: TensorRT's log does not list them, or not in a way that is known.
         """
         listed = [each.text for each in self.messages if each.text.startswith("Layers:")]
         if not listed:
-            raise EngineError(
-                "TensorRT listed no layers: its log goes to the first logger of the process; let "
-                "go of other builders before the build"
-            )
+            raise EngineError(f"the log of {self.backend} {self.version} lists no layers")
         return read_log(listed[-1])
 
     @property

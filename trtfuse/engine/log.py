@@ -28,7 +28,7 @@ _PLACES = (
     re.compile(r"\bMyelinCheckException:\s*"),
     re.compile(r"\b[\w/]+\.(?:cpp|h):\d+:\s*"),
     re.compile(r"\bCHECK\([^ ]*\) failed\.\s*"),
-    re.compile(r"^Assertion \S+ [^.]* failed\.\s*"),
+    re.compile(r"^Assertion .*? failed\.\s*"),
 )
 #: A message that is longer ends with a sentence before this.
 _LONGEST = 400
@@ -70,15 +70,17 @@ def plain(text: str) -> str:
     if len(said) > _LONGEST:
         ends = [end.end() for end in re.finditer(r"[.;)](?= )", said[:_LONGEST])]
         said = said[: ends[-1]] if ends else said[:_LONGEST]
-    return said.strip(" .;!")
+    said = said.strip(" .;!")
+    # Some end with the bracket of the macro that wrote them.
+    return said.removesuffix(")") if said.count(")") > said.count("(") else said
 
 
 @contextlib.contextmanager
 def logged(trt: ModuleType, log: Log) -> Iterator[Any]:
     """TensorRT's logger, while it writes to `log`.
 
-    TensorRT keeps the first logger of a process as long as anything made with it is alive and
-    ignores every other, so there is one, and what it writes to changes.
+    TensorRT keeps a pointer to the first logger that it sees, so there is one for as long as the
+    process lives, and what it writes to changes.
     """
     logger = _logger(trt)
     logger.sink = log

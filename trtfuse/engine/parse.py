@@ -88,14 +88,19 @@ class Unsupported:
 
 def listed(nodes: Iterable[Unsupported]) -> str:
     """Nodes in one line: those with the same trouble together, at most five of them by name."""
-    groups: defaultdict[tuple[str, str, str], list[Unsupported]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str], list[Unsupported]] = defaultdict(list)
     for node in nodes:
-        groups[node.operator, node.because, node.advice].append(node)
+        groups[node.because, node.advice].append(node)
     parts = []
-    for (operator, because, advice), members in groups.items():
-        names = ", ".join(member._named for member in members[:_NAMED])
+    for (because, advice), members in groups.items():
+        named, operator = [], ""
+        for node in members[:_NAMED]:
+            named.append(
+                f"{node.operator} {node._named}" if node.operator != operator else node._named
+            )
+            operator = node.operator
         more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
-        parts.append(f"{operator} {names}{more}: {because}; {advice}")
+        parts.append(f"{', '.join(named)}{more}: {because}; {advice}")
     return " | ".join(parts)
 
 
@@ -142,6 +147,7 @@ def parse(
         return
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     _refuse(backend, where, _refused(backend, model, errors, origins))
+    _check_weights(backend, model, where)
     said = [_reason(error.desc()) for error in errors]
     reason = said[-1] if said else log.reason() or "the parser made nothing of it"
     raise EngineError(f"{backend.title} cannot read {where}: {reason}")
@@ -179,6 +185,15 @@ def _check_inputs(backend: Backend, model: ModelProto, where: str) -> None:
             raise EngineError(
                 f"{which} has the type {_type(element)}, which {backend.title} does not have; "
                 "cast it outside the engine"
+            )
+
+
+def _check_weights(backend: Backend, model: ModelProto, where: str) -> None:
+    for tensor in model.graph.initializer:
+        if tensor.data_type not in TYPES:
+            raise EngineError(
+                f"weights '{tensor.name}' of {where} have the type {_type(tensor.data_type)}, "
+                f"which {backend.title} does not have; store them in another one"
             )
 
 
@@ -313,7 +328,7 @@ def _refused(
             node = model.graph.node[index]
             domain, name = node.domain, label(node)
             origin = origins.get(name) or _exported_from(node)
-        because = _reason(error.desc())
+        because = _reason(error.desc()).removeprefix(f"{name}: ")
         advice = "change the node, or run it outside the engine"
         if because in ("", "false") or "Plugin not found" in because:
             because = "it has no such operator"

@@ -61,7 +61,7 @@ def _rows(engine: Engine) -> Iterator[tuple[str, str]]:
         yield "built for", "compute capability " + ", ".join(engine.targets)
     for name, profile in engine.profiles.items():
         yield f"shape of {name}", written(profile)
-    # Sizes are open, or the log went to another logger: no fault of the engine.
+    # Sizes are open, or a version of TensorRT lists its layers in another way.
     with contextlib.suppress(EngineError):
         yield "kernels", str(engine.kernels)
         yield "traffic", amount(engine.traffic)
