@@ -15,6 +15,7 @@ import math
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from speed import OVER, apart
 
 import trtfuse
 from trtfuse.check.model import running_shapes
+from trtfuse.engine.agreement import CONFIRMED
 from trtfuse.ir.model import read_model
 
 ORIGINAL = "original"
@@ -39,6 +41,7 @@ class Cell:
         kernels: how many one pass runs.
         traffic: bytes that they read and write; None where sizes are not known.
         seconds: of the build, the median of its repeats.
+        cpu: processor seconds of the same with reading the model, of all threads.
         size: bytes of the engine.
         trouble: why there are no figures, if there are none: `OVER`, or a sentence.
     """
@@ -46,6 +49,7 @@ class Cell:
     kernels: int | None = None
     traffic: int | None = None
     seconds: float | None = None
+    cpu: float | None = None
     size: int | None = None
     trouble: str = ""
 
@@ -57,23 +61,37 @@ def fixed(source: Path) -> Shapes:
 
 def measure(path: Path, shapes: Shapes, target: str | None, repeats: int) -> Cell:
     """Builds one file, again and again."""
-    engines = [
-        trtfuse.build(path, shapes=shapes, targets=(target,) if target else ())
-        for _ in range(repeats)
-    ]
+    engines, cpu = [], []
+    for _ in range(repeats):
+        start = time.process_time()
+        engines.append(trtfuse.build(path, shapes=shapes, targets=(target,) if target else ()))
+        cpu.append(time.process_time() - start)
     try:
         traffic = engines[0].traffic
     except trtfuse.EngineError:
         traffic = None
     seconds = statistics.median(engine.seconds for engine in engines)
-    return Cell(engines[0].kernels, traffic, seconds, engines[0].sizes.engine)
+    first = engines[0]
+    return Cell(first.kernels, traffic, seconds, statistics.median(cpu), first.sizes.engine)
+
+
+def agree(source: Path, shapes: Shapes, target: str | None) -> dict[str, int]:
+    """What the builder did with the fusions of trtfuse: how many came out how."""
+    result = trtfuse.fuse(source, verify="none")
+    engine = trtfuse.build(result, shapes=shapes, targets=(target,) if target else ())
+    found = trtfuse.agreement(result, engine.layers)
+    return {str(outcome): count for outcome, count in found.counts.items()}
 
 
 def compare(
     tools: list[str], source: Path, target: str | None, repeats: int, limit: float
-) -> dict[str, Cell]:
-    """What the builder makes of a model and of each tool's result; nothing if it takes no model."""
+) -> tuple[dict[str, Cell], dict[str, int]]:
+    """What the builder makes of a model and of each tool's result, and the agreement with trtfuse.
+
+    If it does not take the model itself, there is nothing else to see.
+    """
     found: dict[str, Cell] = {}
+    agreement: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in (ORIGINAL, *tools):
             path = source if name == ORIGINAL else Path(folder, f"{name}.onnx")
@@ -90,7 +108,9 @@ def compare(
             print(f"{source.name}  {name}: {said}", file=sys.stderr, flush=True)
             if name == ORIGINAL and cell.trouble:
                 break
-    return found
+            if name == "trtfuse" and not cell.trouble:
+                agreement = apart(agree, source, shapes, target, limit=limit)
+    return found, agreement
 
 
 #: What is shown: the title of the table, the figure, how it is written.
@@ -99,10 +119,13 @@ FIGURES: tuple[tuple[str, Callable[[Cell], float | None], Callable[[float], str]
     ("Traffic, MB", lambda cell: cell.traffic, lambda value: f"{value / 1e6:.2f}"),
     ("Engine, MB", lambda cell: cell.size, lambda value: f"{value / 1e6:.2f}"),
     ("Build time, s", lambda cell: cell.seconds, lambda value: f"{value:.2f}"),
+    ("Build, processor s", lambda cell: cell.cpu, lambda value: f"{value:.2f}"),
 )
 
 
-def show(results: dict[str, dict[str, Cell]], tools: list[str]) -> str:
+def show(
+    results: dict[str, dict[str, Cell]], agreements: dict[str, dict[str, int]], tools: list[str]
+) -> str:
     """The results as Markdown: a row for each model, a column for each tool."""
     columns = [ORIGINAL, *tools]
     built = {m: row for m, row in results.items() if not row[ORIGINAL].trouble}
@@ -113,6 +136,7 @@ def show(results: dict[str, dict[str, Cell]], tools: list[str]) -> str:
             lines.append([model, *(_cell(row[column], figure, spelled) for column in columns)])
         lines.append(_means(built, columns, figure))
         texts.append(f"{title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+    texts += [_agreed(agreements)] if agreements else []
     counts = {c: sum(not row[c].trouble for row in built.values()) for c in columns}
     texts.append(
         "Built: "
@@ -121,6 +145,19 @@ def show(results: dict[str, dict[str, Cell]], tools: list[str]) -> str:
     )
     listed = [*_troubles(results), *_worse(built)]
     return "\n".join([*texts, *(["".join(f"- {line}\n" for line in listed)] if listed else [])])
+
+
+def _agreed(agreements: dict[str, dict[str, int]]) -> str:
+    """The fusions of trtfuse in the engine: how many came out how, by model, and the share."""
+    outcomes = list(next(iter(agreements.values())))
+    total = {o: sum(counts[o] for counts in agreements.values()) for o in outcomes}
+    lines = [["", "fusions", *outcomes, "confirmed"], ["---", *("--:" for _ in range(6))]]
+    for model, counts in {**agreements, "all": total}.items():
+        fusions = sum(counts.values())
+        confirmed = sum(counts[outcome] for outcome in CONFIRMED)
+        share = f"{confirmed / fusions:.0%}" if fusions else "-"
+        lines.append([model, str(fusions), *(str(counts[o]) for o in outcomes), share])
+    return "Agreement\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def _cell(
@@ -182,18 +219,22 @@ def main() -> None:
     if unknown := [tool for tool in tools if tool not in TOOLS]:
         parser.error(f"unknown tool '{unknown[0]}'; there are {', '.join(TOOLS)}")
     results: dict[str, dict[str, Cell]] = {}
+    agreements: dict[str, dict[str, int]] = {}
     for model in given.models:
         for path in sorted(model.glob("*.onnx")) if model.is_dir() else [model]:
             name = str(path) if path.name in results else path.name
-            results[name] = compare(tools, path, given.target, given.repeats, given.limit)
+            cells, agreed = compare(tools, path, given.target, given.repeats, given.limit)
+            results[name] = cells
+            agreements |= {name: agreed} if agreed else {}
     packages = (*PACKAGES, "tensorrt-rtx-cu13", "tensorrt")
     versions = {package: _version(package) for package in packages}
     if given.json:
-        cells = {m: {t: asdict(c) for t, c in row.items()} for m, row in results.items()}
-        text = json.dumps({"versions": versions, "results": cells}, indent=2)
+        figures = {m: {t: asdict(c) for t, c in row.items()} for m, row in results.items()}
+        content = {"versions": versions, "results": figures, "agreement": agreements}
+        text = json.dumps(content, indent=2)
         given.json.write_text(text + "\n")
     print(", ".join(f"{name} {v}" for name, v in versions.items() if v) + "\n")
-    print(show(results, tools))
+    print(show(results, agreements, tools))
 
 
 def _version(package: str) -> str | None:

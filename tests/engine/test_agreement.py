@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
 from models import model
 from onnx import ModelProto
 
 from trtfuse.check.model import Verification
-from trtfuse.engine.agreement import BuilderFusion, FusionOutcome, agreement
-from trtfuse.engine.layers import Layer
+from trtfuse.engine.agreement import Agreement, BuilderFusion, FusionOutcome, agreement
+from trtfuse.engine.layers import Layer, read_layers
+from trtfuse.pipeline import FusionResult
 from trtfuse.report.data import Census, Fusion, Report
 
 
@@ -25,10 +30,14 @@ def kernel(name: str, *nodes: str, kind: str = "kgen", profile: int = 0) -> Laye
     return Layer(name, kind, nodes=nodes, profile=profile)
 
 
+def looked_up(made: Report, layers: Iterable[Layer], of: ModelProto | None = None) -> Agreement:
+    return agreement(FusionResult(of or ModelProto(), made), layers)
+
+
 def outcomes(
     made: Report, *layers: Layer, of: ModelProto | None = None
 ) -> list[tuple[str, list[str]]]:
-    return [(f.outcome, f.kernels) for f in agreement(made, layers, of).fusions]
+    return [(f.outcome, f.kernels) for f in looked_up(made, layers, of).fusions]
 
 
 def test_one_kernel_or_several_or_merged_further_or_unknown() -> None:
@@ -43,7 +52,7 @@ def test_one_kernel_or_several_or_merged_further_or_unknown() -> None:
         kernel("k3", "c3", "r3"),
         kernel("k4", "c1", profile=1),
     )
-    found = agreement(made, layers)
+    found = looked_up(made, layers)
     assert [(f.outcome, f.kernels) for f in found.fusions] == [
         ("one kernel", ["k0"]),
         ("several kernels", ["k1", "k2"]),
@@ -64,7 +73,7 @@ def test_one_kernel_or_several_or_merged_further_or_unknown() -> None:
 
 
 def test_nothing_fused_has_no_share() -> None:
-    found = agreement(report(), [kernel("k", "a")])
+    found = looked_up(report(), [kernel("k", "a")])
     assert (found.share, found.confirmed, found.fusions, found.beyond) == (None, 0, [], [])
 
 
@@ -76,7 +85,7 @@ def test_a_node_that_is_fused_again_counts_as_what_it_became() -> None:
 def test_a_name_that_is_used_again_for_another_node_is_not_mixed_up() -> None:
     # The first c is erased by the second fusion; the third makes a node of the same name.
     made = report(fusion("x b", "c"), fusion("c d", ""), fusion("y z", "c"))
-    found = agreement(made, [kernel("k", "c")])
+    found = looked_up(made, [kernel("k", "c")])
     assert [(f.name, f.into) for f in found.fusions] == [("y + z", ["c"])]
 
 
@@ -95,22 +104,59 @@ def test_a_fusion_of_several_nodes_wants_them_in_one_kernel() -> None:
     assert outcomes(made, *layers) == [("one kernel", ["k0"]), ("several kernels", ["k1", "k2"])]
 
 
+GROUPED = onnx.parser.parse_model("""
+    <ir_version: 10, opset_import: ["": 21, "trtfuse": 1]>
+    grouped (float[2] x) => (float[2] y) {
+        ["conv1 + relu1"] t = trtfuse.conv_relu(x)
+        ["2-layer MLP (a .. b)"] y = trtfuse.mlp(t)
+    }
+    <opset_import: ["": 21], domain: "trtfuse">
+    conv_relu (a) => (c) { [Exp] b = Exp(a) [Relu] c = Relu(b) }
+    <opset_import: ["": 21], domain: "trtfuse">
+    mlp (a) => (c) { [Tanh] b = Tanh(a) [Tanh_2] c = Tanh(b) }""")
+CONV, RELU = (f"{node} | conv1 + relu1 (conv_relu)" for node in ("Exp", "Relu"))
+
+
 def test_a_group_is_the_call_of_its_function() -> None:
     made = report(fusion("conv1 relu1", "call", "conv-relu", "group"))
     made.fused[0].into[0] = "conv1 + relu1"
-    inside = "{} | conv1 + relu1 (ConvRelu_1)"
-    conv, relu = inside.format("conv1"), inside.format("relu1")
-    assert outcomes(made, kernel("k", conv, relu)) == [("one kernel", ["k"])]
-    assert outcomes(made, kernel("k", conv), kernel("l", relu)) == [("several kernels", ["k", "l"])]
-    further = agreement(made, [kernel("k", conv, relu, "tail")])
+    assert outcomes(made, kernel("k", CONV, RELU), of=GROUPED) == [("one kernel", ["k"])]
+    apart = kernel("k", CONV), kernel("l", RELU)
+    assert outcomes(made, *apart, of=GROUPED) == [("several kernels", ["k", "l"])]
+    further = looked_up(made, [kernel("k", CONV, RELU, "tail")], GROUPED)
     assert further.fusions[0].outcome == "merged further"
+    assert further.fusions[0].into == ["conv1 + relu1"]
     assert further.beyond == [BuilderFusion("k", "kgen", ["conv1 + relu1", "tail"])]
+
+
+def test_a_node_in_two_groups_of_one_name_tells_nothing() -> None:
+    made = report(
+        fusion("c r", "call", "conv-relu", "group"), fusion("c s", "other", "conv-relu", "group")
+    )
+    assert outcomes(made, kernel("k", "c")) == [("unknown", []), ("unknown", [])]
+
+
+def test_what_was_fused_before_it_was_grouped_is_looked_up_by_itself() -> None:
+    made = report(fusion("c b", "c"), fusion("c r", "call", "conv-relu", "group"))
+    layers = kernel("k", "c"), kernel("l", "r")
+    assert outcomes(made, *layers) == [("one kernel", ["k"]), ("several kernels", ["k", "l"])]
+    made = report(fusion("conv1 b", "conv1"), fusion("conv1 relu1", "call", "g", "group"))
+    made.fused[1].into[0] = "conv1 + relu1"
+    found = outcomes(made, kernel("k", CONV), kernel("l", RELU), of=GROUPED)
+    assert found == [("one kernel", ["k"]), ("several kernels", ["k", "l"])]
+
+
+def test_a_group_in_a_recorded_engine() -> None:
+    made = report(fusion("fc relu", "call", "fc-relu", "group"))
+    made.fused[0].into[0] = "fc + relu"
+    layers = read_layers(Path(__file__).parent / "logs" / "function.log")
+    assert outcomes(made, *layers) == [("one kernel", ["fc_myl0_0"])]
 
 
 def test_a_group_whose_nodes_stay() -> None:
     made = report(fusion("conv1 relu1", "conv1 relu1", "conv-relu", "group"))
     assert outcomes(made, kernel("k", "conv1", "relu1")) == [("one kernel", ["k"])]
-    assert agreement(made, [kernel("k", "conv1", "relu1")]).beyond == []
+    assert looked_up(made, [kernel("k", "conv1", "relu1")]).beyond == []
 
 
 def test_a_function_that_is_called_twice_has_a_kernel_for_each_call() -> None:
@@ -136,7 +182,7 @@ def test_a_name_that_two_nodes_have_tells_nothing() -> None:
 
 
 def test_as_data() -> None:
-    found = agreement(report(fusion("c b", "c")), [kernel("k", "c", "r")])
+    found = looked_up(report(fusion("c b", "c")), [kernel("k", "c", "r")])
     assert found.fusions == [
         FusionOutcome("conv-scale", "rewrite", "c + b", ["c"], "merged further", ["k"])
     ]

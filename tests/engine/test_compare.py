@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from models import model
 from onnx import ModelProto
 
 import trtfuse
 from trtfuse.engine.compare import Built, Comparison, Kernel
-from trtfuse.errors import EngineError, ModelError, UsageError
+from trtfuse.errors import EngineError, ModelError, UsageError, VerifyError
 from trtfuse.report.comparison import SHOWN, plain
 from trtfuse.report.data import Report
 from trtfuse.report.markdown import markdown
@@ -89,7 +90,7 @@ def test_a_model_and_itself_do_not_differ() -> None:
 def test_sizes_that_vary_are_found_or_given() -> None:
     original = scaled("n", "h")
     found = trtfuse.compare(original, original)
-    assert found.shapes == {"x": (1, 8, 32, 32)}
+    assert found.shapes == {"x": (1, 8, 64, 64)}
     assert found.a.traffic is not None
     assert found.notes == [
         "the sizes of 'x' vary: these are the first that run; give others with --shapes"
@@ -111,6 +112,22 @@ def test_sizes_that_vary_are_found_or_given() -> None:
 def test_shapes_that_cannot_be(shapes: dict[str, tuple[int, ...]], because: str) -> None:
     with pytest.raises(UsageError, match=because):
         trtfuse.compare(scaled("n"), scaled("n"), shapes=shapes)
+
+
+def test_an_input_that_is_no_tensor_is_refused() -> None:
+    sequence = model("(seq(float[2]) x) => (int64 y) { y = SequenceLength(x) }")
+    with pytest.raises(VerifyError, match="the shape of input 'x' is not known"):
+        trtfuse.compare(sequence, sequence)
+
+
+def test_weights_beside_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(scaled("n", "h"), path, save_as_external_data=True, location="w", size_threshold=256)
+    assert (tmp_path / "w").stat().st_size >= 4 * 16 * 8 * 9
+    found = trtfuse.compare(path, trtfuse.fuse(path))
+    assert found.shapes == {"x": (1, 8, 64, 64)}
+    assert found.agreement is not None
+    assert found.agreement.share == 1.0
 
 
 def test_an_engine_that_is_there_already() -> None:

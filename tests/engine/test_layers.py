@@ -150,6 +150,17 @@ def test_a_log_that_ends_within_a_layer() -> None:
         read_log(text[: text.index("Int8", text.index("dconst"))])
 
 
+def test_a_log_that_ends_before_the_tensors_of_a_layer() -> None:
+    text = (LOGS / "int8.log").read_text(encoding="utf-8")
+    with pytest.raises(EngineError, match=r"^layer 1 is not complete: line \d+ has 'Name: conv"):
+        read_log(text[: text.index(", Inputs", text.index("Name: conv_myl0_1"))])
+
+
+def test_a_log_that_has_lost_its_control_characters() -> None:
+    text = (LOGS / "int8.log").read_text(encoding="utf-8")
+    assert read_log(text.replace("\x1f", "")) == recorded("int8")
+
+
 @pytest.mark.parametrize("text", ["", "Layers:\n", "[V] [TRT] Layers:\nconv1 + relu1\n"])
 def test_a_log_without_layers(tmp_path: Path, text: str) -> None:
     path = tmp_path / "empty.log"
@@ -359,6 +370,18 @@ def test_older_logs_of_full_tensorrt() -> None:
     assert foreign.nodes == ("a", "b")
     assert foreign.inputs == (Tensor("c", (), "Float"),)
     assert kernels((reformat, constant, conv, foreign)) == 3
+
+
+@pytest.mark.parametrize("line", ["Layer(Shuffle): a, Tactic: 0, x", "Layer(Shuffle): a -> b"])
+def test_an_older_log_with_a_layer_that_is_not_complete(line: str) -> None:
+    head = "[V] Engine Layer Information:\nLayer(NoOp): a, Tactic: 0, x[Half(1)] -> y[Half(1)]\n"
+    with pytest.raises(EngineError, match=r"^layer 1 is not complete: line 3 has 'Layer\(Shuffle"):
+        read_log(f"{head}{line}\n")
+
+
+def test_an_older_layer_without_tensors() -> None:
+    (layer,) = read_log("Engine Layer Information:\nLayer(Wait): a, Tactic: 0,  -> \n")
+    assert (layer.inputs, layer.outputs, layer.runs) == ((), (), False)
 
 
 def test_a_type_without_a_size() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from onnx import ModelProto
-
 from trtfuse.engine.layers import Layer
+from trtfuse.engine.names import CALLED, DOMAIN, with_own_names
+from trtfuse.pipeline import FusionResult
 from trtfuse.report.data import Fusion, Report
 
 #: In the order of how little is left of the fusion.
@@ -19,8 +19,6 @@ OUTCOMES: tuple[Outcome, ...] = ("one kernel", "merged further", "several kernel
 #: Outcomes in which the fused node runs in one kernel, as it was meant to.
 CONFIRMED = frozenset(("one kernel", "merged further"))
 
-#: Separates a node inside a local function from the call: `inner | call (Function)`.
-_CALLED = " | "
 _FUNCTION = re.compile(r" \([^()]*\)$")
 
 
@@ -89,41 +87,45 @@ class Agreement:
         return {"share": self.share, "counts": self.counts, **asdict(self)}
 
 
-def agreement(
-    report: Report, layers: Iterable[Layer], model: ModelProto | None = None
-) -> Agreement:
-    """Looks up in an engine what became of the fusions in a report.
+def agreement(result: FusionResult, layers: Iterable[Layer]) -> Agreement:
+    """Looks up in an engine what became of the fusions of a model.
 
     The builder tells for each kernel which nodes are in it, by name, and forgets some on the way,
     so this is evidence and no proof.
 
     Args:
-        report: of `fuse`.
-        layers: of an engine that was built from the fused model. Of several optimization profiles,
-            the first counts.
-        model: the fused model. Names that two of its nodes have tell nothing; without it they are
-            not known.
+        result: what `fuse` returned.
+        layers: of an engine that was built from its model, here or elsewhere (`read_layers`). Of
+            several optimization profiles, the first counts.
     """
-    running = [layer for layer in layers if layer.runs and layer.profile == 0]
-    kernels = _Kernels(running, _repeated(model))
+    report = result.report
+    named = with_own_names(layers, result.model, report)
+    running = [layer for layer in named if layer.runs and layer.profile == 0]
+    kernels = _Kernels(running, _repeated(result))
     fusions = [
-        FusionOutcome(fusion.rule, fusion.kind, fusion.name, into, *kernels.outcome(into))
-        for fusion, into in _became(report)
+        FusionOutcome(fusion.rule, fusion.kind, fusion.name, into, *kernels.outcome(sought))
+        for fusion, into, sought in _became(report)
         if into
     ]
     return Agreement(fusions, kernels.beyond(_groups(report)))
 
 
-def _became(report: Report) -> list[tuple[Fusion, list[str]]]:
-    """Each fusion with the nodes that are left of it once everything is fused."""
-    counted = {id(fusion) for made in report.fusions().values() for fusion in made}
-    became: list[tuple[Fusion, list[str]]] = []
+def _became(report: Report) -> list[tuple[Fusion, list[str], list[str]]]:
+    """Each fusion with the nodes that are left of it in the end, and those to look for.
+
+    They are the same but for a group that a call stands for: its nodes keep their names.
+    """
+    cleanups = {id(fusion) for made in report.cleanups().values() for fusion in made}
+    became: list[tuple[Fusion, list[str], list[str]]] = []
     # From the last to the first: what a name of that moment is called in the end.
     final: dict[str, list[str]] = {}
     for fusion in reversed(report.fused):
+        if fusion.kind == "group":
+            became.append((fusion, fusion.into, [*fusion.nodes, *fusion.into]))
+            continue
         into = list(dict.fromkeys(n for name in fusion.into for n in final.get(name, [name])))
-        if id(fusion) in counted:
-            became.append((fusion, into))
+        if id(fusion) not in cleanups:
+            became.append((fusion, into, into))
         for name in fusion.into:
             if name not in fusion.nodes:
                 final.pop(name, None)
@@ -136,21 +138,24 @@ def _became(report: Report) -> list[tuple[Fusion, list[str]]]:
 def _groups(report: Report) -> dict[str, str]:
     """The nodes of groups, and the calls that stand for them, with the names of the groups."""
     made = [fusion for fusion in report.fused if fusion.kind == "group"]
-    return {name: fusion.name for fusion in made for name in fusion.into}
+    return {name: fusion.name for fusion in made for name in (*fusion.nodes, *fusion.into)}
 
 
-def _repeated(model: ModelProto | None) -> set[str]:
-    """Names that more than one node has, in the graph or in one function."""
-    found: set[str] = set()
-    for nodes in () if model is None else (model.graph.node, *(f.node for f in model.functions)):
-        counts = Counter(node.name for node in nodes if node.name)
-        found.update(name for name, count in counts.items() if count > 1)
-    return found
+def _repeated(result: FusionResult) -> set[str]:
+    """Names that more than one node has, in the graph with its groups or in one function."""
+    model = result.model
+    called = [f for f in result.report.fused if f.kind == "group" and f.into != f.nodes]
+    groups = [name for fusion in called for name in fusion.nodes]
+    listed = [[node.name for node in model.graph.node] + groups]
+    listed += [[n.name for n in f.node] for f in model.functions if f.domain != DOMAIN]
+    return {
+        name for names in listed for name, count in Counter(names).items() if name and count > 1
+    }
 
 
 def _names(node: str) -> tuple[str, ...]:
     """The name of a node in a kernel, and those of the calls around it, innermost first."""
-    inner, *calls = node.split(_CALLED)
+    inner, *calls = node.split(CALLED)
     return (inner, *(_FUNCTION.sub("", call) for call in calls))
 
 
@@ -174,9 +179,9 @@ class _Kernels:
     def _add(self, name: str, calls: tuple[str, ...], number: int) -> None:
         self.index.setdefault(name, {}).setdefault(calls, set()).add(number)
 
-    def outcome(self, into: list[str]) -> tuple[Outcome, list[str]]:
+    def outcome(self, sought: list[str]) -> tuple[Outcome, list[str]]:
         """What became of nodes that are one fusion, and in which kernels they are."""
-        found = [self.index.get(name, {}) for name in into if name not in self.ambiguous]
+        found = [self.index.get(name, {}) for name in sought if name not in self.ambiguous]
         numbers = sorted({n for calls in found for each in calls.values() for n in each})
         names = [self.layers[number].name for number in numbers]
         if not numbers:
@@ -186,7 +191,7 @@ class _Kernels:
             if len({n for each in found for n in each.get(calls, ())}) > 1:
                 return "several kernels", names
         for number in numbers:
-            if not all({node, *_names(node)} & set(into) for node in self.layers[number].nodes):
+            if not all({node, *_names(node)} & set(sought) for node in self.layers[number].nodes):
                 return "merged further", names
         return "one kernel", names
 

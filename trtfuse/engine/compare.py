@@ -18,6 +18,7 @@ from trtfuse.engine.build import build
 from trtfuse.engine.difference import difference
 from trtfuse.engine.engine import Engine
 from trtfuse.engine.layers import Layer, kernels, layers_in, read_text, traffic
+from trtfuse.engine.names import with_own_names
 from trtfuse.engine.shapes import profiles, written
 from trtfuse.errors import EngineError, UsageError
 from trtfuse.ir.model import Model, read_model
@@ -58,9 +59,9 @@ class Built:
     layers: tuple[Layer, ...] = field(repr=False)
 
     @staticmethod
-    def of(engine: Engine, name: str) -> Built:
-        """What `build` made."""
-        sizes, layers = engine.sizes, engine.layers
+    def of(engine: Engine, name: str, layers: tuple[Layer, ...]) -> Built:
+        """What `build` made; the layers are its own, their nodes perhaps under other names."""
+        sizes = engine.sizes
         return Built(
             name,
             kernels(layers),
@@ -177,7 +178,7 @@ def compare(
             or .json and tells the layers of an engine that was built elsewhere (`read_layers`).
         b: likewise; what it is compared to is `a`.
         shapes: of inputs whose sizes vary, by name. What is left out is fixed to the first sizes
-            at which ONNX Runtime runs the model, with a batch of 1.
+            at which ONNX Runtime runs the model, with a batch of 1, images of 64 by 64 first.
         targets: compute capabilities to build for, as for `build`.
         level: how hard the builder looks for a faster engine, as for `build`.
         backend: "tensorrt" or "tensorrt_rtx"; the first of them that is installed if left out.
@@ -191,7 +192,7 @@ def compare(
         EngineError: a model cannot be built, or a file tells no layers.
         ModelError: a model cannot be read or is not valid.
         UsageError: a shape fits no input, or an argument does not fit the backend.
-        VerifyError: an input does not say how many dimensions it has, and no shape is given.
+        VerifyError: an input is no tensor.
     """
     sides = (_Side(a), _Side(b))
     fixed, notes = _fixed(sides, _single(shapes))
@@ -219,7 +220,7 @@ def compare(
                     f"{error} ({sides[0].name} does build)", error.unsupported
                 ) from None
         engines.append(engine)
-        built.append(Built.of(engine, side.name))
+        built.append(Built.of(engine, side.name, side.own_names(engine.layers)))
     for one in built:
         if one.traffic is None:
             notes.append(f"{one.name} has sizes that are not known before it runs: no traffic")
@@ -235,7 +236,7 @@ def compare(
         ", ".join(dict.fromkeys(map(_builder, engines))) or None,
         fixed,
         notes,
-        agreement(b.report, right.layers, b.model) if isinstance(b, FusionResult) else None,
+        agreement(b, right.layers) if isinstance(b, FusionResult) else None,
     )
 
 
@@ -261,6 +262,11 @@ class _Side:
         else:
             self.model = read_model(given)
             self.name = self.model.graph.proto.name or "the model"
+
+    def own_names(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        """The layers of its engine, with the names that nodes had before they were grouped."""
+        report = self.source.report if isinstance(self.source, FusionResult) else None
+        return layers if self.model is None else with_own_names(layers, self.model.proto, report)
 
     @property
     def inputs(self) -> list[str]:

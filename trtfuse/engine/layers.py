@@ -203,6 +203,7 @@ _HEAD = re.compile(
     r"(?=\[\]|\[ \{ Name: )",
     re.DOTALL,
 )
+_NAME = re.compile(rf"\s*{_PREFIX}Name: ")
 _ENTRY = re.compile(
     r"\{ Name: (?P<name>.*?)(?:, Location: \w+)?, Dimensions: \[(?P<shape>[-\d,]*)\], "
     r"(?:(?:Strides: \[[-\d,]*\], StrideOrder: \[[-\d,]*\], )?Datatype: (?P<type>[^,]*), "
@@ -212,7 +213,7 @@ _ENTRY = re.compile(
 )
 _TAIL = re.compile(
     r"(?P<fields>[^\n]*?)(?:, Metadata: ?(?P<metadata>.*?))?"
-    rf"(?=\n\s*{_START}|\n(?:I/O Tensors:|Bindings:|\[|\n)|\s*\Z)",
+    rf"(?=\n\s*{_START}|\n(?:I/O Tensors:|Bindings:|\[|\n)|\n{_PREFIX}Name: [^\n]*\Z|\s*\Z)",
     re.DOTALL,
 )
 _TACTIC = re.compile(r", TacticName: ([^,]*)")
@@ -220,8 +221,10 @@ _WEIGHTS = re.compile(r', (Weights|Bias): \{"Type": "(\w+)", "Count": (\d+)\}')
 _OLD_BLOCK = re.compile(rf"^[^\n]*Engine Layer Information:[ ]*\n(?=\s*{_PREFIX}Layer\()", re.M)
 _OLD_LINE = re.compile(
     rf"{_PREFIX}Layer\((?P<type>[^)]*)\): (?P<name>.*?)(?:, LayerImpl: \w+)?, "
-    r"Tactic: (?P<value>-?\w+)(?: \((?P<tactic>[^)]*)\))?, (?P<tensors>.*)"
+    r"Tactic: (?P<value>-?\w+)(?: \((?P<tactic>[^)]*)\))?, ?(?P<tensors>.*)"
 )
+_OLD_START = re.compile(rf"{_PREFIX}Layer\(")
+_ARROW = re.compile(" ?->(?: |$)")
 _OLD_TENSOR = re.compile(
     r"(?P<name>.*?)(?:\[(?P<type>\w+)\((?P<shape>[-\d,:]*)\)\]"
     r"| \((?P<type2>\w+)\[(?P<shape2>[-\d,:]*)\]\))(?=, | -> |$)"
@@ -275,6 +278,8 @@ def _read_block(text: str, at: int) -> Iterator[Layer]:
         )
         at = tail.end()
         number += 1
+    if _NAME.match(text, at):
+        raise _cut(text, at, number)
 
 
 def _section(text: str, at: int, title: str, number: int) -> tuple[tuple[Tensor, ...], int]:
@@ -302,6 +307,7 @@ def _entries(text: str, at: int, number: int) -> tuple[tuple[Tensor, ...], int]:
 
 
 def _cut(text: str, at: int, number: int) -> EngineError:
+    at += len(text[at:]) - len(text[at:].lstrip("\n"))
     line = text.count("\n", 0, at) + 1
     shown = " ".join(text[at : at + 40].split())
     return EngineError(f"layer {number} is not complete: line {line} has '{shown}' there")
@@ -309,35 +315,40 @@ def _cut(text: str, at: int, number: int) -> EngineError:
 
 def _nodes(metadata: str) -> tuple[str, ...]:
     """The names in `[ONNX Layer: a]`, separated by a byte 0x1f, or 0x1e in full TensorRT."""
-    start = "[ONNX Layer: "
+    start, metadata = "[ONNX Layer: ", metadata.rstrip(" \t")
     if not metadata.startswith(start) or not metadata.endswith("]"):
         return ()
     inner = metadata[len(start) : -1]
-    return tuple(dict.fromkeys(re.split(r"\][\x1e\x1f]\[ONNX Layer: ", inner)))
+    # What was copied from a terminal or a web page has lost the byte.
+    between = r"\][\x1e\x1f]\[" if re.search(r"\][\x1e\x1f]\[", inner) else r"\]\["
+    return tuple(dict.fromkeys(re.split(rf"{between}ONNX Layer: ", inner)))
 
 
 def _read_old_block(text: str, at: int) -> Iterator[Layer]:
-    for line in text[at:].split("\n"):
+    for number, line in enumerate(each for each in text[at:].split("\n") if each.strip()):
         found = _OLD_LINE.fullmatch(line.strip())
-        if found is not None:
-            name, kind = found["name"], found["type"]
-            inputs, outputs = _old_tensors(found["tensors"])
+        sides = None if found is None else _old_tensors(found["tensors"])
+        if found is not None and sides is not None:
+            name, (inputs, outputs) = found["name"], sides
             tactic = found["tactic"] or found["value"]
-            yield Layer(name, kind, inputs, (), outputs, _joined(name), tactic)
-        elif line.strip():
+            yield Layer(name, found["type"], inputs, (), outputs, _joined(name), tactic)
+        elif _OLD_START.match(line):
+            raise _cut(text, text.index(line, at), number)
+        else:
             return
 
 
-def _old_tensors(text: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def _old_tensors(text: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None:
     """What stands before the arrow and behind it, as in `a[Float(1,3)], b[Half(2)] -> c[...]`."""
     sides: tuple[list[Tensor], list[Tensor]] = [], []
     at = side = 0
     while at < len(text):
-        if arrow := re.compile(" ?-> ").match(text, at):
+        if arrow := _ARROW.match(text, at):
             at, side = arrow.end(), 1
+            continue
         found = _OLD_TENSOR.match(text, at)
         if found is None:
-            break
+            return None
         sizes = found["shape"] or found["shape2"] or ""
         # `[1,40:8,7]` has its channels in vectors of 8.
         shape, layout = _sizes(re.sub(r":\d+", "", sizes)), sizes if ":" in sizes else ""
