@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -279,6 +279,8 @@ def widened(model: ModelProto) -> ModelProto:
     copy = ModelProto()
     copy.CopyFrom(model)
     _widen(copy.graph)
+    for function in copy.functions:
+        _widen_nodes(function.node)
     return copy
 
 
@@ -288,7 +290,11 @@ def _widen(graph: GraphProto) -> None:
     for info in (*graph.input, *graph.output, *graph.value_info):
         if info.type.tensor_type.elem_type in _WIDENED:
             info.type.tensor_type.elem_type = TensorProto.DOUBLE
-    for node in graph.node:
+    _widen_nodes(graph.node)
+
+
+def _widen_nodes(nodes: Iterable[NodeProto]) -> None:
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.TENSOR:
                 _widen_tensor(attribute.t)

@@ -103,6 +103,24 @@ def test_the_code_on_a_page_runs(
         CATALOGUE.update(known)
 
 
+@pytest.mark.parametrize("name", ["use-with-other-tools"])
+def test_a_page_shows_what_its_code_prints(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "how-to" / f"{name}.md"
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": page.stem}
+    text = page.read_text(encoding="utf-8")
+    printed = []
+    for block in python_blocks(page):
+        exec(compile(block, str(page), "exec"), names)
+        shown = "".join(f"    {line}\n" for line in capsys.readouterr().out.splitlines())
+        assert f"```python\n{block}```\n\n{shown}" in text
+        printed.append(shown)
+    assert all(printed)
+
+
 def test_the_readme_shows_the_real_output_of_its_command(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     line = re.search(r"^pip install \. && (trtfuse .*)$", readme, re.MULTILINE)
@@ -122,3 +140,24 @@ def test_the_readme_shows_the_real_output_of_its_command(tmp_path: Path) -> None
     # The errors come from the rounding of ONNX Runtime, which differs between processors.
     shown = [re.sub(r"error [\d.e+-]+, tolerance [\d.e+-]+", "error", s) for s in (readme, printed)]
     assert shown[1].strip() in shown[0]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to/build-with-tensorrt.md"])
+def test_the_output_of_a_build_is_shown_as_it_is(page: str, tmp_path: Path) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    command = re.search(r"^ *(trtfuse build \S*digits\.fused\.onnx .*)$", text, re.MULTILINE)
+    assert command is not None
+    arguments = shlex.split(command[1])[1:]
+    model = tmp_path / arguments[1]
+    model.parent.mkdir(parents=True, exist_ok=True)
+    trtfuse.fuse(ROOT / "examples" / "digits" / "digits.onnx").save(model)
+    printed = subprocess.run(
+        [sys.executable, "-m", "trtfuse", *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    ).stdout
+    # The figures belong to the version of TensorRT that is named, and to the day.
+    kinds = [re.sub(r"[\d.]*\d( (kB|MB|GB|bytes))?", "N", s) for s in (text, printed)]
+    assert kinds[1].strip() in kinds[0]

@@ -67,3 +67,19 @@ def test_the_digits_are_told_apart_as_well_after_as_before() -> None:
     assert correct[1] == correct[2]
     assert int(correct[1]) > 430
     assert re.search(r"^check: +agrees$", out, re.MULTILINE)
+
+
+#: What these print depends on nothing but the model that the repository carries.
+SHOWN = {
+    "graphsurgeon": "probabilities.py",
+    "onnx-ir": "between_passes.py",
+    "polygraphy": "compare.py",
+}
+
+
+@pytest.mark.parametrize("folder", sorted(SHOWN))
+def test_a_readme_shows_what_its_script_prints(folder: str) -> None:
+    readme = (ROOT / "examples" / folder / "README.md").read_text(encoding="utf-8")
+    printed = run(ROOT / "examples" / folder / SHOWN[folder]).stdout
+    assert printed
+    assert "".join(f"    {line}\n" for line in printed.splitlines()) in readme

@@ -15,8 +15,8 @@ import trtfuse
 
 ROOT = Path(__file__).parent.parent
 
-#: CPU seconds that importing and showing help may take.
-QUICK = 0.4
+#: How many times the processor time of importing numpy and onnx importing and showing help take.
+QUICK = 2.5
 
 
 def python(program: str) -> str:
@@ -38,9 +38,12 @@ def python(program: str) -> str:
     ids=["import", "help"],
 )
 def test_importing_and_showing_help_are_quick(work: str) -> None:
-    # The first run may have to compile; the best of three is what it takes.
-    program = f"import time\n{work}\nprint(time.process_time())"
-    assert min(float(python(program).splitlines()[-1]) for _ in range(3)) < QUICK
+    def seconds(work: str) -> float:
+        # The first run may have to compile; the best of three is what it takes.
+        program = f"import time\n{work}\nprint(time.process_time())"
+        return min(float(python(program).splitlines()[-1]) for _ in range(3))
+
+    assert seconds(work) < QUICK * seconds("import numpy, onnx")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,9 @@ def test_importing_and_showing_help_are_quick(work: str) -> None:
         "hypothesis",
         "rich",
         "networkx",
+        "onnx_graphsurgeon",
+        "onnx_ir",
+        "polygraphy",
         "pytest",
         "click",
         "onnx.backend",
@@ -68,7 +74,8 @@ def test_the_command_line_leaves_alone_what_a_quiet_run_does_not_need(module: st
 def test_nothing_of_the_tests_is_needed_to_fuse_and_verify() -> None:
     program = """
 import sys
-for name in ("hypothesis", "networkx", "pytest", "sklearn", "torch"):
+for name in ("hypothesis", "pytest", "sklearn", "torch", "networkx", "polygraphy",
+             "onnx_graphsurgeon", "onnx_ir"):
     sys.modules[name] = None
 from onnx import parser
 import trtfuse
@@ -112,5 +119,7 @@ def test_every_import_is_a_dependency() -> None:
             if words[:1] in (["import"], ["from"]) and len(words) > 1:
                 found.add(words[1].split(".")[0])
     needed = found - set(sys.stdlib_module_names) - {"trtfuse", "__future__"}
+    extra = project["optional-dependencies"]["interop"]
+    interop = {line.split(">")[0].replace("-", "_") for line in extra}
     # protobuf comes with onnx, whose messages it is.
-    assert needed - {"google"} == stated
+    assert needed - {"google"} == stated | interop

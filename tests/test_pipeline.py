@@ -513,6 +513,7 @@ def test_the_public_names_are_these() -> None:
         "fuse",
         "rule",
         "rules",
+        "to_networkx",
         "verify",
     ]
     assert all(hasattr(trtfuse, name) for name in trtfuse.__all__)

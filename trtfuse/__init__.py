@@ -7,20 +7,35 @@ print(result.report)
 result.save("model.fused.onnx")
 """
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 import trtfuse.groups.find
 import trtfuse.rules  # noqa: F401 - both fill the catalogue
 from trtfuse.check.model import Verification
-from trtfuse.errors import ModelError, TrtfuseError, UsageError, VerifyError
+from trtfuse.errors import EngineError, ModelError, TrtfuseError, UsageError, VerifyError
+from trtfuse.ir.networkx import to_networkx
 from trtfuse.pipeline import FusionResult, fuse, verify
 from trtfuse.report.data import Report
 from trtfuse.rewrite.rule import Rule, rule, rules
 
+if _TYPE_CHECKING:
+    from trtfuse.engine.agreement import Agreement, agreement
+    from trtfuse.engine.build import build
+    from trtfuse.engine.compare import Comparison, compare
+    from trtfuse.engine.engine import Engine
+    from trtfuse.engine.layers import Layer, read_layers
+
 __version__ = _version("trtfuse")
 
 __all__ = [
+    "Agreement",
+    "Comparison",
+    "Engine",
+    "EngineError",
     "FusionResult",
+    "Layer",
     "ModelError",
     "Report",
     "Rule",
@@ -28,8 +43,31 @@ __all__ = [
     "UsageError",
     "Verification",
     "VerifyError",
+    "agreement",
+    "build",
+    "compare",
     "fuse",
+    "read_layers",
     "rule",
     "rules",
+    "to_networkx",
     "verify",
 ]
+
+#: What is imported when it is asked for, from where: fusing needs nothing of TensorRT.
+_LAZY = {
+    "Agreement": "trtfuse.engine.agreement",
+    "Comparison": "trtfuse.engine.compare",
+    "Engine": "trtfuse.engine.engine",
+    "Layer": "trtfuse.engine.layers",
+    "agreement": "trtfuse.engine.agreement",
+    "build": "trtfuse.engine.build",
+    "compare": "trtfuse.engine.compare",
+    "read_layers": "trtfuse.engine.layers",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'trtfuse' has no attribute '{name}'")
+    return getattr(_import_module(_LAZY[name]), name)

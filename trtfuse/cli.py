@@ -17,7 +17,7 @@ from typing import NoReturn, get_args
 import click
 
 import trtfuse
-from trtfuse.errors import TrtfuseError, UsageError
+from trtfuse.errors import EngineError, TrtfuseError, UsageError
 from trtfuse.ir.model import FOLD_LIMIT
 from trtfuse.ir.save import written
 from trtfuse.pipeline import Progress, VerifyLevel, same_file
@@ -27,7 +27,7 @@ REPORT_SUFFIXES = (".json", ".md")
 
 
 class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
-    """`x:1,3,224,224` is the shape [1, 3, 224, 224] of the input x."""
+    """`x:1,3,224,224`, or `x:1x3x224x224`, is the shape [1, 3, 224, 224] of the input x."""
 
     name = "NAME:SIZES"
 
@@ -36,12 +36,39 @@ class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
     ) -> tuple[str, tuple[int, ...]]:
         name, colon, sizes = value.rpartition(":")
         try:
-            shape = tuple(int(size) for size in sizes.split(",")) if sizes else ()
+            shape = tuple(int(size) for size in re.split("[,x]", sizes)) if sizes else ()
         except ValueError:
             shape = (-1,)
         if not colon or not name or any(size < 0 for size in shape):
             self.fail(f"'{value}' is no shape; write it like x:1,3,224,224", param, ctx)
         return name, shape
+
+
+class _EngineShape(click.ParamType[tuple[str, list[tuple[int, ...]]]]):
+    """`x:1x3x224x224`, or `x:1x3x8x8..4x3x8x8..8x3x8x8`: smallest, best and largest."""
+
+    name = "NAME:SIZES[..SIZES..SIZES]"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, list[tuple[int, ...]]]:
+        name, colon, sizes = value.rpartition(":")
+        try:
+            shapes = [
+                tuple(int(size) for size in re.split("[x,]", part)) if part else ()
+                for part in sizes.split("..")
+            ]
+        except ValueError:
+            shapes = []
+        negative = any(size < 0 for shape in shapes for size in shape)
+        if not colon or not name or negative or len(shapes) not in (1, 3):
+            self.fail(
+                f"'{value}' is no shape; write it like x:1x3x224x224, or smallest, best and "
+                "largest like x:1x3x8x8..4x3x8x8..8x3x8x8",
+                param,
+                ctx,
+            )
+        return name, shapes if len(shapes) == 3 else shapes * 3
 
 
 def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -108,6 +135,12 @@ def command() -> None:
     help="By how much a constant may be larger than what it is folded from.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
+@click.option(
+    "--build",
+    "builds",
+    is_flag=True,
+    help="Build original and result with TensorRT, and compare what it makes of them.",
+)
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def fuse(
@@ -123,6 +156,7 @@ def fuse(
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
     fold_limit: int,
     dry_run: bool,
+    builds: bool,
     verbose: int,
     quiet: bool,
 ) -> int:
@@ -143,6 +177,10 @@ def fuse(
     for path in reports:
         if [output, *reports].count(path) > 1:
             raise UsageError("two outputs have the same path; give each its own")
+    if builds:
+        from trtfuse.engine.backend import find_backend
+
+        find_backend()
     with _progress(quiet) as progress:
         result = trtfuse.fuse(
             source,
@@ -155,6 +193,16 @@ def fuse(
             fold_limit=fold_limit,
             progress=progress,
         )
+    trouble: TrtfuseError | None = None
+    if result.ok and builds:
+        try:
+            with _build_progress(quiet) as progress:
+                result.report.engine = trtfuse.compare(
+                    source, result, shapes=dict(input_shapes), progress=progress
+                )
+        except TrtfuseError as error:
+            # The fused model is as good as before: it is written first.
+            trouble = error
     if result.ok and not dry_run:
         result.save(output)
     for report in reports:
@@ -167,6 +215,8 @@ def fuse(
         show(Console(highlight=False), summary(result.report, everything=verbose > 0))
         if result.ok and not dry_run:
             click.echo(f"wrote {printable(str(output))}")
+    if trouble is not None:
+        raise trouble
     if not result.ok:
         click.echo(f"trtfuse: '{source}' and its fused model differ: nothing was written", err=True)
     return 0 if result.ok else 1
@@ -192,6 +242,152 @@ def verify(
 
         click.echo(verdict(found))
     return 0 if found.ok else 1
+
+
+@command.command()
+@click.argument("source", metavar="IN.onnx", type=_model)
+@click.option("-o", "--output", type=_model, help="Where to write; IN.engine if left out.")
+@click.option(
+    "--shapes",
+    "shapes",
+    type=_EngineShape(),
+    multiple=True,
+    help="Shape of an input with open sizes, like x:1x3x224x224, or the smallest, the best and the "
+    "largest, like x:1x3x8x8..4x3x8x8..8x3x8x8. Of an input that is itself a shape, its values.",
+)
+@click.option(
+    "--target",
+    "targets",
+    metavar="N.N,...",
+    callback=_names,
+    help="Compute capabilities to build for, like 8.6,8.9 (TensorRT for RTX; Ampere and later if "
+    "left out).",
+)
+@click.option(
+    "--workspace",
+    metavar="MiB",
+    type=click.IntRange(min=0),
+    help="The most scratch memory that a layer may use; TensorRT's own limit if left out.",
+)
+@click.option(
+    "--level",
+    type=click.IntRange(0, 5),
+    help="How hard the builder looks for a faster engine; 3 if left out.",
+)
+@click.option(
+    "--timing-cache",
+    metavar="FILE",
+    type=_model,
+    help="Keep measurements from build to build in this file (full TensorRT).",
+)
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="tensorrt or tensorrt_rtx; the first that is installed if left out.",
+)
+@click.option("-v", "--verbose", count=True, help="List warnings and layers; -vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def build(
+    source: Path,
+    output: Path | None,
+    shapes: tuple[tuple[str, list[tuple[int, ...]]], ...],
+    targets: tuple[str, ...] | None,
+    workspace: int | None,
+    level: int | None,
+    timing_cache: Path | None,
+    backend: str | None,
+    verbose: int,
+    quiet: bool,
+) -> int:
+    """Build an engine with TensorRT and say how large it is."""
+    output = output or source.parent / f"{source.stem}.engine"
+    _check_writable(output)
+    if same_file(source, output):
+        raise UsageError(f"input and output are both '{source}'; write to another file")
+    with _build_progress(quiet) as progress:
+        engine = trtfuse.build(
+            source,
+            shapes=dict(shapes),
+            targets=targets or (),
+            workspace=None if workspace is None else workspace << 20,
+            level=level,
+            timing_cache=timing_cache,
+            backend=backend,
+            progress=progress,
+        )
+    engine.save(output)
+    if not quiet:
+        from rich.console import Console
+
+        from trtfuse.report.engine import engine_summary
+        from trtfuse.report.text import printable, show
+
+        summary = engine_summary(engine, str(source), everything=verbose > 0)
+        show(Console(highlight=False), summary)
+        click.echo(f"wrote {printable(str(output))}")
+    return 0
+
+
+@command.command()
+@click.argument("first", metavar="A", type=_model)
+@click.argument("second", metavar="B", type=_model)
+@click.option(
+    "--shapes",
+    "--input-shapes",
+    "shapes",
+    type=_Shape(),
+    multiple=True,
+    help="Shape of an input whose sizes vary, like x:1x3x224x224; the first that runs if left out.",
+)
+@click.option(
+    "--target",
+    "targets",
+    metavar="N.N,...",
+    callback=_names,
+    help="Compute capabilities to build for, like 8.6,8.9 (TensorRT for RTX).",
+)
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="tensorrt or tensorrt_rtx; the first that is installed if left out.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def compare(
+    first: Path,
+    second: Path,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    targets: tuple[str, ...] | None,
+    backend: str | None,
+    as_json: bool,
+    verbose: int,
+    quiet: bool,
+) -> int:
+    """Build two models with TensorRT, and compare what it makes of them.
+
+    In place of a model, A or B may be a verbose log (.log, .txt) or layer information (.json) of
+    an engine that was built elsewhere, as trtexec writes them.
+    """
+    with _build_progress(quiet) as progress:
+        found = trtfuse.compare(
+            first,
+            second,
+            shapes=dict(shapes),
+            targets=targets or (),
+            backend=backend,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(found.to_json(), nl=False)
+        return 0
+    from rich.console import Console
+
+    from trtfuse.report.comparison import summary
+    from trtfuse.report.text import show
+
+    show(Console(highlight=False), summary(found, everything=verbose > 0))
+    return 0
 
 
 @command.command()
@@ -225,6 +421,34 @@ def _progress(quiet: bool) -> Iterator[Progress | None]:
     with Bars(console=Console(stderr=True), transient=True) as bars:
         tasks = {stage: bars.add_task(stage, total=None) for stage in ("rewrite", "verify")}
         yield lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total)
+
+
+@contextmanager
+def _build_progress(quiet: bool) -> Iterator[Progress | None]:
+    """A progress bar for each phase of a build that is not done, on stderr if that is a terminal.
+
+    It is drawn when there is progress and not in between: what is printed then is TensorRT's.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+    with Bars(console=Console(stderr=True), transient=True, auto_refresh=False) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(phase: str, done: int, total: int) -> None:
+            if done < total:
+                if phase not in tasks:
+                    tasks[phase] = bars.add_task(phase)
+                bars.update(tasks[phase], completed=done, total=total)
+            elif phase in tasks:
+                bars.remove_task(tasks.pop(phase))
+            bars.refresh()
+
+        yield show
 
 
 def _check_writable(*paths: Path) -> None:
@@ -272,6 +496,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - nobody is shown a traceback without asking
         if any(re.fullmatch("-v{2,}", each) for each in given):
             traceback.print_exc()
+        if isinstance(error, EngineError) and any(re.fullmatch("-v+|--verbose", g) for g in given):
+            for node in error.unsupported:
+                click.echo(f"  {' '.join(str(node).split())}", err=True)
         click.echo(f"trtfuse: {_one_line(error)}", err=True)
         code = 2
     sys.exit(code or 0)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from onnx import ModelProto
@@ -22,15 +22,17 @@ from trtfuse.groups.emit import emit
 from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.target import shared_memory
-from trtfuse.ir.model import FOLD_LIMIT, Model, collector_paused, read_model
+from trtfuse.ir.model import FOLD_LIMIT, Model, ModelLike, collector_paused, read_model
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.rule import AnyRule, GroupRule, selected
 
-#: What `fuse` and `verify` take for a model.
-ModelLike = str | Path | bytes | ModelProto
+if TYPE_CHECKING:
+    import onnx_graphsurgeon
+    import onnx_ir
+
 VerifyLevel = Literal["none", "rewrite", "model"]
 GroupsAs = Literal["functions", "flat", "off"]
 #: Called with a stage ("rewrite" or "verify"), how much of it is done, and of how much.
@@ -47,12 +49,15 @@ class FusionResult:
         report: what was done to it and what was not.
         source: the path of the original, or None if it came without one.
         data: the files that the original has its external data in.
+        folder: the folder of the original, where its external data is, or None if it came
+            without one.
     """
 
     model: ModelProto
     report: Report
     source: Path | None = None
     data: tuple[Path, ...] = ()
+    folder: Path | None = None
 
     @property
     def ok(self) -> bool:
@@ -73,7 +78,35 @@ class FusionResult:
             raise UsageError(f"'{path}' is the original; write the fused model to another path")
         if any(same_file(data, Path(path)) for data in self.data):
             raise UsageError(f"'{path}' holds weights of the original; write to another path")
-        save_model(self.model, path, None if self.source is None else self.source.parent)
+        save_model(self.model, path, self.folder)
+
+    def to_graphsurgeon(self) -> onnx_graphsurgeon.Graph:
+        """The fused model as a GraphSurgeon graph, which shares nothing with `model`.
+
+        External weights become arrays that are mapped into memory, copy on write. Metadata and
+        doc strings of nodes are lost, as always with GraphSurgeon.
+
+        Raises:
+            UsageError: GraphSurgeon is not installed.
+            ModelError: external weights cannot be found, or the model has what GraphSurgeon cannot
+                hold and computes with it: overloads of functions, attributes of rare kinds.
+        """
+        from trtfuse.ir.graphsurgeon import to_graphsurgeon
+
+        return to_graphsurgeon(self.model, self.folder)
+
+    def to_onnx_ir(self) -> onnx_ir.Model:
+        """The fused model as an onnx-ir model, which shares nothing with `model`.
+
+        External weights stay external, in the files of the original.
+
+        Raises:
+            UsageError: onnx-ir is not installed.
+            ModelError: the model has sparse initializers, which onnx-ir does not have.
+        """
+        from trtfuse.ir.onnx_ir import to_onnx_ir
+
+        return to_onnx_ir(self.model, self.folder)
 
 
 def fuse(
@@ -92,7 +125,8 @@ def fuse(
     """Applies TensorRT's documented fusions to a model, and checks that it computes the same.
 
     Args:
-        model: a path, the bytes of a model, or a `ModelProto`; never modified.
+        model: a path, the bytes of a model, a `ModelProto`, an `onnx_graphsurgeon.Graph` or an
+            `onnx_ir.Model`; never modified.
         rules: names of rules, or rules; None for all of the catalogue.
         skip: names of rules to leave out.
         groups: what becomes of nodes that one kernel runs: "functions", each group is one call of
@@ -191,7 +225,7 @@ def _fuse(
         versions=_versions(),
     )
     data = {t.folder / ExternalData.of(t.proto).file for t in read.external if t.folder is not None}
-    return FusionResult(fused, report, path, tuple(sorted(data)))
+    return FusionResult(fused, report, path, tuple(sorted(data)), read.folder)
 
 
 def verify(
@@ -205,7 +239,8 @@ def verify(
     """Compares two models on ONNX Runtime, with its own optimizations off.
 
     Args:
-        original: what the other is compared to; the tolerance is measured on it.
+        original: what the other is compared to; the tolerance is measured on it. A model in any
+            form that `fuse` takes.
         result: a model with the same inputs and outputs.
         input_shapes: shapes of inputs by name, where they are not to be drawn.
         seed: of the inputs that are drawn.

@@ -410,6 +410,92 @@ def test_a_pooling_without_padding_keeps_its_dilations() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+MAXIMA = (
+    "kernel_shape=[2,1], pads=[1,0,1,0]",
+    "kernel_shape=[1,3], pads=[0,2,0,2]",
+    "kernel_shape=[3,2], strides=[2,1], pads=[0,1,1,0]",
+    "kernel_shape=[2,2], strides=[2,2], ceil_mode=1",
+    "kernel_shape=[2,3], strides=[3,2], pads=[1,1,1,1], ceil_mode=1",
+    "kernel_shape=[2,2], dilations=[2,1]",
+    'kernel_shape=[3,2], strides=[2,2], auto_pad="SAME_UPPER"',
+    'kernel_shape=[3,2], strides=[2,2], auto_pad="SAME_LOWER"',
+    'kernel_shape=[3,2], auto_pad="VALID"',
+)
+
+
+@pytest.mark.parametrize("attributes", MAXIMA)
+def test_a_maximum_pooling_computes_what_onnx_runtime_computes(attributes: str) -> None:
+    text = f"(float[2,2,5,4] x) => (float[2,2,a,b] y) {{ y = MaxPool<{attributes}>(x) }}"
+    assert_computed(text, 14, integers(np.random.default_rng(0), 2, 2, 5, 4))
+
+
+@pytest.mark.parametrize("rank", [3, 4, 5])
+def test_a_global_maximum_keeps_the_channels(rank: int) -> None:
+    sizes = (2, 3, 4, 2, 2)[:rank]
+    text = (
+        f"(float{list(sizes)} x) => (float[2,3,?{',?' * (rank - 3)}] y) {{ y = GlobalMaxPool(x) }}"
+    )
+    assert_computed(text, 14, integers(np.random.default_rng(0), *sizes))
+
+
+def assert_computed(text: str, opset: int, x: Array) -> None:
+    """The evaluation computes what ONNX Runtime does, bit for bit."""
+    model = with_text(text, opset)
+    (expected,) = on_onnx_runtime(model.proto, {"x": x})
+    (found,) = evaluated(model, {"x": x.astype(np.float64)})
+    np.testing.assert_array_equal(found, expected)
+
+
+# Shuffles and broadcasts
+
+
+@pytest.mark.parametrize("opset", [12, 13])
+@pytest.mark.parametrize("axes", [(0, 2), (2, 0), (-4, -2), (-2, -4), (0, -2), (-2, 0)])
+def test_squeeze_takes_axes_in_any_order(opset: int, axes: tuple[int, int]) -> None:
+    text = with_axes("Squeeze", "float[1,3,1,4] x", opset, axes)
+    assert_computed(text, opset, integers(np.random.default_rng(0), 1, 3, 1, 4))
+
+
+@pytest.mark.parametrize("opset", [12, 13])
+@pytest.mark.parametrize("axes", [(0, 2), (2, 0), (-4, -2), (-1, -3), (3, 1), (-1, 0)])
+def test_unsqueeze_takes_axes_in_any_order(opset: int, axes: tuple[int, int]) -> None:
+    text = with_axes("Unsqueeze", "float[3,4] x", opset, axes)
+    assert_computed(text, opset, integers(np.random.default_rng(0), 3, 4))
+
+
+def with_axes(operator: str, declared: str, opset: int, axes: tuple[int, int]) -> str:
+    if opset < 13:
+        node = f"y = {operator}<axes = {list(axes)}>(x)"
+    else:
+        node = (
+            f"axes = Constant<value = int64[2] {{{axes[0]}, {axes[1]}}}>() y = {operator}(x, axes)"
+        )
+    return f"({declared}) => (float y) {{ {node} }}"
+
+
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("opset", [7, 11, 12, 13])
+@pytest.mark.parametrize("axis", [None, 0, 1, 2])
+def test_softmax_goes_over_the_axes_of_its_opset(
+    operator: str, opset: int, axis: int | None
+) -> None:
+    given = "" if axis is None else f"<axis = {axis}>"
+    model = with_text(f"(float[2,3,4] x) => (float[2,3,4] y) {{ y = {operator}{given}(x) }}", opset)
+    x = integers(np.random.default_rng(0), 2, 3, 4)
+    (expected,) = on_onnx_runtime(model.proto, {"x": x})
+    (found,) = evaluated(model, {"x": x.astype(np.float64)})
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mean_broadcasts_all_its_operands() -> None:
+    text = """(float[4] x) => (float[2,3,4] y) {
+        flat = Constant<value = int64[3] {2, 3, 4}>()
+        wide = Expand(x, flat)
+        y = Mean(x, wide)
+    }"""
+    assert_computed(text, 13, integers(np.random.default_rng(0), 4))
+
+
 # GELU
 
 

@@ -13,7 +13,8 @@ from models import model
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, parser
 
 import trtfuse
-from trtfuse.check.model import MARGIN
+from trtfuse.check.model import MARGIN, running_shapes
+from trtfuse.ir.model import Model
 from trtfuse.ir.tensor import Array
 
 
@@ -667,3 +668,24 @@ def test_a_logarithm_of_the_smallest_numbers_is_no_better_than_they_are() -> Non
         "(float[300,50] x) => (float[300,50] y) { s = Softmax(x) t = Mul(s, c) y = Log(t) }", c=1.5
     )
     assert not trtfuse.verify(made, numbers).ok
+
+
+def test_shapes_that_run_are_large_images_first() -> None:
+    image = model("(float[n,3,h,w] x) => (float[n,3,?,?] y) { y = MaxPool<kernel_shape=[9,9]>(x) }")
+    assert running_shapes(Model(image), {}) == {"x": (1, 3, 64, 64)}
+    assert running_shapes(Model(image), {"x": (2, 3, 20, 30)}) == {"x": (2, 3, 20, 30)}
+
+
+def test_shapes_that_run_are_small_images_where_others_do_not() -> None:
+    image = model(
+        "(float[1,3,h,w] x) => (float[1,3,16,16] y) { y = Reshape(x, s) }",
+        s=np.array([1, 3, 16, 16], np.int64),
+    )
+    assert running_shapes(Model(image), {}) == {"x": (1, 3, 16, 16)}
+
+
+def test_shapes_of_a_model_that_never_runs_are_those_tried_first() -> None:
+    broken = model(
+        "(float[n,m] x) => (float[7,11] y) { y = Reshape(x, s) }", s=np.array([7, 11], np.int64)
+    )
+    assert running_shapes(Model(broken), {}) == {"x": (1, 32)}

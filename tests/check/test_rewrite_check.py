@@ -527,6 +527,27 @@ def test_a_convolution_of_unknown_rank_is_checked() -> None:
     assert fusion.error < FAR_BELOW
 
 
+def test_a_shuffle_of_unknown_rank_is_checked_at_the_rank_that_it_needs() -> None:
+    model = with_text(
+        "(float[A, B] flat, int64[R] shape) => (float[P, Q, S, T, U] z) {"
+        " x = Reshape(flat, shape)  y = Transpose<perm=[1, 0, 2, 4, 3]>(x)"
+        " z = Transpose<perm=[4, 0, 2, 3, 1]>(y) }"
+    )
+    (fusion,) = trtfuse.fuse(model, rules=["shuffle-shuffle"]).report.fused
+    assert fusion.error == 0
+
+
+def test_what_the_old_spelling_rounds_on_the_way_is_no_error_of_the_new_one() -> None:
+    model = with_text(
+        "(float[2, 3] x) => (float[2, 3] z) { y = Add(x, large)  z = Sub(y, large) }",
+        {"large": np.array(1e8, "f")},
+    )
+    pattern = op.Sub(op.Add(var("x"), var("c")), var("c"))
+    (fusion,) = trtfuse.fuse(model, rules=[rewriting(pattern, lambda m, _: m["x"])]).report.fused
+    assert fusion.error is not None
+    assert fusion.error < FAR_BELOW
+
+
 def test_a_uniform_scale_of_unknown_rank_is_checked() -> None:
     model = with_text(
         "(float[A, B] flat, int64[R] shape) => (float[P, Q] z)"

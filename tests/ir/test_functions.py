@@ -197,10 +197,11 @@ def test_a_constant_of_a_function_that_is_folded_once_is_merged_with_its_twin_at
             d = Min(a, computed)
             b = Max(d, half) }"""
     )
-    result = trtfuse.fuse(made, rules=["fold-constants", "duplicate-constant"])
+    rules = ["fold-constants", "duplicate-constant"]
+    result = trtfuse.fuse(made, rules=rules)
     assert operators(function(result.model)) == ["Constant", "Min", "Max"]
     assert_same(made, result.model, x=X)
-    again = trtfuse.fuse(result.model)
+    again = trtfuse.fuse(result.model, rules=rules)
     assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -310,3 +311,24 @@ def test_an_input_that_one_call_leaves_out_has_no_shape() -> None:
         )
     )
     assert [each.shape for each in graph(model).inputs] == [(2, 3), None]
+
+
+def test_symbols_made_up_around_a_call_do_not_outlive_their_round() -> None:
+    made = parsed(
+        """(float[n,8] x) => (float[?,?] y) <
+            int64[2] fours = {-1, 4}, int64[2] twos = {-1, 2}
+        > {
+            w = Reshape(x, fours) v = Reshape(w, twos) c = Relu(v)
+            u = Reshape(x, fours) d = Sigmoid(u)
+            y = my.f(c, d)
+        }
+        <domain: "my", opset_import: ["": 21]> f (c, d) => (r) {
+            zero = Constant<value_int=0>() open = Constant<value_ints=[-1]>()
+            h = Tanh(c) s = Shape(h) n = Gather(s, zero) m = Reshape(n, open)
+            t = Concat<axis=0>(m, open) g = Reshape(d, t) r = Relu(g)
+        }"""
+    )
+    result = trtfuse.fuse(made, verify="none")
+    assert "shuffle-shuffle" in [each.rule for each in result.report.fused]
+    # The first round calls the rows of c what the second calls those of d.
+    assert_same(made, result.model, x=np.float32([range(8), range(8)]))

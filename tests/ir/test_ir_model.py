@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 from onnx.helper import make_tensor_value_info as tensor_info
 
 import trtfuse
-from trtfuse.errors import ModelError, TrtfuseError
+from trtfuse.errors import ModelError, TrtfuseError, UsageError
 from trtfuse.ir.model import Model, collector_paused, read_model
 
 
@@ -564,3 +564,25 @@ def test_a_damaged_model_is_fused_or_refused_and_nothing_else() -> None:
             outcomes["fused"] += len(result.report.to_json()) > 0
     assert outcomes.total() == 1500
     assert min(outcomes["refused"], outcomes["fused"]) > 20
+
+
+def test_a_model_too_large_for_one_message_is_checked_without_its_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trtfuse.ir.model._ONE_MESSAGE", 4)
+    made = parsed("g (float[2] x) => (float[2] y) <float[2] k = {1, 2}> { y = Mul(x, k) }")
+    checked = []
+    check = onnx.checker.check_model
+    monkeypatch.setattr(onnx.checker, "check_model", lambda m: (checked.append(m), check(m)))
+    assert_same(read_model(made).to_proto(), made)
+    assert checked[0] is not made
+    made.graph.node[0].op_type = "Mull"
+    with pytest.raises(ModelError, match="not a valid ONNX model: No Op registered for Mull"):
+        read_model(made)
+
+
+def test_what_is_no_model_is_said_in_one_line() -> None:
+    with pytest.raises(
+        UsageError, match=r"a model is a path, .* onnx_ir\.Model, not builtins\.int"
+    ):
+        read_model(3)  # type: ignore[arg-type]

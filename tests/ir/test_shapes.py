@@ -279,3 +279,134 @@ def test_the_shape_of_an_initializer_that_a_caller_may_override_is_the_declared_
     expected = run(proto, feeds)
     assert expected.shape == (3,)
     np.testing.assert_array_equal(run(fused, feeds), expected)
+
+
+SLICED = """
+    (float[N, M] x) => (float[?, ?] y, float[?, ?] z, float[?, ?] w)
+    <int64[1] first = {0}, int64[1] last = {2}, int64[1] axis = {1}> {
+      y = Slice(x, first, last, axis)
+      z = Neg(y)
+      w = Neg(x)
+    }
+"""
+
+
+@pytest.mark.parametrize("opset", [10, 11])
+def test_a_slice_of_an_open_dimension_has_a_size_of_its_own(opset: int) -> None:
+    model = Model(parsed(SLICED, opset=opset))
+    rows, columns = shape(model, "y") or ()
+    assert rows == "N"
+    assert columns != "M"
+    assert shape(model, "z") == ("N", columns)
+    assert shape(model, "w") == ("N", "M")
+
+
+def test_what_inference_said_of_a_slice_is_not_believed_from_a_file_either() -> None:
+    inferred = onnx.shape_inference.infer_shapes(parsed(SLICED, opset=10))
+    model = Model(inferred)
+    assert "M" not in (shape(model, "y") or ()) + (shape(model, "z") or ())
+
+
+def test_a_slice_of_fixed_dimensions_has_fixed_ones_at_opset_10() -> None:
+    model = Model(parsed(SLICED.replace("[N, M]", "[3, 4]"), opset=10))
+    assert shape(model, "y") == (3, 2)
+    assert value(model.graph, "y").type == TensorProto.FLOAT
+
+
+def test_a_slice_in_a_body_and_in_a_function_has_a_size_of_its_own_at_opset_10() -> None:
+    text = """
+        <ir_version: 8, opset_import: ["": 10, "own": 1]>
+        g (float[N, M] x, bool b) => (float[?, ?] y, float[?, ?] z)
+        <int64[1] first = {0}, int64[1] last = {2}, int64[1] axis = {1}> {
+          y = If(b) <
+            then_branch = t () => (float[?, ?] s) {
+              r = Slice(x, first, last, axis)
+              s = Add(r, r)
+            },
+            else_branch = e () => (float[?, ?] t) { t = Neg(x) }
+          >
+          z = own.Cut(x, first, last, axis)
+        }
+        <domain: "own", opset_import: ["": 10]>
+        Cut (x, first, last, axis) => (y) { y = Slice(x, first, last, axis) }
+    """
+    model = Model(parser.parse_model(text))
+    assert "M" not in (shape(model, "z") or ())
+    (body, _) = next(node for node in model.graph.nodes() if node.bodies).bodies
+    for name in ("r", "s"):
+        assert "M" not in (value(body, name).shape or ())
+
+
+@pytest.mark.parametrize("opset", [10, 13])
+def test_a_slice_of_an_open_dimension_stays(opset: int) -> None:
+    result = trtfuse.fuse(parsed(SLICED, opset=opset), verify="none").model
+    assert "Slice" in [node.op_type for node in result.graph.node]
+
+
+def test_symbols_that_inference_makes_up_are_not_kept_in_functions_either() -> None:
+    text = """
+        <ir_version: 8, opset_import: ["": 17, "own": 1]>
+        g (float[N] x) => (float[?, ?] y, float[?, ?] z) {
+          a = NonZero(x)
+          b = NonZero(x)
+          c = NonZero(x)
+          y, z = own.Both(a, b)
+        }
+        <domain: "own", opset_import: ["": 17]>
+        Both (a, b) => (y, z) { y = Neg(a)  z = Neg(b) }
+    """
+    model = Model(parser.parse_model(text))
+    (function,) = model.functions
+    before = [value(function, name).shape for name in ("a", "b", "y", "z")]
+    assert before[0] == before[2] != before[1] == before[3]
+    # Inference counts the symbols that it makes up from the beginning of the graph.
+    first, second, third, _ = model.graph.nodes()
+    model.graph.move(second, first)
+    model.graph.move(third, first)
+    model.infer_shapes_again()
+    after = [value(function, name).shape for name in ("a", "b", "y", "z")]
+    assert after[0] == after[2] != after[1] == after[3]
+
+
+def test_a_symbol_that_inference_made_up_goes_where_it_finds_nothing_any_more() -> None:
+    model = Model(parsed("(float[N, 3] x) => (int64[?, ?] y) { y = NonZero(x)  z = Neg(y) }"))
+    (_, made_up) = shape(model, "z") or ()
+    assert isinstance(made_up, str)
+    node = value(model.graph, "z").producer
+    assert node is not None
+    # As for an operator that inference does not know.
+    node.proto.domain = "custom"
+    node.stale = True
+    model.infer_shapes_again()
+    assert shape(model, "z") == (2, None)
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        # Inference does not see how many sizes these are.
+        """(float[2,4,n,3] x) => (float[?,?,?,?,?] y) <
+            int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] open = {-1}
+        > {
+            s = Shape(x) a = Gather(s, zero) b = Gather(s, one) c = Gather(s, two)
+            t = Concat<axis=0>(one, a, b, c, open) v = Reshape(x, t)
+            f = Shape(v) e = Gather(f, two) y = Slice(v, zero, e, two)
+        }""",
+        # It makes up a symbol for what it knew by name while the target was computed.
+        """(float[k,2,1] x) => (float[?,?,?] y) <
+            int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] open = {-1},
+            int64[1] first = {-4}
+        > {
+            s = Shape(x) a = Gather(s, one) b = Gather(s, two)
+            t = Concat<axis=0>(one, open, a, b) v = Reshape(x, t)
+            r = ReduceSum<keepdims=0>(v, first)
+            f = Shape(r) e = Gather(f, two) y = Slice(r, zero, e, two)
+        }""",
+    ],
+)
+def test_what_was_known_before_a_rewrite_is_known_after_it(calls: str) -> None:
+    made = parser.parse_model(f'<ir_version: 8, opset_import: ["": 18]> g {calls}')
+    result = trtfuse.fuse(made)
+    again = trtfuse.fuse(result.model)
+    assert again.model.SerializeToString() == result.model.SerializeToString()
+    assert "Slice" not in [node.op_type for node in result.model.graph.node]

@@ -152,17 +152,17 @@ def test_sums_of_sums_take_no_time() -> None:
     # Of 40 doublings every path is another one, and there are a million million of them.
     steps = "".join(f"a{i + 1} = Add(a{i}, a{i}) " for i in range(40))
     made = read(f"a0 = Shape<start=3>(x) {steps} y = Identity(a40)")
-    start = time.perf_counter()
+    start = time.process_time()
     assert held(made) == (8 * 2**40,)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 3
 
 
 def test_sums_that_are_too_many_come_to_an_end() -> None:
     steps = "".join(f"a{i + 1} = Add(a{i}, zero) " for i in range(3000))
     made = read(f"a0 = Shape<start=3>(x) {steps} y = Identity(a3000)")
-    start = time.perf_counter()
+    start = time.process_time()
     assert held(made) == (None,)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 3
 
 
 def draw_calls(draw: Any) -> tuple[list[str], int]:

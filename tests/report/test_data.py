@@ -62,6 +62,7 @@ def test_the_keys_are_those_of_the_schema(data: dict[str, Any]) -> None:
         "verification",
         "seconds",
         "versions",
+        "engine",
     ]
     assert data["schema"] == SCHEMA == "trtfuse.report/1"
     assert list(data["before"]) == list(data["after"]) == ["nodes", "operators"]

@@ -667,3 +667,17 @@ def test_the_time_grows_as_the_number_of_nodes() -> None:
     # 20,000 and 100,000 nodes; five times as many would take 25 times as long if it were quadratic.
     few = min(seconds_to_erase(10_000) for _ in range(2))
     assert seconds_to_erase(50_000) < 12 * few
+
+
+def test_initializers_that_a_quantization_annotation_names_stay() -> None:
+    made = model(
+        "(float[4] x) => (float[4] y) { a = Mul(x, s) b = Sub(a, t) y = Relu(b) }",
+        s=0.5,
+        t=0.5,
+        z=np.int8(0),
+    )
+    note = made.graph.quantization_annotation.add(tensor_name="b")
+    note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="t")
+    note.quant_parameter_tensor_names.add(key="ZERO_POINT_TENSOR", value="z")
+    result = trtfuse.fuse(made)
+    assert result.model == made

@@ -695,3 +695,90 @@ def test_an_activation_that_others_read_keeps_its_scale() -> None:
     assert declined(trtfuse.fuse(made)) == [
         ("scale-activation", "l", "one-consumer", "`b` has 2 consumers: l, o")
     ]
+
+
+@pytest.mark.parametrize(
+    ("calls", "opset", "expected"),
+    [
+        ("a = Relu(x) b = Clip(a, bound)", 21, math.inf),
+        ("a = Clip<min=0.0>(x) b = Clip<min=3.4028234663852886e+38>(a)", 10, 3.4028234663852886e38),
+        (
+            "a = Clip<max=0.0>(x) b = Clip<max=-3.4028234663852886e+38>(a)",
+            7,
+            -3.4028234663852886e38,
+        ),
+    ],
+)
+def test_a_lower_bound_as_large_as_an_absent_upper_one_is_not_left_out(
+    calls: str, opset: int, expected: float
+) -> None:
+    given = {"bound": np.float32(np.inf)} if "bound" in calls else {}
+    made = model(
+        f"(float[2] x) => (float[2] y) {{ {calls} y = Identity(b) }}", opset=opset, **given
+    )
+    result = trtfuse.fuse(made, verify="none")
+    found = computed(result.model, np.float32([-2, 3]))
+    np.testing.assert_array_equal(found, np.float32([expected] * 2))
+
+
+INTEGERS = "`x` is int32, and only floating-point numbers may be regrouped"
+
+
+@pytest.mark.parametrize(
+    ("rule", "at", "body"),
+    [
+        ("clip-clip", "c2", "[c1] a = Clip(x, zero, six) [c2] b = Clip(a, two, ten)"),
+        ("hard-sigmoid", "d", "[a] a = Add(x, two) [c] c = Clip(a, zero, six) [d] b = Div(c, six)"),
+        ("activation-scale", "s", "[l] a = MatMul(x, w) [f] c = Relu(a) [s] b = Mul(c, two)"),
+    ],
+)
+def test_rules_of_activations_leave_integers_alone(rule: str, at: str, body: str) -> None:
+    given = {"zero": 0, "two": 2, "six": 6, "ten": 10, "w": np.eye(3)}
+    constants = {n: np.array(v, np.int32) for n, v in given.items() if n in body}
+    made = model(
+        f"(int32[2,3] x) => (int32[2,3] y) {{ {body} y = Identity(b) }}", opset=14, **constants
+    )
+    for verify in ("none", "rewrite"):
+        assert declined(trtfuse.fuse(made, rules=[rule], verify=verify)) == [
+            (rule, at, "floating", INTEGERS)
+        ]
+
+
+@pytest.mark.parametrize("layer", ["Conv", "MatMul"])
+@pytest.mark.parametrize(
+    "scale",
+    [
+        "Mul(IN, channels)",
+        "Add(IN, shift)",
+        "Sub(shift, IN)",
+        "Pow(IN, power)",
+        "BatchNormalization(IN, gain, gain, gain, gain)",
+    ],
+)
+@pytest.mark.parametrize(
+    ("rule", "before"), [("activation-scale", False), ("scale-activation", True)]
+)
+def test_only_a_scale_that_is_one_factor_moves_through_an_activation(
+    rule: str, before: bool, layer: str, scale: str
+) -> None:
+    channels = np.float32([[[2.0]], [[-3.0]], [[0.5]]])
+    given = {
+        "channels": channels if layer == "Conv" else channels.reshape(3),
+        "shift": np.float32(0.5),
+        "power": np.float32(2.0),
+        "gain": np.float32([2.0, 1.0, 0.5]),
+    }
+    w = np.ones((3, 3, 1, 1) if layer == "Conv" else (3, 3), np.float32)
+    shape = "2,3,4,4" if layer == "Conv" else "2,3"
+    body = (
+        f"a = {scale.replace('IN', 'x')} b = Relu(a) y = {layer}(b, w)"
+        if before
+        else f"a = {layer}(x, w) b = Relu(a) y = {scale.replace('IN', 'b')}"
+    )
+    made = model(
+        f"(float[{shape}] x) => (float[{shape}] y) {{ {body} }}",
+        opset=15,
+        w=w,
+        **{name: value for name, value in given.items() if name in scale},
+    )
+    assert fused(trtfuse.fuse(made, rules=[rule], verify="none")) == []

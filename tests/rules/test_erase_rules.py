@@ -120,10 +120,15 @@ def test_an_operand_need_not_be_expanded(operator: str, swapped: bool, shape: st
     assert nodes(result.model) == [f"end: {operator}({operands.replace('e', 'y')}) -> z"]
 
 
-def test_an_operand_that_is_expanded_to_part_of_a_shape_stays() -> None:
+@pytest.mark.parametrize("operator", ["Add", "Div", "Mul", "Pow", "Sub"])
+@pytest.mark.parametrize("operands", ["x, e", "e, x"])
+@pytest.mark.parametrize("part", ["start=1", "end=2"])
+def test_an_operand_that_is_expanded_to_part_of_a_shape_stays(
+    part: str, operands: str, operator: str
+) -> None:
     made = model(
-        "(float[n,3] x, float[1] y) => (float[?,?] z) "
-        "{ s = Shape<start=1>(x) e = Expand(y, s) z = Add(x, e) }"
+        "(float[2,2,2] x, float[1] y) => (float[?,?,?] z) "
+        f"{{ s = Shape<{part}>(x) e = Expand(y, s) z = {operator}({operands}) }}"
     )
     assert fused(trtfuse.fuse(made, rules=["expanded-operand"])) == []
 

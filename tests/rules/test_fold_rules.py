@@ -234,3 +234,104 @@ def test_a_dynamic_dimension_is_no_constant() -> None:
         "(float[n,3] x) => (int64 y) { f = Shape(x) s = Gather(f, i) y = Neg(s) }", i=np.array(0)
     )
     assert fused(trtfuse.fuse(made)) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["Softmax<axis=1>(c)", "Softmax(c)", "Unsqueeze<axes=[2,0]>(c)", "Unsqueeze<axes=[-1,-3]>(c)"],
+)
+def test_operators_that_changed_at_opset_13_fold_as_they_were_before(call: str) -> None:
+    c = np.arange(24, dtype=np.float32).reshape(2, 3, 4) % 5
+    rank = 5 if call.startswith("Unsqueeze") else 3
+    shape = ",".join("?" * rank)
+    text = f"(float x) => (float[{shape}] y) {{ made = {call} y = Mul(made, x) }}"
+    made = model(text, opset=12, ir_version=7, c=c)
+    result = trtfuse.fuse(made)
+    assert fused(result)[0][0] == "fold-constants"
+    feeds = {"x": np.array(1, np.float32)}
+    (expected,) = ort.InferenceSession(made.SerializeToString()).run(None, feeds)
+    (found,) = ort.InferenceSession(result.model.SerializeToString()).run(None, feeds)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "given", "because"),
+    [
+        (
+            "[n] v = Cast<to=8>(c)",
+            "string[1]",
+            {"c": np.float32([0.1])},
+            "n writes numbers as texts, each runtime in its own way",
+        ),
+        (
+            "[n] v = Squeeze(c, axes)",
+            "float[?,?]",
+            {"c": np.float32([[1, 2]]), "axes": np.array([], np.int64)},
+            "the axes of n are empty, which some runtimes read as all",
+        ),
+        (
+            "[n] v = Pow(c, d)",
+            "int32[1]",
+            {"c": np.int32([-300000]), "d": np.int32([3])},
+            "powers of the integers of n overflow int32",
+        ),
+    ],
+)
+def test_what_runtimes_disagree_about_is_not_folded(
+    call: str, kind: str, given: dict[str, Any], because: str
+) -> None:
+    made = model(
+        f"(bool[1] x) => ({kind} y) {{ {call} y = Where(x, v, v) }}",
+        **given,
+    )
+    assert declined(trtfuse.fuse(made)) == [("fold-constants", "n", "same-everywhere", because)]
+
+
+def test_a_squeeze_of_no_axes_is_no_fixed_shape() -> None:
+    made = model(
+        """(float[3,4] x) => (float[?] y) {
+            f = Shape<end=1>(x) s = Squeeze(f, axes) [cast] c = Cast<to=1>(s) y = Neg(c)
+        }""",
+        axes=np.array([], np.int64),
+    )
+    result = trtfuse.fuse(made)
+    assert fused(result) == [("fixed-shape", "node_of_f")]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_softmax_before_opset_13_is_folded_over_all_axes_from_one_on(axis: int) -> None:
+    c = np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 8
+    made = model(
+        f"""(float[2,3,4] x) => (float[2,3,4] y) {{
+            s = Softmax<axis={axis}>(c) y = Add(x, s)
+        }}""",
+        opset=12,
+        c=c,
+    )
+    result = trtfuse.fuse(made)
+    assert fused(result) == [("fold-constants", "node_of_s")]
+    (found,) = constants(result.model).values()
+    powers = np.exp(c.astype(np.float64))
+    expected = powers / powers.sum(axis=tuple(range(axis, 3)), keepdims=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_range_whose_end_is_on_the_edge_is_folded() -> None:
+    made = model(
+        "(double[?] x) => (double[?] y) { r = Range(a, b, c) y = Add(x, r) }",
+        a=np.float64(0),
+        b=np.float64(1),
+        c=np.float64(0.1),
+    )
+    assert fused(trtfuse.fuse(made)) == [("fold-constants", "node_of_r")]
+
+
+def test_a_sum_of_squares_of_integers_is_folded() -> None:
+    made = model(
+        "(int32[1] x) => (int32[1] y) { r = ReduceSumSquare(c) y = Add(x, r) }",
+        c=np.int32([3, -4]),
+    )
+    result = trtfuse.fuse(made)
+    assert fused(result) == [("fold-constants", "node_of_r")]
+    (found,) = constants(result.model).values()
+    assert (found.dtype, found.tolist()) == (np.int32, [25])

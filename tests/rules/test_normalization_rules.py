@@ -506,3 +506,140 @@ def test_a_normalization_whose_statistics_are_read_keeps_its_shift() -> None:
     assert declined(trtfuse.fuse(made)) == [
         ("layer-norm-shift", "add", "one-consumer", "`m` is an output of the graph")
     ]
+
+
+#: How the root can be spelled, with the number in it that makes it the root.
+ROOTS = {
+    "two": ("q = Pow(d, c) v = ReduceMean(q, axes) e = Add(v, epsilon) s = Sqrt(e)", 2.0, 3.0),
+    "half": ("q = Mul(d, d) v = ReduceMean(q, axes) e = Add(v, epsilon) s = Pow(e, c)", 0.5, 0.25),
+    "one": (
+        "q = Mul(d, d) v = ReduceMean(q, axes) e = Add(v, epsilon) r = Sqrt(e) s = Div(c, r)",
+        1.0,
+        2.0,
+    ),
+    "minus half": (
+        "q = Mul(d, d) v = ReduceMean(q, axes) e = Add(v, epsilon) s = Pow(e, c)",
+        -0.5,
+        -1.0,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("spelling", "rms", "how"),
+    [
+        (spelling, rms, how)
+        for spelling in ROOTS
+        for rms in (False, True)
+        for how in ("divided", "multiplied", "late")
+        if not (how == "late" and rms)
+        and not (how == "divided" and spelling in ("one", "minus half"))
+    ],
+)
+def test_other_numbers_are_no_normalization(spelling: str, rms: bool, how: str) -> None:
+    root, right, wrong = ROOTS[spelling]
+    inverse = spelling in ("one", "minus half")
+    head = "d = Neg(x)" if rms else "m = ReduceMean(x, axes) d = Sub(x, m)"
+    if not inverse and how != "divided":
+        root += " i = Reciprocal(s)"
+    i = "s" if inverse else "i"
+    tail = {
+        "divided": "y = Div(d, s)",
+        "multiplied": f"y = Mul(d, {i})",
+        "late": f"a = Mul(x, {i}) b = Mul(m, {i}) y = Sub(a, b)",
+    }[how]
+    operator = "RMSNormalization" if rms else "LayerNormalization"
+    for number in (right, wrong):
+        made = model(
+            f"(float[2,4] x) => (float[2,4] y) {{ {head} {root} {tail} }}",
+            opset=23,
+            axes=AXES,
+            epsilon=EPSILON,
+            c=number,
+        )
+        result = trtfuse.fuse(made, rules=RULES, verify="none")
+        assert (operator in operators(result.model)) == (number == right)
+
+
+@pytest.mark.parametrize("rms", [False, True])
+@pytest.mark.parametrize("name", ["epsilon", "two", "half"])
+def test_one_number_for_each_row_is_no_number_of_a_normalization(name: str, rms: bool) -> None:
+    given = {"epsilon": EPSILON, "two": 2.0, "half": 0.5}
+    rows = {name: np.full((2, 1), given[name], np.float32)}
+    head = "d = Neg(x)" if rms else "m = ReduceMean(x, axes) d = Sub(x, m)"
+    made = model(
+        f"""(float[2,4] x) => (float[2,4] y) {{
+            {head} q = Pow(d, two) v = ReduceMean(q, axes) e = Add(v, epsilon) s = Pow(e, half)
+            y = Div(d, s)
+        }}""",
+        opset=23,
+        axes=AXES,
+        **given | rows,
+    )
+    assert fused(trtfuse.fuse(made, rules=RULES, verify="none")) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "given", "guard", "because"),
+    [
+        ("double[2,3,4]", [2], {}, "statistics-in-float32",
+         "`x` is float64, and RMSNormalization computes its statistics in float32"),
+        ("float[2,3,4]", [1], {}, "over-the-last-axes",
+         "it normalizes the axes [1] of 3, which are not the last ones"),
+        ("float[2,3,4]", [2], {"epsilon": np.full((1, 1, 1, 1), 1e-5)}, "numbers-keep-the-rank",
+         "`epsilon` has shape [1, 1, 1, 1], of more dimensions than `x`"),
+        ("float[2,3,d]", [2], {"gain": 2.0}, "fixed-sizes",
+         "the sizes ['d'] of `x` that it normalizes are not fixed"),
+        ("float[2,3,4]", [2], {"gain": np.full((3, 1), 2.0)}, "one-per-element",
+         "`gain` has shape [3, 1], and [4] is normalized"),
+    ],
+)  # fmt: skip
+def test_a_normalization_without_a_mean_stays(
+    shape: str, axes: list[int], given: dict[str, Any], guard: str, because: str
+) -> None:
+    dtype = np.float64 if shape.startswith("double") else np.float32
+    numbers = {"epsilon": 1e-5, "gain": 2.0} | given
+    out = shape[: shape.index("[")] + (
+        "[?,?,?,?]" if guard == "numbers-keep-the-rank" else "[?,?,?]"
+    )
+    made = model(
+        f"""({shape} x) => ({out} y) {{
+            q = Mul(x, x) v = ReduceMean(q, axes) e = Add(v, epsilon) s = Sqrt(e) i = Reciprocal(s)
+            g = Mul(i, gain) [last] y = Mul(x, g)
+        }}""",
+        opset=23,
+        axes=np.array(axes),
+        **{name: np.asarray(number, dtype) for name, number in numbers.items()},
+    )
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(made, rules=RULES, verify=verify)
+        assert declined(result) == [("rms-norm", "last", guard, because)]
+
+
+def test_integers_with_a_mean_are_not_normalized() -> None:
+    made = model(
+        """(int32[2,4] x) => (int32[2,4] y) {
+            m = ReduceMean(x, axes) d = Sub(x, m) q = Mul(d, d) v = ReduceMean(q, axes)
+            f = Add(v, one) s = Pow(f, half) [last] y = Div(d, s)
+        }""",
+        axes=AXES,
+        one=np.int32(1),
+        half=np.float32(0.5),
+    )
+    assert declined(trtfuse.fuse(made, rules=["layer-norm"])) == [
+        (
+            "layer-norm",
+            "last",
+            "floating",
+            "`x` is int32, and only floating-point numbers may be regrouped",
+        )
+    ]
+
+
+def test_a_gain_joins_an_rms_normalization_only_if_that_has_none() -> None:
+    made = model(
+        "(float[2,4] x) => (float[2,4] y) { n = RMSNormalization(x, gain) y = Mul(n, gain) }",
+        opset=23,
+        gain=GAIN,
+    )
+    assert fused(trtfuse.fuse(made, rules=RULES, verify="none")) == []

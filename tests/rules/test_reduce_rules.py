@@ -280,6 +280,12 @@ def test_a_mean_of_what_no_pooling_takes_stays(element: str, opset: int, because
     assert declined(trtfuse.fuse(made)) == [("mean-pool", "m", "pooled-type", because)]
 
 
+def test_a_global_pooling_of_what_no_pooling_takes_stays() -> None:
+    made = model("(double[n,3,7,5] x) => (double[n,3,1,1] y) { [m] y = GlobalAveragePool(x) }")
+    because = "`x` is float64, and ONNX Runtime has no AveragePool of that"
+    assert declined(trtfuse.fuse(made)) == [("global-mean-pool", "m", "pooled-type", because)]
+
+
 def test_a_mean_of_bfloat16_is_a_pooling_where_there_is_one() -> None:
     made = model(
         "(bfloat16[n,3,7,5] x) => (bfloat16[n,3,1,1] y) { [m] y = ReduceMean(x, axes) }",
@@ -605,3 +611,62 @@ def test_axes_from_the_end_of_something_of_unknown_rank_stay() -> None:
     assert declined(result) == [
         ("reduce-reduce", "two", "axes-of-the-same-tensor", "the rank of `x` is not known")
     ]
+
+
+def test_a_transpose_with_an_empty_perm_of_unknown_rank_stays() -> None:
+    made = model(
+        """(float[2,3] x, int64[n] shape) => (float[1,1] y) {
+            r = Reshape(x, shape) t = Transpose(r) y = ReduceSum(t)
+        }"""
+    )
+    made.graph.node[1].attribute.append(
+        helper.make_attribute("perm", [], attr_type=onnx.AttributeProto.INTS)
+    )
+    assert fused(trtfuse.fuse(made)) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "body", "of"),
+    [
+        ("mean-pool", "y = REDUCE(x, axes)", "ReduceMean"),
+        ("l1-norm", "a = Abs(x) y = REDUCE(a, axes)", "ReduceSum"),
+        ("sum-of-squares", "a = Mul(x, x) y = REDUCE(a, axes)", "ReduceSum"),
+        ("sum-of-squares", "a = Pow(x, two) y = REDUCE(a, axes)", "ReduceSum"),
+        ("l2-norm", "a = REDUCE(x, axes) y = Sqrt(a)", "ReduceSumSquare"),
+        ("log-sum", "a = REDUCE(x, axes) y = Log(a)", "ReduceSum"),
+        ("log-sum-exp", "a = Exp(x) y = REDUCE(a, axes)", "ReduceLogSum"),
+        (
+            "log-sum-exp-max",
+            "m = ReduceMax(x, axes) a = Sub(x, m) b = REDUCE(a, axes) y = Add(b, m)",
+            "ReduceLogSumExp",
+        ),
+        (
+            "log-sum-exp-max",
+            "m = REDUCE(x, axes) a = Sub(x, m) b = ReduceLogSumExp(a, axes) y = Add(b, m)",
+            "ReduceMax",
+        ),
+    ],
+)
+def test_a_rule_of_one_reduction_leaves_the_others_alone(rule: str, body: str, of: str) -> None:
+    for operator in ALL_REDUCES:
+        made = model(
+            f"(float[2,3,4,4] x) => (float[2,3,1,1] y) {{ {body.replace('REDUCE', operator)} }}",
+            axes=np.array([2, 3]),
+            **({"two": 2.0} if "two" in body else {}),
+        )
+        found = [each for each, _ in fused(trtfuse.fuse(made, rules=[rule], verify="none"))]
+        assert found == ([rule] if operator == of else [])
+
+
+@pytest.mark.parametrize(
+    ("two", "rank"), [(np.float32(3), 2), (np.float32([2, 2, 2]), 2), (np.float32([[[2]]]), 3)]
+)
+def test_another_power_is_no_square(two: Any, rank: int) -> None:
+    made = model(
+        f"""(float[2,3] x) => (float[{"?," * (rank - 1)}?] y) {{
+            p = Pow(x, two) y = ReduceSum(p, axes)
+        }}""",
+        two=two,
+        axes=np.array([-1]),
+    )
+    assert fused(trtfuse.fuse(made, rules=["sum-of-squares"], verify="none")) == []

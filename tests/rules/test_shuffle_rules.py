@@ -229,3 +229,13 @@ def test_a_value_that_others_read_ends_the_chain() -> None:
     )
     result = trtfuse.fuse(made)
     assert [node.op_type for node in result.model.graph.node].count("Transpose") == 2
+
+
+def test_a_squeeze_of_no_axes_is_not_followed() -> None:
+    made = model(
+        """(float[1,3] x) => (float[?,?] y) {
+            t = Transpose(x) [squeeze] s = Squeeze(t, axes) y = Relu(s)
+        }""",
+        axes=np.array([], np.int64),
+    )
+    assert fused(trtfuse.fuse(made)) == []

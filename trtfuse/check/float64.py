@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from onnx.reference.op_run import OpRun
 
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, Array
+
+#: Changes an array a little.
+Move = Callable[[Array], Array]
 
 
 class Evaluator:
@@ -49,20 +53,32 @@ class Evaluator:
         # The reference implementation knows the default domain by one of its spellings only.
         imports = [helper.make_opsetid(_domain(each.domain), each.version) for each in opsets]
         model = helper.make_model(graph, opset_imports=imports)
-        self._evaluator = ReferenceEvaluator(
-            model, new_ops=[Conv, ConvTranspose, BatchNormalization, Erf, Gelu]
-        )
+        self._evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
+        self._move: Move | None = None
+        for running in self._evaluator.rt_nodes_:
+            running.run = functools.partial(self._moved, running.run)
 
-    def run(self, feeds: Mapping[Value, Array]) -> list[Array]:
+    def run(self, feeds: Mapping[Value, Array], move: Move | None = None) -> list[Array]:
         """The results for the arrays given to the inputs.
+
+        Args:
+            feeds: an array for each input.
+            move: applied to what each node computes, before others read it.
 
         Raises:
             Exception: whatever the reference implementation raises, which has no type of its own.
         """
+        self._move = move
         with np.errstate(all="ignore"):
             by_name = {self._name(value): feeds[value] for value in self.inputs}
             found = self._evaluator.run(self._results, by_name)
         return [np.asarray(array) for array in found]
+
+    def _moved(self, run: Callable[..., tuple[Any, ...]], *given: Any, **named: Any) -> Any:
+        results = run(*given, **named)
+        if self._move is None:
+            return results
+        return tuple(self._move(np.asarray(each)) for each in results)
 
     def _name(self, value: Value) -> str:
         # Names of new values are provisional, so values are told apart by identity.
@@ -142,12 +158,7 @@ class Conv(OpRun):
         axes = range(len(sizes))
         strides, dilations = strides or [1] * len(sizes), dilations or [1] * len(sizes)
         reach = [dilations[i] * (kernel[i] - 1) + 1 for i in axes]
-        if auto_pad.startswith("SAME"):
-            wanted = [-(-sizes[i] // strides[i]) for i in axes]
-            total = [max(0, (wanted[i] - 1) * strides[i] + reach[i] - sizes[i]) for i in axes]
-            pads = _split(total, auto_pad == "SAME_UPPER")
-        elif auto_pad == "VALID" or pads is None:
-            pads = [0] * (2 * len(sizes))
+        pads = _padding(auto_pad, sizes, reach, strides, pads)
         x = np.pad(x, [(0, 0), (0, 0), *((pads[i], pads[i + len(sizes)]) for i in axes)])
         out = [(x.shape[i + 2] - reach[i]) // strides[i] + 1 for i in axes]
         x = x.reshape(n, group, inner, *x.shape[2:])
@@ -262,7 +273,157 @@ class Gelu(OpRun):
         return ((0.5 * x * (1 + gate)).astype(x.dtype),)
 
 
+class Squeeze(OpRun):
+    """Drops axes. Before opset 13 the one in onnx takes them one by one, each of what is left."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, axes: Array | Sequence[int] | None = None) -> tuple[Array]:
+        return (np.squeeze(x, _axes(axes)),)
+
+
+class Unsqueeze(OpRun):
+    """Adds axes of size 1. Before opset 13 the one in onnx adds them one by one, as they come."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, axes: Array | Sequence[int]) -> tuple[Array]:
+        return (np.expand_dims(x, _axes(axes) or ()),)
+
+
+def _axes(listed: Array | Sequence[int] | None) -> tuple[int, ...] | None:
+    """The axes as numpy takes them; a single one may be listed as a scalar."""
+    return None if listed is None else tuple(int(axis) for axis in np.asarray(listed).reshape(-1))
+
+
+class LogSoftmax(OpRun):
+    """The logarithm of the softmax. The one in onnx takes one axis before opset 13 as well."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, *, axis: int | None = None) -> tuple[Array]:
+        axes = self._normalized(x, axis)
+        if not x.size:
+            return (x,)
+        below = x - x.max(axis=axes, keepdims=True)
+        return (below - np.log(np.exp(below).sum(axis=axes, keepdims=True)),)
+
+    def _normalized(self, x: Array, axis: int | None) -> tuple[int, ...]:
+        """Before opset 13 it was all axes from one on, the second if none was given."""
+        if self.run_params["opsets"][""] >= 13:
+            return (-1 if axis is None else axis,)
+        # What a node leaves out, the reference implementation fills in as the latest opset has it.
+        given = any(attribute.name == "axis" for attribute in self.onnx_node.attribute)
+        first = axis if given and axis is not None else 1
+        return tuple(range(x.ndim))[first:] if first < x.ndim else ()
+
+
+class Softmax(LogSoftmax):
+    """The softmax. The one in onnx takes one axis before opset 13 as well."""
+
+    def _run(self, x: Array, *, axis: int | None = None) -> tuple[Array]:
+        axes = self._normalized(x, axis)
+        if not x.size:
+            return (x,)
+        exponential = np.exp(x - x.max(axis=axes, keepdims=True))
+        return (exponential / exponential.sum(axis=axes, keepdims=True),)
+
+
+class MaxPool(OpRun):
+    """The maxima under a window. The one in onnx fails for padding beside a kernel of size 1."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        *,
+        auto_pad: str = "NOTSET",
+        ceil_mode: int | None = None,
+        dilations: Sequence[int] | None = None,
+        kernel_shape: Sequence[int] = (),
+        pads: Sequence[int] | None = None,
+        storage_order: int | None = None,  # noqa: ARG002 - of the places of the maxima
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Array]:
+        if len(self.onnx_node.output) > 1:
+            raise NotImplementedError("the places of the maxima")
+        sizes, axes = x.shape[2:], range(len(kernel_shape))
+        strides, dilations = strides or [1] * len(axes), dilations or [1] * len(axes)
+        reach = [dilations[i] * (kernel_shape[i] - 1) + 1 for i in axes]
+        pads = _padding(auto_pad, sizes, reach, strides, pads)
+        ends, out = [(0, 0), (0, 0)], []
+        for i in axes:
+            low, high = pads[i], pads[i + len(axes)]
+            beyond = sizes[i] + low + high - reach[i]
+            count = beyond // strides[i] + 1
+            if ceil_mode and beyond % strides[i] and count * strides[i] < sizes[i] + low:
+                # One more window, which begins before the padding at the end.
+                count += 1
+                high += (count - 1) * strides[i] - beyond
+            ends.append((low, high))
+            out.append(count)
+        least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        x = np.pad(x, ends, constant_values=least)
+        y = np.full((*x.shape[:2], *out), least, x.dtype)
+        for tap in _taps(kernel_shape):
+            first = [tap[i] * dilations[i] for i in axes]
+            y = np.maximum(y, x[_at(_every(first, strides, out))])
+        return (y,)
+
+
+class GlobalMaxPool(OpRun):
+    """The maximum of each channel. The one in onnx forgets the channels of three dimensions."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+class Mean(OpRun):
+    """The mean of some tensors. The one in onnx takes no first one that the others broadcast."""
+
+    op_domain = ""
+
+    def _run(self, *tensors: Array) -> tuple[Array]:
+        return (np.asarray(sum(tensors[1:], start=tensors[0]) / len(tensors)),)
+
+
+def _padding(
+    auto_pad: str,
+    sizes: Sequence[int],
+    reach: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int] | None,
+) -> Sequence[int]:
+    """What a window pads: all the beginnings, then all the ends."""
+    axes = range(len(sizes))
+    if auto_pad.startswith("SAME"):
+        wanted = [-(-sizes[i] // strides[i]) for i in axes]
+        total = [max(0, (wanted[i] - 1) * strides[i] + reach[i] - sizes[i]) for i in axes]
+        return _split(total, auto_pad == "SAME_UPPER")
+    return [0] * (2 * len(sizes)) if auto_pad == "VALID" or pads is None else pads
+
+
 def _split(total: Sequence[int], more_at_end: bool) -> list[int]:
     """Padding shared out to both ends: all the beginnings, then all the ends."""
     begin = [size // 2 if more_at_end else size - size // 2 for size in total]
     return [*begin, *(size - half for size, half in zip(total, begin, strict=True))]
+
+
+#: The operators that are evaluated here and not by the reference implementation.
+OPERATORS = (
+    Conv,
+    ConvTranspose,
+    BatchNormalization,
+    Erf,
+    Gelu,
+    Squeeze,
+    Unsqueeze,
+    Softmax,
+    LogSoftmax,
+    MaxPool,
+    GlobalMaxPool,
+    Mean,
+)

@@ -8,7 +8,7 @@ a change of spelling does to them; how far its outputs move, times a margin, is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,15 @@ from trtfuse.check.inputs import Shapes, draw, index_limits, runtime_inputs, sha
 from trtfuse.errors import VerifyError
 from trtfuse.ir.constants import constant
 from trtfuse.ir.model import Model
+from trtfuse.ir.shapes import type_and_shape
 from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
 
 #: How many times the measured rounding of the original the result may differ by.
 MARGIN = 8
 #: How often the original runs with its numbers moved.
 _MOVES = 2
+#: The least height and width of an image that `running_shapes` tries first.
+_SMALL_IMAGE = 64
 #: Weights of more elements than this are not moved; their inputs are.
 _LARGE = 1 << 22
 #: Operators that have weights.
@@ -119,6 +122,42 @@ def verify_models(
     return found
 
 
+def running_shapes(model: Model, given: Mapping[str, tuple[int, ...]]) -> Shapes:
+    """Shapes for the inputs, with a batch of 1: the first that ONNX Runtime runs the model at.
+
+    Images are tried at 64 and more before smaller ones. What is left of a smaller one at the end of
+    a network may be less than a kernel, and runtimes then differ. Where the model runs at none,
+    those that were tried first are returned.
+
+    Args:
+        model: what to find shapes for.
+        given: shapes that are not to be drawn, by input.
+
+    Raises:
+        UsageError: `given` does not fit the model.
+        VerifyError: an input is no tensor, or its rank is not known.
+    """
+
+    def tiny(sizes: Shapes) -> bool:
+        return any(
+            size < _SMALL_IMAGE and not isinstance(dim, int)
+            for name, dims in declared.items()
+            if dims is not None and len(dims) >= 4
+            for dim, size in zip(dims[2:], sizes[name][2:], strict=True)
+        )
+
+    inputs = model.graph.inputs
+    declared = {v.name: type_and_shape(inputs[v].type)[1] for v in runtime_inputs(model)}
+    candidates = sorted(shapes(model, 1, given), key=tiny)
+    try:
+        session = _session(model, "the model")
+        rng, limits = np.random.default_rng(0), index_limits(model)
+        feeds, _ = _first_of(model, session, candidates, "normal", limits, rng)
+    except VerifyError:
+        return candidates[0]
+    return {name: tuple(array.shape) for name, array in feeds.items()}
+
+
 def _compare_interfaces(original: Model, result: Model) -> None:
     for what, before, after in (
         (
@@ -188,9 +227,21 @@ def _first_run(
     rng: np.random.Generator,
 ) -> tuple[dict[str, Array], list[Any]]:
     """The first inputs that the model runs on, and what it makes of them."""
+    return _first_of(model, session, shapes(model, batch, given), kind, limits, rng)
+
+
+def _first_of(
+    model: Model,
+    session: Any,
+    candidates: Iterable[Shapes],
+    kind: str,
+    limits: Mapping[str, int],
+    rng: np.random.Generator,
+) -> tuple[dict[str, Array], list[Any]]:
+    """The first inputs of some shapes that the model runs on, and what it makes of them."""
     trouble: VerifyError | None = None
     tried: Shapes = {}
-    for tried in shapes(model, batch, given):
+    for tried in candidates:
         # Integers that are no indices may still be ones in disguise: zeros fit any table.
         for bounds in (limits, dict.fromkeys(tried, 1)):
             feeds = draw(model, tried, kind, bounds, rng)

@@ -1,12 +1,14 @@
 """The check of one rewrite: both spellings of its neighbourhood, in float64, on drawn inputs.
 
 Exact algebra agrees to rounding. What rounding can do is measured, not guessed: the old spelling
-is evaluated once more with its inputs changed by a hair, and how much each output element moves,
-scaled back, is the size that errors of that element are held against.
+is evaluated once more with its inputs and all that its nodes compute changed by a hair, and how
+much each output element moves, scaled back, is the size that errors of that element are held
+against.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 
@@ -17,6 +19,7 @@ from trtfuse.check.inputs import numbers
 from trtfuse.check.model import Verification
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value, in_order
+from trtfuse.ir.shapes import MADE_UP
 from trtfuse.ir.tensor import FLOATING, Array, Float64, numpy_type, rounded, stands_for
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Scale
@@ -37,10 +40,11 @@ _HAIR = 2.0**-30
 _LARGE = 1 << 20
 
 _INTEGERS = (TensorProto.INT64, TensorProto.INT32)
-#: How the symbols begin that ONNX's inference makes up.
-_MADE_UP = "unk__"
 #: Shape arithmetic of more nodes than this is not followed.
 _MOST_NODES = 64
+#: What a rank is taken to be where it is not known, one after the other, and the sizes then.
+_RANKS = (3, 4, 5, 2, 1, 6)
+_SIZES = (None, 3, 4, 5, 2, 6)
 
 _NOT_EVALUATED = "it could not be evaluated in float64"
 
@@ -78,8 +82,9 @@ class RewriteCheck:
         self.checked += 1
         found = Checked(_NOT_EVALUATED, math.inf)
         for leading in dict.fromkeys(_leading(match, new, far) for far in (False, True)):
-            if (found.why_not or "").startswith(_NOT_EVALUATED):
-                found = self._compare(match, new, results, rng, leading)
+            for rank in _RANKS:
+                if (found.why_not or "").startswith(_NOT_EVALUATED):
+                    found = self._compare(match, new, results, rng, leading, rank) or found
         if found.why_not is None:
             alike.append(found)
         return found
@@ -103,8 +108,13 @@ class RewriteCheck:
         results: tuple[Value, ...],
         rng: np.random.Generator,
         leading: tuple[Node, ...],
-    ) -> Checked:
-        """Compares the two spellings on what leading nodes make of drawn numbers."""
+        rank: int,
+    ) -> Checked | None:
+        """Compares the two spellings on what leading nodes make of drawn numbers.
+
+        Where a value is drawn of which the rank is not known, it is taken to be `rank`. None if
+        there is no such value, and the first rank has been tried.
+        """
         # The reference implementation takes its time to load; no report needs it.
         from trtfuse.check.float64 import Evaluator
 
@@ -125,8 +135,10 @@ class RewriteCheck:
         read = tuple(dict.fromkeys((*before.inputs, *(v for v in inputs if v not in computed))))
         constants = {v: _wide(v, folded[0]) for v in read if constant(v) is not None}
         drawn = [v for v in read if v not in constants]
+        if rank != _RANKS[0] and all(v.shape is not None for v in drawn):
+            return None
         worst, trouble = 0.0, "there was nothing to draw"
-        for number, shapes in enumerate(_shapes(match, drawn)):
+        for number, shapes in enumerate(_shapes(match, drawn, rank)):
             if number == 2 and not trouble:
                 # The full sizes are for what cannot be made small.
                 break
@@ -140,7 +152,11 @@ class RewriteCheck:
                     expected = [
                         _as_stored(*each) for each in zip(old.run(meant), folded, strict=True)
                     ]
-                    moved = [old.run(_moved(meant, rng)) for _ in range(2)]
+                    hair = functools.partial(_moved, rng=rng)
+                    moved = [
+                        old.run({v: hair(array) for v, array in meant.items()}, hair)
+                        for _ in range(2)
+                    ]
                 except Exception as error:  # noqa: BLE001 - as above
                     trouble = trouble and _one_line(error)
                     break
@@ -243,7 +259,7 @@ def _leading(match: Match, new: Replacement, far: bool) -> tuple[Node, ...]:
 def _is_open(value: Value) -> bool:
     """Whether the model does not say what sizes a value has."""
     sizes = value.shape
-    return sizes is None or any(d is None or str(d).startswith(_MADE_UP) for d in sizes)
+    return sizes is None or any(d is None or str(d).startswith(MADE_UP) for d in sizes)
 
 
 def _wide(value: Value, folded: int | None) -> Array:
@@ -256,20 +272,21 @@ def _wide(value: Value, folded: int | None) -> Array:
 
 def _as_stored(array: Array, element_type: int | None) -> Array:
     """A result rounded to the type that it is stored in, if it is."""
-    if element_type not in FLOATING or element_type is None:
+    if element_type is None:
         return array
+    if element_type not in FLOATING:
+        # The reference implementation of some operators widens integers.
+        integers = array.dtype.kind in "iu" and numpy_type(element_type).kind in "iu"
+        return array.astype(numpy_type(element_type)) if integers else array
     return rounded(array, element_type).astype(np.float64)
 
 
-def _moved(feeds: Feeds, rng: np.random.Generator) -> Feeds:
-    """The inputs, each number changed by a hair in one direction or the other."""
+def _moved(array: Array, rng: np.random.Generator) -> Array:
+    """Each number changed by a hair in one direction or the other."""
     # By amounts that differ: those of the two factors of a product may not cancel.
-    return {
-        value: array * (1 + _HAIR * rng.uniform(-1, 1, array.shape))
-        if array.dtype == np.float64 and array.size <= _LARGE
-        else array
-        for value, array in feeds.items()
-    }
+    if array.dtype != np.float64 or array.size > _LARGE:
+        return array
+    return np.asarray(array * (1 + _HAIR * rng.uniform(-1, 1, array.shape)))
 
 
 def _disagreement(
@@ -291,7 +308,9 @@ def _disagreement(
         if (np.isinf(old) & ~np.isfinite(now) & (old != now)).any():
             return math.inf, "an infinite number becomes another that is not finite"
         with np.errstate(invalid="ignore", over="ignore"):
-            moves = [np.abs(other[index] - old)[finite] for other in moved]
+            # A Range that is moved may have one number more or less: that says nothing either.
+            others = (other[index] for other in moved if other[index].shape == old.shape)
+            moves = [np.abs(other - old)[finite] for other in others] or [np.zeros(finite.sum())]
         # A move to where there is no number says nothing of how far rounding gets.
         sensitivity: Float64 = (
             np.max([np.where(np.isfinite(m), m, 0) for m in moves], axis=0) / _HAIR
@@ -307,13 +326,13 @@ def _disagreement(
     return worst, None
 
 
-def _shapes(match: Match, drawn: list[Value]) -> Iterator[dict[Value, tuple[int, ...]]]:
+def _shapes(match: Match, drawn: list[Value], rank: int) -> Iterator[dict[Value, tuple[int, ...]]]:
     """Shapes to draw inputs of: batch 1 and 2, small spatial sizes; then as the model has them."""
     layers = {value: _fed(match, value) for value in drawn}
     convolved = any(isinstance(layer, (Convolution, Window)) for layer in layers.values())
     for batch, small in ((1, True), (2, True), (2, False))[: 2 + convolved]:
         sizes: dict[object, int] = {}
-        yield {value: _sized(value, layers[value], small, batch, sizes) for value in drawn}
+        yield {value: _sized(value, layers[value], rank, small, batch, sizes) for value in drawn}
 
 
 def _fed(match: Match, value: Value) -> Linear | Window | Scale | None:
@@ -334,6 +353,7 @@ def _fed(match: Match, value: Value) -> Linear | Window | Scale | None:
 def _sized(
     value: Value,
     layer: Linear | Window | Scale | None,
+    rank: int,
     small: bool,
     free: int,
     sizes: dict[object, int],
@@ -349,7 +369,7 @@ def _sized(
         return (free, layer.channels or 3, *layer.smallest_input())
     shape: Shape | None = value.shape
     if shape is None:
-        shape = (None, None) if isinstance(layer, FullyConnected) else (None, 3, 4)
+        shape = (None, None) if isinstance(layer, FullyConnected) else _SIZES[:rank]
     fixed: dict[int, int] = {}
     if isinstance(layer, Linear):
         fixed = {layer.in_axis: layer.in_channels}

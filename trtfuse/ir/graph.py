@@ -258,6 +258,7 @@ class Graph:
         "inputs",
         "last",
         "model",
+        "noted",
         "outer",
         "outputs",
         "owner",
@@ -289,6 +290,11 @@ class Graph:
         self.sparse: dict[Value, onnx.SparseTensorProto] = {}
         self.outputs: list[Value] = []
         self.renamed: dict[str, str] = {}
+        self.noted = {
+            parameter.value
+            for note in proto.quantization_annotation
+            for parameter in note.quant_parameter_tensor_names
+        }
         self._scope: dict[str, Value] = {}
         self._read()
 
@@ -603,6 +609,13 @@ class Graph:
         """Lets what reads a value of this body read one of the graph around it directly."""
         self.replace_uses(own, source)
         self.outputs = [source if value is own else value for value in self.outputs]
+
+    def is_kept(self, value: Value) -> bool:
+        """Whether a constant stays though no node reads it: for a caller, or for a note.
+
+        A quantization annotation names initializers that hold a scale and a zero point.
+        """
+        return value.overridable or value.name in self.noted
 
     def remove_initializer(self, value: Value) -> None:
         """Takes out a constant that nothing reads; where IR 3 lists it as an input, there too."""

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-from trtfuse.errors import ModelError
+from trtfuse.errors import ModelError, UsageError
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, called, copy_fields
+from trtfuse.ir.save import tensors
 from trtfuse.ir.shapes import infer_shapes, without_weights
 from trtfuse.ir.tensor import ExternalData, StoredTensor
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon
+    import onnx_ir
+
+#: What stands for a model wherever one is asked for.
+ModelLike: TypeAlias = "str | Path | bytes | ModelProto | onnx_graphsurgeon.Graph | onnx_ir.Model"
+
+#: Models with more bytes of weights than this are not given to the checker in one message, which
+#: protobuf limits to 2 GiB.
+_ONE_MESSAGE = 1 << 30
 
 #: By how many bytes a constant may be larger than those that it is folded from.
 FOLD_LIMIT = 64 * 1024
@@ -153,32 +167,83 @@ def _domain(spelled: str) -> str:
     return "" if spelled == "ai.onnx" else spelled
 
 
-def read_model(source: str | Path | bytes | ModelProto) -> Model:
+def read_model(source: ModelLike) -> Model:
     """Reads a model and checks that it is valid.
 
     Args:
-        source: a path, the bytes of a model, or a `ModelProto`, which is not modified.
+        source: a path, the bytes of a model, a `ModelProto`, an `onnx_graphsurgeon.Graph` or an
+            `onnx_ir.Model`; not modified.
 
     Raises:
         ModelError: it cannot be read, is not a valid ONNX model, or its external data is missing
             or lies outside the model's folder.
+        UsageError: it is nothing of all that.
     """
-    if isinstance(source, (ModelProto, bytes)):
-        proto = source if isinstance(source, ModelProto) else _parsed(source, "the model")
-        model = Model(proto)
-        # External data that cannot be found is no fault of the model: it is never asked for.
-        _validate(without_weights(model) if model.external else proto, "the model")
-        return model
-    path = Path(source)
+    if isinstance(source, (str, Path)):
+        return _read_file(Path(source))
+    proto, folder = _given(source)
+    model = Model(proto, folder)
+    if folder is not None:
+        _find_external_data(model)
+    weights = sum(value.tensor.nbytes for value in model.graph.initializers if value.tensor)
+    lean = model.external or weights > _ONE_MESSAGE
+    _validate(_without_data(model) if lean else proto, "the model")
+    return model
+
+
+def _read_file(path: Path) -> Model:
     try:
         proto = _parsed(path.read_bytes(), f"'{path}'")
         model = Model(proto, path.parent)
-        for tensor in model.external:
-            ExternalData.of(tensor.proto).file_of(tensor)
+        _find_external_data(model)
     except OSError as error:
         raise ModelError(f"cannot read '{path}': {error.strerror}") from None
     _validate(str(path) if model.external else proto, f"'{path}'")
     return model
+
+
+def _given(
+    source: bytes | ModelProto | onnx_graphsurgeon.Graph | onnx_ir.Model,
+) -> tuple[ModelProto, Path | None]:
+    """The proto of a model that is in memory, and the folder of its external data if known."""
+    if isinstance(source, ModelProto):
+        return source, None
+    if isinstance(source, bytes):
+        return _parsed(source, "the model"), None
+    if _is_a(source, "onnx_graphsurgeon", "Graph"):
+        from trtfuse.ir.graphsurgeon import from_graphsurgeon
+
+        return from_graphsurgeon(source), None
+    if _is_a(source, "onnx_ir", "Model"):
+        from trtfuse.ir.onnx_ir import from_onnx_ir
+
+        return from_onnx_ir(source)
+    raise UsageError(
+        "a model is a path, bytes, a ModelProto, an onnx_graphsurgeon.Graph or an onnx_ir.Model, "
+        f"not {type(source).__module__}.{type(source).__name__}"
+    )
+
+
+def _is_a(source: Any, package: str, name: str) -> bool:
+    """Whether an object is of a class of a package, which nothing is before it is imported."""
+    return isinstance(source, getattr(sys.modules.get(package), name, ()))
+
+
+def _without_data(model: Model) -> ModelProto:
+    """A copy for the checker, which would look for external data where the program runs.
+
+    That it cannot be found is no fault of the model: it may never be asked for.
+    """
+    lean = without_weights(model)
+    for tensor in tensors(lean):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            tensor.CopyFrom(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
+    return lean
+
+
+def _find_external_data(model: Model) -> None:
+    for tensor in model.external:
+        ExternalData.of(tensor.proto).file_of(tensor)
 
 
 def _parsed(data: bytes, where: str) -> ModelProto:

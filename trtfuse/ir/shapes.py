@@ -6,13 +6,22 @@ constants stay, since Reshape, Slice and their like need the numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import onnx
-from onnx import FunctionProto, GraphProto, ModelProto, TypeProto, ValueInfoProto, helper
+from onnx import (
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    OperatorSetIdProto,
+    TypeProto,
+    ValueInfoProto,
+    helper,
+)
 
-from trtfuse.ir.graph import Graph, Node, Shape, Value, called, copy_fields
+from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value, called, copy_fields
 from trtfuse.ir.symbols import settle_symbols
 from trtfuse.ir.tensor import StoredTensor
 
@@ -22,8 +31,15 @@ if TYPE_CHECKING:
 #: What is known of a value: its element type and its shape.
 Known = tuple[int | None, Shape | None]
 
+#: How the symbols begin that inference makes up.
+MADE_UP = "unk__"
+
 #: So often inference goes over a graph that it did not find all ranks of.
 _PASSES = 4
+
+#: The opset whose Slice inference gets wrong, and the domain of what stands in for it.
+_WRONG_SLICE = 10
+_LATER = "trtfuse.later"
 
 #: Constants of more elements than this are left out; no shape is made of that many numbers.
 _LARGEST_SHAPE = 256
@@ -31,27 +47,30 @@ _LARGEST_SHAPE = 256
 
 def infer_shapes(model: Model) -> bool:
     """Tells every value of a model what inference finds; whether any value learns a size."""
-    learned = _infer(model.graph, without_weights(model))
+    lean = without_weights(model)
+    declared = _symbols(lean)
+    learned = _infer(model.graph, lean, declared)
     for function, inputs in _called_with(model):
-        learned |= _infer(function, _as_model(function, inputs))
+        # What inference made up around a call is as passing as what it makes up inside.
+        learned |= _infer(function, _as_model(function, inputs), declared)
     return learned
 
 
-def _infer(main: Graph, lean: ModelProto) -> bool:
+def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
     before = [(value, _fixed(value.known[1])) for graph in main.walk() for value in _values(graph)]
-    declared = _symbols(lean)
+    _slice_as_later(lean)
     for _ in range(_PASSES):
         try:
             inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
         except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
             # A model that is valid but that inference chokes on keeps the shapes it declares.
             inferred = lean
-        _tell_all(main, inferred.graph, declared)
+        settle_symbols(main, _tell_all(main, inferred.graph, declared))
         # With the ranks that it missed, inference gets further.
-        ranked = [value for value in settle_symbols(main) if value.type is not None]
-        if not ranked:
+        missed = _missed(main, inferred.graph)
+        if not missed:
             break
-        for value in ranked:
+        for value in missed:
             element_type, shape = value.known
             assert element_type is not None
             info = helper.make_tensor_value_info(value.name, element_type, shape)
@@ -59,11 +78,24 @@ def _infer(main: Graph, lean: ModelProto) -> bool:
     return any(_fixed(value.known[1]) > fixed for value, fixed in before)
 
 
-def _tell_all(main: Graph, inferred: GraphProto, declared: set[str]) -> None:
+def _missed(graph: Graph, inferred: GraphProto) -> list[Value]:
+    """Values whose rank inference did not find, though it is known: reckoned, or from before."""
+    infos = (*inferred.value_info, *inferred.output, *inferred.input)
+    found = {info.name for info in infos if info.type.tensor_type.HasField("shape")}
+    return [
+        value
+        for value in _values(graph)
+        if value.name not in found and None not in value.known and value.tensor is None
+    ]
+
+
+def _tell_all(main: Graph, inferred: GraphProto, declared: set[str]) -> dict[str, Dimension]:
+    """Tells all values what inference found; which made-up symbols are sizes known from before."""
+    same: dict[str, Dimension] = {}
     pairs = [(main, inferred)]
     while pairs:
         graph, proto = pairs.pop()
-        _tell(graph, proto, declared)
+        _tell(graph, proto, declared, same)
         nodes = list(graph.nodes())
         # New constants may be written as nodes in front of the others.
         for node, written in zip(nodes, proto.node[len(proto.node) - len(nodes) :], strict=True):
@@ -77,6 +109,7 @@ def _tell_all(main: Graph, inferred: GraphProto, declared: set[str]) -> None:
                     )
                 ]
                 pairs.extend(zip(node.bodies, bodies, strict=True))
+    return same
 
 
 def _called_with(model: Model) -> Iterator[tuple[Graph, list[Known]]]:
@@ -134,6 +167,62 @@ def _common(calls: list[Node], index: int) -> Known:
     return element_type, shape
 
 
+def _slice_as_later(lean: ModelProto) -> None:
+    """Writes each Slice of opset 10 as a call of a function with that of opset 11.
+
+    For the former, inference takes it that an open dimension keeps its size. What it has left in
+    a file is no better.
+    """
+    counts: set[int] = set()
+    if _default_opset(lean.opset_import) == _WRONG_SLICE:
+        counts |= _call_instead(lean.graph.node)
+    if counts:
+        _forget_symbols(lean.graph)
+    for each in lean.functions:
+        if _default_opset(each.opset_import) == _WRONG_SLICE and (
+            found := _call_instead(each.node)
+        ):
+            counts |= found
+            each.opset_import.append(helper.make_opsetid(_LATER, 1))
+    if counts:
+        lean.opset_import.append(helper.make_opsetid(_LATER, 1))
+    later = [helper.make_opsetid("", _WRONG_SLICE + 1)]
+    for count in sorted(counts):
+        given = [f"input{index}" for index in range(count)]
+        node = helper.make_node("Slice", given, ["output"])
+        name = f"Slice{count}"
+        lean.functions.append(helper.make_function(_LATER, name, given, ["output"], [node], later))
+
+
+def _default_opset(imports: Iterable[OperatorSetIdProto]) -> int:
+    return next((each.version for each in imports if each.domain in ("", "ai.onnx")), 0)
+
+
+def _call_instead(nodes: Iterable[NodeProto]) -> set[int]:
+    """Makes the Slices among some nodes, and in their bodies, calls; of how many inputs."""
+    counts: set[int] = set()
+    for node in nodes:
+        if node.op_type == "Slice" and node.domain in ("", "ai.onnx"):
+            node.domain, node.op_type = _LATER, f"Slice{len(node.input)}"
+            counts.add(len(node.input))
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                counts |= _call_instead(body.node)
+    return counts
+
+
+def _forget_symbols(graph: GraphProto) -> None:
+    """Leaves open what sizes a graph declares for computed values with symbols."""
+    for info in (*graph.value_info, *graph.output):
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.HasField("dim_param"):
+                dim.Clear()
+    for node in graph.node:
+        for attribute in node.attribute:
+            for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                _forget_symbols(body)
+
+
 def _needed(function: Graph) -> list[FunctionProto]:
     """The functions that a function calls, and those that they call."""
     graphs = {_called(each): each for each in function.model.functions}
@@ -172,18 +261,21 @@ def _symbols(proto: ModelProto) -> set[str]:
     return {dim.dim_param for each in types for dim in each.shape.dim if dim.dim_param}
 
 
-def _tell(graph: Graph, proto: GraphProto, declared: set[str]) -> None:
+def _tell(graph: Graph, proto: GraphProto, declared: set[str], same: dict[str, Dimension]) -> None:
     infos: dict[str, ValueInfoProto] = {}
     for info in (*proto.value_info, *proto.output, *proto.input):
         infos[info.name] = info
+    nothing = ValueInfoProto()
     for value in _values(graph):
-        if value.name in infos and (value.tensor is None or value.overridable):
+        if value.tensor is None or value.overridable:
             before = value.known
-            element_type, shape = type_and_shape(infos[value.name].type)
-            value.know(element_type or before[0], _better(shape, before[1], declared))
+            element_type, shape = type_and_shape(infos.get(value.name, nothing).type)
+            value.know(element_type or before[0], _better(shape, before[1], declared, same))
 
 
-def _better(shape: Shape | None, known: Shape | None, declared: set[str]) -> Shape | None:
+def _better(
+    shape: Shape | None, known: Shape | None, declared: set[str], same: dict[str, Dimension]
+) -> Shape | None:
     """What two inferences know of one shape; a rewrite may leave a later one less to go by.
 
     A symbol that an earlier one made up may have become another's name since.
@@ -192,9 +284,12 @@ def _better(shape: Shape | None, known: Shape | None, declared: set[str]) -> Sha
         known = tuple(d if isinstance(d, int) or d in declared else None for d in known)
     if shape is None or known is None or len(shape) != len(known):
         return known if shape is None else shape
+    pairs = tuple(zip(shape, known, strict=True))
+    made_up = ((a, b) for a, b in pairs if isinstance(a, str) and a not in declared)
+    same.update((symbol, size) for symbol, size in made_up if size is not None)
     return tuple(
         size if old is None or (isinstance(size, int) and isinstance(old, str)) else old
-        for size, old in zip(shape, known, strict=True)
+        for size, old in pairs
     )
 
 

@@ -8,7 +8,7 @@ size that is, all values further down are told the size's own symbol instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value
 from trtfuse.ir.sizes import sizes
@@ -39,35 +39,34 @@ _ELEMENTWISE = frozenset(
 )
 
 
-def settle_symbols(graph: Graph) -> list[Value]:
+def settle_symbols(graph: Graph, same: Mapping[str, Dimension]) -> None:
     """Tells the values of a graph and its bodies the same symbol where the size is the same.
 
-    Returns those values of the graph itself of which inference did not know the rank.
+    Args:
+        graph: the graph.
+        same: symbols that inference made up for sizes known otherwise.
     """
-    known: dict[str, Dimension] = {}
-    ranked: list[Value] = []
+    known = dict(same)
     pending = [graph]
     while pending:
         current = pending.pop()
         for value in current.inputs:
             known.update((size, size) for size in value.shape or () if isinstance(size, str))
         for node in current.nodes():
-            computed = [value for value in node.outputs if value is not None]
-            found = [value for value in computed if _settle(value, node, known)]
-            ranked.extend(found if current is graph else ())
+            for output in node.outputs:
+                if output is not None:
+                    _settle(output, node, known)
             pending.extend(node.bodies)
-    return ranked
 
 
-def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> bool:
-    """Tells a value its sizes as far as they can be reckoned; whether that is more than nothing."""
+def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
+    """Tells a value its sizes as far as they can be reckoned."""
     element_type, shape = value.known
     if shape is None:
-        reckoned = _reckoned(node)
-        value.know(element_type, reckoned)
-        return reckoned is not None
+        value.know(element_type, _reckoned(node))
+        return
     if all(isinstance(size, int) for size in shape):
-        return False
+        return
     better: Shape | None = None
     settled = []
     for axis, size in enumerate(shape):
@@ -82,7 +81,6 @@ def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> bool:
             size = known[size]
         settled.append(size)
     value.know(element_type, tuple(settled))
-    return False
 
 
 def _reckoned(node: Node) -> Shape | None:

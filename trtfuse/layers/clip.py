@@ -113,15 +113,15 @@ class Clip:
         if (low, high) == (0.0, math.inf):
             return new.Relu(x, like=self.node)
         if new.opset < _BOUNDS_AS_INPUTS:
-            bounds = {"min": low, "max": high}
-            given = {name: each for name, each in bounds.items() if abs(each) != _LARGEST}
+            bounds = {"min": (low, -_LARGEST), "max": (high, _LARGEST)}
+            given = {name: each for name, (each, absent) in bounds.items() if each != absent}
             return new.Clip(x, like=self.node, **given)
         assert x.type is not None
         inputs = [
-            new.constant(np.array(bound), x.type, f"{self.node.label}.{name}")
-            if math.isfinite(bound)
-            else None
-            for name, bound in (("min", low), ("max", high))
+            None
+            if bound == absent
+            else new.constant(np.array(bound), x.type, f"{self.node.label}.{name}")
+            for name, bound, absent in (("min", low, -math.inf), ("max", high, math.inf))
         ]
         return new.Clip(x, *inputs, like=self.node)
 

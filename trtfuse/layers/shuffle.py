@@ -312,6 +312,8 @@ def _moved(node: Node, groups: Groups) -> Groups:
         perm = node.attribute("perm") or list(reversed(range(len(groups))))
         return [groups[axis] for axis in perm]
     shape = node.output.shape
+    if node.op == "Squeeze" and squeezes_nothing_or_all(node):
+        raise UngroupableError
     if node.op == "Reshape":
         # What inference lost, the target may still say.
         target = constant(node.input(1))
@@ -322,6 +324,13 @@ def _moved(node: Node, groups: Groups) -> Groups:
     factors = _flat(groups)
     known = {factor.size for factor in factors}
     return _grouped(factors, [d if isinstance(d, int) or d in known else None for d in shape])
+
+
+def squeezes_nothing_or_all(node: Node) -> bool:
+    """Whether the axes of a Squeeze are listed and empty, which runtimes read as none or as all."""
+    listed = constant(node.input(1))
+    axes = node.attribute("axes") if listed is None else listed.array()
+    return axes is not None and len(axes) == 0
 
 
 def _target(node: Node, target: list[int], groups: Groups) -> Shape:

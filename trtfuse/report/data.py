@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from trtfuse.check.model import Verification
 from trtfuse.groups.partition import Group
 from trtfuse.ir.model import Model
 from trtfuse.rewrite.driver import Declined, Fused
 from trtfuse.rewrite.rule import CATALOGUE
+
+if TYPE_CHECKING:
+    from trtfuse.engine.compare import Comparison
 
 SCHEMA = "trtfuse.report/1"
 
@@ -109,6 +112,8 @@ class Report:
         verification: what was checked, and what came of it.
         seconds: by stage: read, rewrite, write, and verify where the whole model was.
         versions: of trtfuse and of what its result depends on.
+        engine: what TensorRT made of the original and of the result (`trtfuse.compare`), where
+            they were built.
     """
 
     model: str
@@ -119,14 +124,16 @@ class Report:
     verification: Verification
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    engine: Comparison | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as the schema has it."""
-        content = asdict(self)
+        engine = None if self.engine is None else self.engine.to_dict()
+        content = asdict(replace(self, engine=None))
         for fusion in content["fused"]:
             if fusion["note"] is None:
                 del fusion["note"]
-        return {"schema": SCHEMA, **content}
+        return {"schema": SCHEMA, **content, "engine": engine}
 
     def to_json(self) -> str:
         """The report as JSON text."""

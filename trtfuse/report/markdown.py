@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from trtfuse.report.data import Fusion, Report
 from trtfuse.report.text import made, printable, verdict
+
+if TYPE_CHECKING:
+    from trtfuse.engine.compare import Comparison
 
 
 def markdown(report: Report) -> str:
@@ -36,9 +40,36 @@ def markdown(report: Report) -> str:
         lines += ["## Not fused", ""]
         declined = ((miss.at, miss.rule, miss.guard, miss.because) for miss in report.declined)
         lines += _table(("node", "rule", "guard", "because"), declined)
+    if report.engine is not None:
+        lines += _engine(report.engine)
     seconds = ", ".join(f"{stage} {time:.2f} s" for stage, time in report.seconds.items())
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return "\n".join([*lines, f"{seconds}; {versions}", ""])
+
+
+def _engine(found: Comparison) -> list[str]:
+    """What TensorRT made of the original and of the result."""
+    from trtfuse.report.comparison import agreed, built_with, nodes_of, rows
+
+    said = [built_with(found), *found.notes]
+    lines = ["## Engine", "", *(f"- {_escaped(line)}" for line in said), ""]
+    lines += _table(("", "original", "fused", "change"), rows(found.a, found.b))
+    for title, kernels in (("vanished", found.vanished), ("appeared", found.appeared)):
+        if kernels:
+            listed = ((kernel.name, kernel.type, nodes_of(kernel)) for kernel in kernels)
+            lines += [f"### Kernels that {title}", "", *_table(("kernel", "type", "nodes"), listed)]
+    if found.agreement is not None:
+        outcomes = (
+            (f.name, f.rule, f.outcome, ", ".join(f.kernels)) for f in found.agreement.fusions
+        )
+        lines += ["### Agreement", "", f"{agreed(found.agreement)}.", ""]
+        if found.agreement.fusions:
+            lines += _table(("fusion", "rule", "builder", "kernels"), outcomes)
+        if found.agreement.beyond:
+            beyond = ((k.kernel, k.type, " + ".join(k.nodes)) for k in found.agreement.beyond)
+            lines += ["### Kernels in which the builder fused more", ""]
+            lines += _table(("kernel", "type", "nodes"), beyond)
+    return lines
 
 
 def _noted(fusion: Fusion) -> str:

@@ -31,6 +31,10 @@ def summary(report: Report, *, everything: bool = False) -> RenderableType:
     if report.declined:
         parts += [Text(), *_declined(report, everything)]
     parts += [Text(), *(_line(line) for line in verdict(report.verification).splitlines())]
+    if report.engine is not None:
+        from trtfuse.report import comparison
+
+        parts += [Text(), comparison.summary(report.engine, everything=everything)]
     return Group(*parts)
 
 

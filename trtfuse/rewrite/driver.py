@@ -111,7 +111,7 @@ class Driver:
         self._queue: deque[Node] = deque()
         self._queued: set[Node] = set()
         self._rank: dict[Node, int] = {}
-        self._depth = max((rule.pattern.depth() for rule in self.rules), default=0)
+        self._depth = max((rule.depth for rule in self.rules), default=0)
         self._waiting: dict[Value, list[Node]] = {}
 
     def run(self) -> None:
@@ -344,7 +344,7 @@ class Driver:
                 if node.graph is not None and _is_dead(node):
                     node.graph.remove(node)
                     pending.extend(v for v in (*node.inputs, *node.captured()) if v is not None)
-            elif value in value.graph.initializers and not value.overridable:
+            elif value in value.graph.initializers and not value.graph.is_kept(value):
                 value.graph.remove_initializer(value)
         return waited
 
@@ -362,7 +362,7 @@ class Driver:
                 if not value.uses and not value.outputs:
                     graph.release(value)
             for value in (*graph.initializers, *graph.sparse):
-                if not value.uses and not value.outputs and not value.overridable:
+                if not value.uses and not value.outputs and not graph.is_kept(value):
                     graph.remove_initializer(value)
 
 

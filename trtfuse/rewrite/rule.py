@@ -219,6 +219,11 @@ class Rule:
         """What it does: the equation first, then the entry of the fusion list."""
         return inspect.getdoc(self.build) or ""
 
+    @functools.cached_property
+    def depth(self) -> int:
+        """How many nodes deep the pattern reaches."""
+        return self.pattern.depth()
+
     def __repr__(self) -> str:
         return f"Rule({self.name!r})"
 

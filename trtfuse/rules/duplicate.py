@@ -42,7 +42,7 @@ def duplicate_constant(graph: Graph) -> Changes:
     first: dict[object, Value] = {}
     for value in [*graph.initializers, *_constant_nodes(graph)]:
         tensor = constant(value)
-        if tensor is None or value.outputs or not value.uses:
+        if tensor is None or value.outputs or not value.uses or graph.is_kept(value):
             continue
         twin = first.setdefault(_content(tensor), value)
         if twin is value:

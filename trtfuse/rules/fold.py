@@ -6,11 +6,13 @@ import math
 from typing import TypeGuard
 
 import numpy as np
+from onnx import TensorProto
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.sizes import FOLLOWED, sizes
-from trtfuse.ir.tensor import FLOATING, Array, Tensor, numpy_type, rounded
+from trtfuse.ir.tensor import FLOATING, Array, Tensor, numpy_type, rounded, type_name
+from trtfuse.layers.shuffle import squeezes_nothing_or_all
 from trtfuse.rewrite.pattern import Match, any_of, given, op, rest
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -170,6 +172,29 @@ def exact_cast(m: Match) -> str | None:
     return None
 
 
+@guard
+def same_everywhere(m: Match) -> str | None:
+    """Runtimes agree on the result.
+
+    They do not on a power of integers that overflows, on how a number is written as a text, and on
+    whether a Squeeze of no axes is one of all.
+    """
+    node: Node = m.root
+    first, second = constant(node.input(0)), constant(node.input(1))
+    if node.op == "Squeeze" and squeezes_nothing_or_all(node):
+        return f"the axes of {node.label} are empty, which some runtimes read as all"
+    if first is None or constant(node.output) is not None:
+        return None
+    if node.op == "Cast" and node.attribute("to") == TensorProto.STRING:
+        return f"{node.label} writes numbers as texts, each runtime in its own way"
+    if node.op == "Pow" and second is not None and numpy_type(first.type).kind in "iu":
+        limits = np.iinfo(numpy_type(first.type))
+        powers = np.power(first.exact(), second.exact())
+        if not ((limits.min <= powers) & (powers <= limits.max)).all():
+            return f"powers of the integers of {node.label} overflow {type_name(first.type)}"
+    return None
+
+
 #: Under which a match keeps what its node computes, which takes its time.
 _RESULT = "result"
 
@@ -207,6 +232,7 @@ def _widened(tensor: Tensor) -> Array:
     given(any_of(*(op[operator](rest("inputs")) for operator in FOLDABLE)), _foldable),
     bounded_growth(),
     exact_cast(),
+    same_everywhere(),
     computable(),
     entry="Cleanup",
 )
@@ -235,6 +261,8 @@ def _fixed_sizes(m: Match) -> Array | None:
     node: Node = m.root
     shape = node.output.shape
     if shape is None or not _is_static(shape) or node.output.outputs:
+        return None
+    if node.op == "Squeeze" and squeezes_nothing_or_all(node):
         return None
     found = None if constant(node.output) is not None else sizes(node.output)
     if found is None or not all(isinstance(size, int) for size in found):

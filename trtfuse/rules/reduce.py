@@ -87,7 +87,7 @@ def _permutation(m: Match) -> tuple[int, ...]:
 
 
 def _rank_is_known(m: Match) -> bool:
-    return m["y"].producer.attribute("perm") is not None or m["x"].rank is not None
+    return bool(m["y"].producer.attribute("perm")) or m["x"].rank is not None
 
 
 @rule(

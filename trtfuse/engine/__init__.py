@@ -1,0 +1,1 @@
+"""TensorRT: build a model, read back what the builder made of it, compare."""

@@ -1,0 +1,338 @@
+"""What the builder makes of two models, side by side."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trtfuse.check.inputs import Shapes, runtime_inputs
+from trtfuse.check.inputs import shapes as candidates
+from trtfuse.check.model import running_shapes
+from trtfuse.engine.agreement import Agreement, agreement
+from trtfuse.engine.backend import PACKAGES
+from trtfuse.engine.build import build
+from trtfuse.engine.difference import difference
+from trtfuse.engine.engine import Engine
+from trtfuse.engine.layers import Layer, kernels, layers_in, read_text, traffic
+from trtfuse.engine.names import with_own_names
+from trtfuse.engine.shapes import profiles, written
+from trtfuse.errors import EngineError, UsageError
+from trtfuse.ir.model import Model, ModelLike, read_model
+from trtfuse.ir.shapes import type_and_shape
+from trtfuse.pipeline import FusionResult, Progress
+
+SCHEMA = "trtfuse.comparison/1"
+#: Files with what a builder said, as opposed to models.
+RECORDS = (".json", ".log", ".txt")
+
+#: What a log tells besides its layers.
+_SECONDS = re.compile(r"Engine generation completed in ([\d.]+) seconds")
+_ACTIVATION = re.compile(r"Total Activation Memory: (\d+)")
+_WEIGHTS = re.compile(r"Total Weights Memory: (\d+)")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the builder made of one model.
+
+    Attributes:
+        name: of the model, or the file that its layers are from.
+        kernels: how many one pass runs.
+        traffic: bytes that they read and write; None where sizes are open.
+        seconds: how long the build took; None where the file does not tell.
+        size, weights, activation: bytes of the plan, of the weights in it, and of all tensors
+            between its layers; None where the file does not tell.
+        layers: all that the engine runs.
+    """
+
+    name: str
+    kernels: int
+    traffic: int | None
+    seconds: float | None
+    size: int | None
+    weights: int | None
+    activation: int | None
+    layers: tuple[Layer, ...] = field(repr=False)
+
+    @staticmethod
+    def of(engine: Engine, name: str, layers: tuple[Layer, ...]) -> Built:
+        """What `build` made; the layers are its own, their nodes perhaps under other names."""
+        sizes = engine.sizes
+        return Built(
+            name,
+            kernels(layers),
+            _traffic(layers),
+            engine.seconds,
+            sizes.engine,
+            sizes.weights,
+            sizes.activation,
+            layers,
+        )
+
+    @staticmethod
+    def read(path: Path) -> Built:
+        """What a log or a layer-information JSON tells of a build elsewhere.
+
+        Raises:
+            EngineError: it cannot be read, or has no layers in it.
+        """
+        text = read_text(path)
+        layers = layers_in(text, path)
+
+        def last(pattern: re.Pattern[str]) -> float | None:
+            found = pattern.findall(text)
+            return float(found[-1]) if found else None
+
+        weights, activation = last(_WEIGHTS), last(_ACTIVATION)
+        return Built(
+            str(path),
+            kernels(layers),
+            _traffic(layers),
+            last(_SECONDS),
+            None,
+            None if weights is None else int(weights),
+            None if activation is None else int(activation),
+            layers,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures, without the layers."""
+        figures = ("name", "kernels", "traffic", "seconds", "size", "weights", "activation")
+        return {figure: getattr(self, figure) for figure in figures}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel: the builder's name for it, its type, and the ONNX nodes that it runs."""
+
+    name: str
+    type: str
+    nodes: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the builder made of two models.
+
+    Attributes:
+        a, b: what it made of each.
+        vanished, appeared: the kernels of `a` that are not in `b`, and those of `b` not in `a`.
+        backend: what built them, with its version; None where both were built elsewhere.
+        shapes: what inputs were fixed to whose sizes vary.
+        notes: what is worth knowing besides, a sentence each.
+        agreement: what became of each fusion, where `b` is what `fuse` returned; else None.
+    """
+
+    a: Built
+    b: Built
+    vanished: list[Kernel]
+    appeared: list[Kernel]
+    backend: str | None = None
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    agreement: Agreement | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as JSON has it."""
+        return {
+            "backend": self.backend,
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "a": self.a.to_dict(),
+            "b": self.b.to_dict(),
+            "vanished": [asdict(kernel) for kernel in self.vanished],
+            "appeared": [asdict(kernel) for kernel in self.appeared],
+            "notes": self.notes,
+            "agreement": None if self.agreement is None else self.agreement.to_dict(),
+        }
+
+    def to_json(self) -> str:
+        """The comparison as JSON text, in the schema `trtfuse.comparison/1`."""
+        content = {"schema": SCHEMA, **self.to_dict()}
+        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def __str__(self) -> str:
+        """The comparison as plain text."""
+        from trtfuse.report.comparison import plain
+
+        return plain(self)
+
+
+def compare(
+    a: ModelLike | FusionResult | Engine,
+    b: ModelLike | FusionResult | Engine,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    targets: Sequence[str] = (),
+    level: int | None = None,
+    backend: str | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Builds two models the same way, and compares the engines.
+
+    Args:
+        a: a model, what `fuse` or `build` returned, or the path of a file that ends in .log, .txt
+            or .json and tells the layers of an engine that was built elsewhere (`read_layers`).
+        b: likewise; what it is compared to is `a`.
+        shapes: of inputs whose sizes vary, by name. What is left out is fixed to the first sizes
+            at which ONNX Runtime runs the model, with a batch of 1, images of 64 by 64 first.
+        targets: compute capabilities to build for, as for `build`.
+        level: how hard the builder looks for a faster engine, as for `build`.
+        backend: "tensorrt" or "tensorrt_rtx"; the first of them that is installed if left out.
+        progress: as for `build`.
+
+    Returns:
+        Both engines in figures, and the kernels in which they differ. Kernels and traffic are the
+        same in every run; the time depends on the machine.
+
+    Raises:
+        EngineError: a model cannot be built, or a file tells no layers.
+        ModelError: a model cannot be read or is not valid.
+        UsageError: a shape fits no input, or an argument does not fit the backend.
+        VerifyError: an input is no tensor.
+    """
+    sides = (_Side(a), _Side(b))
+    fixed, notes = _fixed(sides, _single(shapes))
+    built: list[Built] = []
+    engines: list[Engine] = []
+    for side in sides:
+        if side.record is not None:
+            built.append(Built.read(side.record))
+            continue
+        engine = side.engine
+        if engine is None:
+            try:
+                engine = build(
+                    side.source,
+                    shapes={name: fixed[name] for name in side.inputs if name in fixed},
+                    targets=targets,
+                    level=level,
+                    backend=backend,
+                    progress=progress,
+                )
+            except EngineError as error:
+                if side is sides[0] or sides[0].model is None:
+                    raise
+                raise EngineError(
+                    f"{error} ({sides[0].name} does build)", error.unsupported
+                ) from None
+        engines.append(engine)
+        built.append(Built.of(engine, side.name, side.own_names(engine.layers)))
+    for one in built:
+        if one.traffic is None:
+            notes.append(f"{one.name} has sizes that are not known before it runs: no traffic")
+    if len(engines) == 1:
+        notes.append("one of the two was built elsewhere: compare like with like")
+    left, right = built
+    vanished, appeared = difference(left.layers, right.layers)
+    return Comparison(
+        left,
+        right,
+        _kernels(vanished),
+        _kernels(appeared),
+        ", ".join(dict.fromkeys(map(_builder, engines))) or None,
+        fixed,
+        notes,
+        agreement(b, right.layers) if isinstance(b, FusionResult) else None,
+    )
+
+
+class _Side:
+    """One of the two: a model to build, an engine, or a file that tells what was built."""
+
+    def __init__(self, given: ModelLike | FusionResult | Engine) -> None:
+        self.engine = given if isinstance(given, Engine) else None
+        self.record: Path | None = None
+        self.model: Model | None = None
+        self.source: Any = given
+        if isinstance(given, Engine):
+            self.name = "the engine"
+        elif isinstance(given, FusionResult):
+            self.name = "the fused model" if given.source is None else f"{given.source} fused"
+            self.model = Model(given.model, None if given.source is None else given.source.parent)
+        elif isinstance(given, (str, Path)):
+            self.name = str(given)
+            if Path(given).suffix in RECORDS:
+                self.record = Path(given)
+            else:
+                self.model = read_model(given)
+        else:
+            self.model = read_model(given)
+            self.name = self.model.graph.proto.name or "the model"
+
+    def own_names(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        """The layers of its engine, with the names that nodes had before they were grouped."""
+        report = self.source.report if isinstance(self.source, FusionResult) else None
+        return layers if self.model is None else with_own_names(layers, self.model.proto, report)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The inputs that a caller has to give, by name."""
+        return [] if self.model is None else [v.name for v in runtime_inputs(self.model)]
+
+    @property
+    def open(self) -> list[str]:
+        """Those of them whose sizes vary."""
+        if self.model is None:
+            return []
+        declared = {
+            value.name: type_and_shape(self.model.graph.inputs[value].type)[1]
+            for value in runtime_inputs(self.model)
+        }
+        return [
+            name
+            for name, sizes in declared.items()
+            if sizes is None or not all(isinstance(size, int) for size in sizes)
+        ]
+
+
+def _single(shapes: Mapping[str, Sequence[int]] | None) -> Shapes:
+    given = profiles(shapes)
+    for name, three in given.items():
+        if len(set(three)) > 1:
+            raise UsageError(
+                f"input '{name}' is given several shapes, {written(three)}; a comparison takes one"
+            )
+    return {name: best for name, (_, best, _) in given.items()}
+
+
+def _fixed(sides: tuple[_Side, _Side], given: Shapes) -> tuple[Shapes, list[str]]:
+    """Shapes for the inputs of both whose sizes vary, and what is to be said of them."""
+    models = [side for side in sides if side.model is not None]
+    known = {name for side in models for name in side.inputs}
+    for name in given:
+        if name not in known:
+            has = ", ".join(sorted(known)) or "none"
+            raise UsageError(f"there is no input '{name}'; the inputs are: {has}")
+    fixed: Shapes = {}
+    for side in models:
+        assert side.model is not None
+        named = {name: fixed.get(name, given.get(name)) for name in side.inputs}
+        wanted = {name: shape for name, shape in named.items() if shape is not None}
+        if set(side.open) <= set(wanted):
+            # Nothing is left to be found, but what is given has to fit.
+            found = next(candidates(side.model, 1, wanted))
+        else:
+            found = running_shapes(side.model, wanted)
+        fixed.update({name: found[name] for name in (*side.open, *wanted)})
+    drawn = ", ".join(f"'{name}'" for name in fixed if name not in given)
+    note = f"the sizes of {drawn} vary: these are the first that run; give others with --shapes"
+    return fixed, [note] if drawn else []
+
+
+def _builder(engine: Engine) -> str:
+    return f"{PACKAGES[engine.backend][0]} {engine.version}"
+
+
+def _traffic(layers: Sequence[Layer]) -> int | None:
+    try:
+        return traffic(layers)
+    except EngineError:
+        return None
+
+
+def _kernels(layers: Sequence[Layer]) -> list[Kernel]:
+    return [Kernel(layer.name, layer.type, list(layer.nodes)) for layer in layers]

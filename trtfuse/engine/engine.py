@@ -1,0 +1,119 @@
+"""An engine: the plan, and what the builder said about it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trtfuse.engine.layers import Layer, kernels, read_log, traffic
+from trtfuse.engine.log import Message
+from trtfuse.engine.shapes import Profile
+from trtfuse.errors import EngineError
+from trtfuse.ir.save import written
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What an engine takes, in bytes; None where the builder did not say.
+
+    Attributes:
+        engine: the plan, as it is written to a file.
+        weights: of the engine when it is loaded.
+        activation: for all tensors between layers.
+        scratch: the most that one layer needs for itself.
+        host_persistent: on the host, for as long as the engine is loaded.
+    """
+
+    engine: int
+    weights: int | None
+    activation: int | None
+    scratch: int | None
+    host_persistent: int | None
+
+    @staticmethod
+    def of(plan: bytes, messages: Iterable[Message]) -> Sizes:
+        """The sizes from the builder's messages."""
+        texts = [each.text for each in messages if each.severity == "info"]
+
+        def said(what: str) -> int | None:
+            found = [re.match(rf"{what} Memory: (\d+) bytes", text) for text in texts]
+            numbers = [int(each[1]) for each in found if each]
+            return numbers[-1] if numbers else None
+
+        return Sizes(
+            len(plan),
+            said("Total Weights"),
+            said("Total Activation"),
+            said("Max Scratch"),
+            said("Total Host Persistent"),
+        )
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What `build` makes.
+
+    Attributes:
+        plan: the engine as TensorRT reads it back.
+        backend: the package that built it, "tensorrt" or "tensorrt_rtx".
+        version: of the package. TensorRT reads plans of its own version only.
+        targets: the compute capabilities that it was built for; empty for the package's own
+            choice: the GPU of the machine, or with TensorRT for RTX all from Ampere on.
+        profiles: the smallest, best and largest shape of the inputs that were given one.
+        sizes: what it takes.
+        seconds: how long the builder took.
+        messages: everything that TensorRT said, in the order in which it did.
+    """
+
+    plan: bytes = field(repr=False)
+    backend: str
+    version: str
+    targets: tuple[str, ...]
+    profiles: dict[str, Profile]
+    sizes: Sizes
+    seconds: float
+    messages: tuple[Message, ...] = field(repr=False)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings of TensorRT, each once."""
+        texts = (each.text for each in self.messages if each.severity == "warning")
+        return tuple(dict.fromkeys(texts))
+
+    @functools.cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """What the engine runs, in that order, with the ONNX nodes in each layer.
+
+        Raises:
+            EngineError: TensorRT's log does not list them, or not in a way that is known.
+        """
+        listed = [each.text for each in self.messages if each.text.startswith("Layers:")]
+        if not listed:
+            raise EngineError(f"the log of {self.backend} {self.version} lists no layers")
+        return read_log(listed[-1])
+
+    @property
+    def kernels(self) -> int:
+        """How many kernels one pass runs."""
+        return kernels(self.layers)
+
+    @property
+    def traffic(self) -> int:
+        """How many bytes one pass moves between kernels and memory.
+
+        Raises:
+            EngineError: sizes are open; build with one shape for each input.
+        """
+        return traffic(self.layers)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the plan, whole or not at all; a file that is there is replaced.
+
+        Raises:
+            ModelError: it cannot be written.
+        """
+        with written(Path(path)) as file:
+            file.write(self.plan)

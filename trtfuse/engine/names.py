@@ -1,0 +1,80 @@
+"""The names that nodes had before groups became calls of functions.
+
+The functions of groups are shared, so the nodes inside are called after their operators, and the
+builder lists them as `Conv | conv1 + relu1 (trtfuse_conv_relu)`. The call tells which node it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from onnx import ModelProto, NodeProto
+
+from trtfuse.engine.layers import Layer
+from trtfuse.report.data import Report
+
+#: The domain of the functions that stand for groups.
+DOMAIN = "trtfuse"
+#: What the builder puts between a node and the calls around it.
+CALLED = " | "
+
+
+def with_own_names(
+    layers: Iterable[Layer], model: ModelProto, report: Report | None = None
+) -> tuple[Layer, ...]:
+    """The layers, with the nodes in calls of groups named as before: `conv1`.
+
+    Args:
+        layers: of an engine that was built from the model.
+        model: what was built.
+        report: of `fuse`, where it is known. Without it the names are those that the name of the
+            call joins, if there is one for each node of the function.
+    """
+    groups = {
+        fusion.into[0]: fusion.nodes
+        for fusion in ([] if report is None else report.fused)
+        if fusion.kind == "group" and len(fusion.into) == 1
+    }
+    names = {
+        f"{inner}{CALLED}{call.name} ({call.op_type})": name
+        for call, body in _calls(model)
+        for inner, name in zip(body, _members(call, len(body), groups), strict=True)
+    }
+    return tuple(
+        replace(layer, nodes=tuple(dict.fromkeys(_own(node, names) for node in layer.nodes)))
+        if any(CALLED in node for node in layer.nodes)
+        else layer
+        for layer in layers
+    )
+
+
+def _own(node: str, names: Mapping[str, str]) -> str:
+    """A node, or one in a call that is itself in another, `Conv | call (F) | outer (G)`."""
+    if node in names:
+        return names[node]
+    inside, separator, outer = node.rpartition(CALLED)
+    return f"{_own(inside, names)}{CALLED}{outer}" if separator and CALLED in inside else node
+
+
+def _members(call: NodeProto, count: int, groups: Mapping[str, list[str]]) -> list[str]:
+    """The names of the nodes that a call stands for, in the order of its function."""
+    listed = groups.get(call.name, call.name.split(" + "))
+    return listed if len(listed) == count else [call.name] * count
+
+
+def _calls(model: ModelProto) -> Iterator[tuple[NodeProto, list[str]]]:
+    """The calls of groups, each with the names of the nodes in its function."""
+    bodies = {
+        function.name: [node.name for node in function.node]
+        for function in model.functions
+        if function.domain == DOMAIN
+    }
+    pending = [*model.graph.node, *(node for f in model.functions for node in f.node)]
+    while pending:
+        node = pending.pop()
+        if node.domain == DOMAIN and node.op_type in bodies:
+            yield node, bodies[node.op_type]
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                pending.extend(body.node)
