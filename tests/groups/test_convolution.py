@@ -113,7 +113,7 @@ def test_of_two_convolutions_that_of_the_shortcut_takes_the_sum() -> None:
         ("conv-relu", "conv1 + relu1"),
         ("conv-sum", "down + add1 + relu2"),
     ]
-    because = "add1 goes with down, which is nearer to the inputs"
+    because = "add1 goes with down"
     assert misses(made) == [("conv-sum", "conv2", "first-choice", because)]
 
 

@@ -24,7 +24,7 @@ BOTH_COMPUTED = Condition("other-operand", "The other operand is another value, 
 FIRST_CHOICE = Condition(
     "first-choice",
     "Where both operands come from convolutions, the group is that of the one nearer to the inputs "
-    "of the graph, such as that of a shortcut, which is what the builder makes of it.",
+    "of the graph, such as a shortcut, as the builder has it; of two as near, the first operand.",
 )
 SAME_FOR_BOTH = Condition(
     "one-for-each-channel",
@@ -169,7 +169,7 @@ def _extend(
 
 def _yield_to(partition: Partition, rule: GroupRule, conv: Node, reader: Node, rival: Node) -> None:
     """Notes that another convolution takes a sum, or gets to take it when its turn comes."""
-    because = f"{reader.label} goes with {rival.label}, which is nearer to the inputs"
+    because = f"{reader.label} goes with {rival.label}"
     partition.decline(rule, conv, FIRST_CHOICE, because)
 
 
