@@ -15,6 +15,7 @@ import math
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ class Cell:
         kernels: how many one pass runs.
         traffic: bytes that they read and write; None where sizes are not known.
         seconds: of the build, the median of its repeats.
+        cpu: processor seconds of the same with reading the model, of all threads.
         size: bytes of the engine.
         trouble: why there are no figures, if there are none: `OVER`, or a sentence.
     """
@@ -47,6 +49,7 @@ class Cell:
     kernels: int | None = None
     traffic: int | None = None
     seconds: float | None = None
+    cpu: float | None = None
     size: int | None = None
     trouble: str = ""
 
@@ -58,16 +61,18 @@ def fixed(source: Path) -> Shapes:
 
 def measure(path: Path, shapes: Shapes, target: str | None, repeats: int) -> Cell:
     """Builds one file, again and again."""
-    engines = [
-        trtfuse.build(path, shapes=shapes, targets=(target,) if target else ())
-        for _ in range(repeats)
-    ]
+    engines, cpu = [], []
+    for _ in range(repeats):
+        start = time.process_time()
+        engines.append(trtfuse.build(path, shapes=shapes, targets=(target,) if target else ()))
+        cpu.append(time.process_time() - start)
     try:
         traffic = engines[0].traffic
     except trtfuse.EngineError:
         traffic = None
     seconds = statistics.median(engine.seconds for engine in engines)
-    return Cell(engines[0].kernels, traffic, seconds, engines[0].sizes.engine)
+    first = engines[0]
+    return Cell(first.kernels, traffic, seconds, statistics.median(cpu), first.sizes.engine)
 
 
 def agree(source: Path, shapes: Shapes, target: str | None) -> dict[str, int]:
@@ -114,6 +119,7 @@ FIGURES: tuple[tuple[str, Callable[[Cell], float | None], Callable[[float], str]
     ("Traffic, MB", lambda cell: cell.traffic, lambda value: f"{value / 1e6:.2f}"),
     ("Engine, MB", lambda cell: cell.size, lambda value: f"{value / 1e6:.2f}"),
     ("Build time, s", lambda cell: cell.seconds, lambda value: f"{value:.2f}"),
+    ("Build, processor s", lambda cell: cell.cpu, lambda value: f"{value:.2f}"),
 )
 
 

@@ -14,6 +14,7 @@ import click
 import trtfuse
 from trtfuse.cli import command
 from trtfuse.report.advice import BEFORE, HELPS, IMPLIED
+from trtfuse.rewrite.rule import AnyRule, GraphRule
 
 DOCS = Path(__file__).parent
 NAVIGATION = DOCS.parent / "mkdocs.yml"
@@ -57,17 +58,19 @@ GENERATED = re.compile(r"(?<=<!-- from the rules -->\n).*?(?=<!-- to here -->\n)
 HELPFUL = re.compile(r"(?<=<!-- what helps -->\n).*?(?=<!-- to here -->\n)", re.DOTALL)
 
 
-def rule_page(rule: trtfuse.Rule) -> str:
+def rule_page(rule: AnyRule) -> str:
     """The page of one rule."""
     equation, _, text = rule.doc.partition("\n\n")
     page = (
         f"# {rule.name}\n\n    {equation.rstrip('.')}\n\n{text}\n\n"
         f"Kind: {rule.kind}. Applies from opset {rule.since}.\n"
     )
-    if not isinstance(rule, trtfuse.Rule):
+    if isinstance(rule, GraphRule):
         # It merges or moves nodes, and has nothing to say where there is nothing to do.
         return page
-    guards = {guard.name: guard.doc for guard in rule.guards} | IMPLIED
+    guards = {guard.name: guard.doc for guard in rule.guards}
+    if isinstance(rule, trtfuse.Rule):
+        guards |= IMPLIED
     rows = "\n".join(f"| `{name}` | {cell(doc)} |" for name, doc in guards.items())
     return f"{page}\n## What it declines\n\n| guard | what has to hold |\n| --- | --- |\n{rows}\n"
 
@@ -80,16 +83,17 @@ def cell(text: str) -> str:
 def rule_index() -> str:
     """The table of all rules."""
     rows = "\n".join(
-        f"| [{rule.name}]({rule.name}.md) | {rule.entry} | "
+        f"| [{rule.name}]({rule.name}.md) | {rule.kind} | {rule.entry} | "
         f"`{cell(rule.doc.splitlines()[0].rstrip('.'))}` |"
         for rule in trtfuse.rules()
     )
     return (
-        "# Rules\n\nIn the order in which they are tried at each node. Entries with F are the "
-        "layer fusions of\nNVIDIA's *Best Practices for TensorRT Performance*, chapter 2.5.2; "
-        "those with C are what today's\n*Layer Fusion Catalog* adds; Cleanup is what is expected "
+        "# Rules\n\nRewrites in the order in which they are tried at each node. Groups are found "
+        "when they are done; see\n[groups](../groups.md) for their precedence. Entries with F are "
+        "the layer fusions of NVIDIA's *Best\nPractices for TensorRT Performance*, chapter 2.5; "
+        "those with C are what today's *Layer Fusion\nCatalog* adds; Cleanup is what is expected "
         "before a build.\n\n"
-        f"| rule | entry | equation |\n| --- | --- | --- |\n{rows}\n"
+        f"| rule | kind | entry | equation |\n| --- | --- | --- | --- |\n{rows}\n"
     )
 
 
@@ -99,7 +103,7 @@ def fusion_table() -> str:
     for entry, fusion, kind in FUSIONS:
         rules = [rule for rule in trtfuse.rules() if rule.entry == entry]
         if not rules:
-            rows.append(f"| {entry} | {fusion} ({kind}) | | left to TensorRT | |")
+            rows.append(f"| {entry} | {fusion} ({kind}) | | | |")
         for rule in rules:
             link = f"[{rule.name}](rules/{rule.name}.md)"
             guards = ", ".join(dict.fromkeys(f"`{guard.name}`" for guard in rule.guards))
@@ -109,17 +113,17 @@ def fusion_table() -> str:
     return (
         "# The fusion list\n\nEntries with F are the fusions of NVIDIA's *Best Practices for "
         "TensorRT Performance*, chapter 2.5;\nthose with C are what today's *Layer Fusion Catalog* "
-        "adds. A rewrite is algebra: the result is\nplain ONNX that any runtime can run. A group "
-        "is several nodes that TensorRT runs as one kernel; those\nwithout a rule are left to it. "
-        "What a rule declines is said by its guards, besides `one-consumer`,\n`representable`, "
-        "`opset` and `check`, which hold for all; [the report](how-to/read-the-report.md)\nnames "
-        "them with the values that stopped it.\n\n"
+        "adds. A rewrite is algebra: the result is\nplain ONNX that any runtime can run. A "
+        "[group](groups.md) is several nodes that one kernel runs.\nWhat a rule declines is said "
+        "by its guards, besides `one-consumer`, `representable`, `opset` and\n`check`, which hold "
+        "for all rewrites; [the report](how-to/read-the-report.md) names them with the\nvalues "
+        "that stopped it.\n\n"
         "| entry | fusion | rule | takes | declines by |\n| --- | --- | --- | --- | --- |\n"
         f"{table}\n"
     )
 
 
-def takes(rule: trtfuse.Rule) -> str:
+def takes(rule: AnyRule) -> str:
     """The spellings that a rule takes, as its docstring says."""
     return cell(rule.doc.partition("\n\nTakes: ")[2])
 

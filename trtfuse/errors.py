@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trtfuse.engine.parse import Unsupported
+    from trtfuse.engine.unsupported import Unsupported
 
 
 class TrtfuseError(Exception):
@@ -32,7 +32,7 @@ class EngineError(TrtfuseError):
     """TensorRT is missing, cannot take or build a model, or its layers cannot be read.
 
     Attributes:
-        unsupported: the nodes that TensorRT cannot take (`trtfuse.engine.parse.Unsupported`),
+        unsupported: the nodes that TensorRT cannot take (`trtfuse.engine.unsupported.Unsupported`),
             where they are the reason.
     """
 

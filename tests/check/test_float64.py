@@ -429,6 +429,24 @@ def test_a_maximum_pooling_computes_what_onnx_runtime_computes(attributes: str) 
     assert_computed(text, 14, integers(np.random.default_rng(0), 2, 2, 5, 4))
 
 
+AVERAGES = (
+    *(each for each in MAXIMA if "ceil_mode" not in each),
+    "kernel_shape=[2,1], pads=[1,0,1,0], count_include_pad=1",
+    "kernel_shape=[3,2], strides=[2,1], pads=[0,1,1,0], count_include_pad=1",
+    "kernel_shape=[2,2], strides=[2,2], ceil_mode=1",
+)
+
+
+@pytest.mark.parametrize("attributes", AVERAGES)
+def test_an_average_pooling_computes_what_onnx_runtime_computes(attributes: str) -> None:
+    text = f"(float[2,2,5,4] x) => (float[2,2,a,b] y) {{ y = AveragePool<{attributes}>(x) }}"
+    model = with_text(text, 19)
+    x = integers(np.random.default_rng(0), 2, 2, 5, 4)
+    (expected,) = on_onnx_runtime(model.proto, {"x": x})
+    (found,) = evaluated(model, {"x": x.astype(np.float64)})
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("rank", [3, 4, 5])
 def test_a_global_maximum_keeps_the_channels(rank: int) -> None:
     sizes = (2, 3, 4, 2, 2)[:rank]

@@ -103,15 +103,24 @@ def test_sizes_that_vary_are_found_or_given() -> None:
 @pytest.mark.parametrize(
     ("shapes", "because"),
     [
-        ({"z": (1,)}, "there is no input 'z'; the inputs are: x"),
+        ({"z": (1,)}, "there is no input 'z'; the inputs are: k, x"),
         ({"x": (1, 9, 4, 4)}, r"input 'x' has shape .* does not fit"),
         ({"x": ((1,), (2,), (3,))}, "input 'x' is given several shapes, 1..2..3; a comparison"),
         ({"x": (1.5,)}, "the shape of input 'x' is"),
+        ({"k": (3,)}, r"input 'k' of .* is \[2\], with 2 at axis 0; 3 does not fit"),
     ],
 )
 def test_shapes_that_cannot_be(shapes: dict[str, tuple[int, ...]], because: str) -> None:
+    other = model("(float[2] k) => (float[2] y) { y = Exp(k) }")
     with pytest.raises(UsageError, match=because):
-        trtfuse.compare(scaled("n"), scaled("n"), shapes=shapes)
+        trtfuse.compare(scaled("n"), other, shapes=shapes)
+
+
+def test_an_input_that_is_itself_a_shape_is_given_its_values() -> None:
+    reshaped = model("(float[2,6] x, int64[2] s) => (float[?,?] y) { y = Reshape(x, s) }")
+    found = trtfuse.compare(reshaped, reshaped, shapes={"s": (3, 4)})
+    assert found.shapes == {"s": (3, 4)}
+    assert found.a.kernels == found.b.kernels
 
 
 def test_an_input_that_is_no_tensor_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,25 @@ def test_what_the_builder_would_print_is_read_back(layers: tuple[Layer, ...]) ->
     ]
     text = "\n".join(["[V] [TRT] Layers:", *lines, "", "I/O Tensors:", " Name: x, IOMode: Input"])
     assert read_log(text) == layers
+
+
+@given(
+    st.sampled_from(["awkward", "profiles", "two_streams", "line_break"]),
+    st.floats(0, 1),
+    st.integers(1, 400),
+    st.sampled_from(["", "\n", "Name: ", "]", "[ { Name: x", ", LayerType: ", "\x1f"]),
+)
+def test_a_damaged_log_is_read_or_refused(
+    name: str, where: float, length: int, instead: str
+) -> None:
+    text = (LOGS / f"{name}.log").read_text(encoding="utf-8")
+    start = text.index("Layers:\n")
+    at = start + int(where * (len(text) - start))
+    found: tuple[Layer, ...] = ()
+    with suppress(EngineError):
+        found = read_log(text[:at] + instead + text[at + length :])
+        assert found
+    assert len(found) <= len(recorded(name)) + 1
 
 
 def test_json_of_the_engine_inspector(tmp_path: Path) -> None:

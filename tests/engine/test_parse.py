@@ -9,10 +9,8 @@ from models import model
 from onnx import ModelProto, parser
 
 import trtfuse
-from trtfuse.engine.parse import Unsupported, listed
+from trtfuse.engine.unsupported import Unsupported, listed
 from trtfuse.errors import EngineError, ModelError
-
-TITLE = "TensorRT for RTX"
 
 
 def refused(made: ModelProto) -> EngineError:
@@ -130,72 +128,6 @@ def test_an_attribute_that_tensorrt_does_not_take_is_said_in_its_words() -> None
     )
 
 
-@pytest.mark.parametrize(
-    ("node", "because"),
-    [
-        ("com.microsoft.FusedGemm(x, x, x)", "it has no such operator and no plugins; ONNX Run"),
-        ("com.microsoft.Gelu(x)", "it ignores the domain and takes this for the ONNX operator Ge"),
-        ("own.Relu(x)", "it ignores the domain and takes this for the ONNX operator Relu; use th"),
-        ("own.Unique(x)", "it has no such operator and no plugins; spell it with operators that"),
-    ],
-)
-def test_operators_of_other_domains(node: str, because: str) -> None:
-    made = parsed(
-        f"(float[2, 2] x) => (float[2, 2] y) {{ [n] y = {node} }}", "com.microsoft", "own"
-    )
-    error = refused(made)
-    (found,) = error.unsupported
-    assert (found.operator, found.name) == (node.partition("(")[0], "n")
-    assert f"{found.because}; {found.advice}".startswith(because)
-
-
-def test_such_operators_are_found_in_bodies_too() -> None:
-    made = parsed(
-        """(float[2] x, bool c) => (float[2] y) {
-          [choice] y = If (c) <
-            then_branch = one () => (float[2] p) { [inner] p = own.Relu(x) },
-            else_branch = two () => (float[2] q) { [relu] q = Relu(x) }>
-        }""",
-        "own",
-    )
-    assert facts(refused(made).unsupported) == [
-        ("own.Relu", "inner", "in then_branch of If 'choice'")
-    ]
-
-
-def test_functions_that_the_parser_would_mix_up() -> None:
-    made = parsed(
-        """(float[2] x) => (float[2] y) {
-          [one] a = own.Relu(x) [two] b = own.Twice(a) [three] y = other.Twice(b)
-        }
-        <domain: "own", opset_import: ["": 17]> Relu (a) => (b) { b = Neg(a) }
-        <domain: "own", opset_import: ["": 17]> Twice (a) => (b) { b = Add(a, a) }
-        <domain: "other", opset_import: ["": 17]> Twice (a) => (b) { b = Mul(a, a) }""",
-        "own",
-        "other",
-    )
-    found = [(node.operator, node.name, node.because) for node in refused(made).unsupported]
-    mixed = "it goes by the name alone and mixes up 2 functions of this name"
-    assert found == [
-        (
-            "own.Relu",
-            "one",
-            "it goes by the name alone and takes this function for the operator Relu",
-        ),
-        ("own.Twice", "two", mixed),
-        ("other.Twice", "three", mixed),
-    ]
-
-
-def test_an_attribute_of_a_function_that_is_left_out() -> None:
-    text = """(float[2] x) => (float[2] y) {{ [call] y = own.Leaky{given} (x) }}
-        <domain: "own", opset_import: ["": 17]> Leaky <alpha> (a) => (b)
-        {{ b = LeakyRelu <alpha: float = @alpha> (a) }}"""
-    (found,) = refused(parsed(text.format(given=""), "own")).unsupported
-    assert found.because == "it takes the attribute alpha, which is left out, for 0"
-    assert trtfuse.build(parsed(text.format(given="<alpha = 0.5>"), "own")).kernels == 1
-
-
 @pytest.mark.parametrize("opset", [0, onnx.defs.onnx_opset_version() + 1, 99])
 def test_an_opset_that_there_is_not(opset: int) -> None:
     made = parsed("(float[2] x) => (float[2] y) { y = Relu(x) }")
@@ -252,19 +184,6 @@ def test_an_initializer_of_such_a_type_says_so_and_prints_nothing(
         "store them in another one"
     )
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("copied", [False, True])
-def test_a_node_that_would_end_the_process(copied: bool) -> None:
-    text = """(float16[1, 2, 5, 64] q, float16[1, 2, 5, 64] v) => (float16[1, 2, 5, 64] y)
-        {{ [copy] k = {made}(q) [attention] y = Attention(q, {key}, v) }}"""
-    key = "k" if copied else "q"
-    (found,) = refused(parsed(text.format(made="Identity", key=key), opset=23)).unsupported
-    assert (found.name, found.because) == (
-        "attention",
-        "it crashes where query and key are one tensor",
-    )
-    assert trtfuse.build(parsed(text.format(made="Relu", key="k"), opset=23)).kernels > 0
 
 
 def test_nodes_with_the_same_trouble_are_listed_together_and_more_than_five_are_counted() -> None:

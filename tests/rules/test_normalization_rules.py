@@ -517,12 +517,20 @@ ROOTS = {
         1.0,
         2.0,
     ),
+    "half below one": (
+        "q = Mul(d, d) v = ReduceMean(q, axes) e = Add(v, epsilon) r = Pow(e, c) s = Div(unit, r)",
+        0.5,
+        0.25,
+    ),
     "minus half": (
         "q = Mul(d, d) v = ReduceMean(q, axes) e = Add(v, epsilon) s = Pow(e, c)",
         -0.5,
         -1.0,
     ),
 }
+
+
+INVERSE = ("one", "half below one", "minus half")
 
 
 @pytest.mark.parametrize(
@@ -532,13 +540,12 @@ ROOTS = {
         for spelling in ROOTS
         for rms in (False, True)
         for how in ("divided", "multiplied", "late")
-        if not (how == "late" and rms)
-        and not (how == "divided" and spelling in ("one", "minus half"))
+        if not (how == "late" and rms) and not (how == "divided" and spelling in INVERSE)
     ],
 )
 def test_other_numbers_are_no_normalization(spelling: str, rms: bool, how: str) -> None:
     root, right, wrong = ROOTS[spelling]
-    inverse = spelling in ("one", "minus half")
+    inverse = spelling in INVERSE
     head = "d = Neg(x)" if rms else "m = ReduceMean(x, axes) d = Sub(x, m)"
     if not inverse and how != "divided":
         root += " i = Reciprocal(s)"
@@ -556,21 +563,31 @@ def test_other_numbers_are_no_normalization(spelling: str, rms: bool, how: str) 
             axes=AXES,
             epsilon=EPSILON,
             c=number,
+            **({"unit": 1.0} if "unit" in root else {}),
         )
         result = trtfuse.fuse(made, rules=RULES, verify="none")
         assert (operator in operators(result.model)) == (number == right)
 
 
-@pytest.mark.parametrize("rms", [False, True])
+@pytest.mark.parametrize(
+    ("rms", "tail"),
+    [
+        (False, "y = Div(d, s)"),
+        (False, "i = Reciprocal(s) a = Mul(x, i) b = Mul(m, i) y = Sub(a, b)"),
+        (True, "y = Div(d, s)"),
+    ],
+)
 @pytest.mark.parametrize("name", ["epsilon", "two", "half"])
-def test_one_number_for_each_row_is_no_number_of_a_normalization(name: str, rms: bool) -> None:
+def test_one_number_for_each_row_is_no_number_of_a_normalization(
+    name: str, rms: bool, tail: str
+) -> None:
     given = {"epsilon": EPSILON, "two": 2.0, "half": 0.5}
     rows = {name: np.full((2, 1), given[name], np.float32)}
     head = "d = Neg(x)" if rms else "m = ReduceMean(x, axes) d = Sub(x, m)"
     made = model(
         f"""(float[2,4] x) => (float[2,4] y) {{
             {head} q = Pow(d, two) v = ReduceMean(q, axes) e = Add(v, epsilon) s = Pow(e, half)
-            y = Div(d, s)
+            {tail}
         }}""",
         opset=23,
         axes=AXES,

@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -348,28 +349,102 @@ class MaxPool(OpRun):
     ) -> tuple[Array]:
         if len(self.onnx_node.output) > 1:
             raise NotImplementedError("the places of the maxima")
-        sizes, axes = x.shape[2:], range(len(kernel_shape))
-        strides, dilations = strides or [1] * len(axes), dilations or [1] * len(axes)
-        reach = [dilations[i] * (kernel_shape[i] - 1) + 1 for i in axes]
-        pads = _padding(auto_pad, sizes, reach, strides, pads)
-        ends, out = [(0, 0), (0, 0)], []
-        for i in axes:
-            low, high = pads[i], pads[i + len(axes)]
-            beyond = sizes[i] + low + high - reach[i]
-            count = beyond // strides[i] + 1
-            if ceil_mode and beyond % strides[i] and count * strides[i] < sizes[i] + low:
-                # One more window, which begins before the padding at the end.
-                count += 1
-                high += (count - 1) * strides[i] - beyond
-            ends.append((low, high))
-            out.append(count)
+        window = _Window.of(x, kernel_shape, auto_pad, bool(ceil_mode), dilations, pads, strides)
         least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-        x = np.pad(x, ends, constant_values=least)
-        y = np.full((*x.shape[:2], *out), least, x.dtype)
-        for tap in _taps(kernel_shape):
-            first = [tap[i] * dilations[i] for i in axes]
-            y = np.maximum(y, x[_at(_every(first, strides, out))])
+        x = np.pad(x, window.ends(), constant_values=least)
+        y = np.full((*x.shape[:2], *window.out), least, x.dtype)
+        for tap in window.taps():
+            y = np.maximum(y, x[tap])
         return (y,)
+
+
+class AveragePool(OpRun):
+    """The averages under a window. The one in onnx has no number for some windows on the edge."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        *,
+        auto_pad: str = "NOTSET",
+        ceil_mode: int | None = None,
+        count_include_pad: int | None = None,
+        dilations: Sequence[int] | None = None,
+        kernel_shape: Sequence[int] = (),
+        pads: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Array]:
+        window = _Window.of(x, kernel_shape, auto_pad, bool(ceil_mode), dilations, pads, strides)
+        counted = np.ones((1, 1, *x.shape[2:]))
+        counted = np.pad(counted, window.ends(0), constant_values=float(bool(count_include_pad)))
+        # What rounding the size up adds counts in no case.
+        beyond = [(0, more) for more in window.beyond]
+        counted = np.pad(counted, [(0, 0), (0, 0), *beyond])
+        x = np.pad(x, window.ends())
+        y = np.zeros((*x.shape[:2], *window.out), x.dtype)
+        count = np.zeros((1, 1, *window.out))
+        for tap in window.taps():
+            y += x[tap]
+            count += counted[tap]
+        return ((y / count).astype(x.dtype),)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Where the windows of a pooling are.
+
+    Attributes:
+        kernel, strides, dilations: for each spatial axis.
+        pads: all the beginnings, then all the ends.
+        beyond: what rounding the size up adds at each end.
+        out: how many windows there are along each axis.
+    """
+
+    kernel: Sequence[int]
+    strides: Sequence[int]
+    dilations: Sequence[int]
+    pads: Sequence[int]
+    beyond: Sequence[int]
+    out: Sequence[int]
+
+    @classmethod
+    def of(
+        cls,
+        x: Array,
+        kernel: Sequence[int],
+        auto_pad: str,
+        rounds_up: bool,
+        dilations: Sequence[int] | None,
+        pads: Sequence[int] | None,
+        strides: Sequence[int] | None,
+    ) -> _Window:
+        sizes, axes = x.shape[2:], range(len(kernel))
+        strides, dilations = strides or [1] * len(axes), dilations or [1] * len(axes)
+        reach = [dilations[i] * (kernel[i] - 1) + 1 for i in axes]
+        pads = _padding(auto_pad, sizes, reach, strides, pads)
+        beyond, out = [], []
+        for i in axes:
+            left = sizes[i] + pads[i] + pads[i + len(axes)] - reach[i]
+            count = left // strides[i] + 1
+            # One more window, if it begins before the padding at the end.
+            more = rounds_up and left % strides[i] and count * strides[i] < sizes[i] + pads[i]
+            out.append(count + bool(more))
+            beyond.append(count * strides[i] - left if more else 0)
+        return cls(kernel, strides, dilations, pads, beyond, out)
+
+    def ends(self, times: int = 1) -> list[tuple[int, int]]:
+        """What is added around each axis, with so many times what is beyond."""
+        rank = len(self.kernel)
+        return [(0, 0), (0, 0)] + [
+            (self.pads[i], self.pads[i + rank] + times * self.beyond[i]) for i in range(rank)
+        ]
+
+    def taps(self) -> Iterator[tuple[Any, ...]]:
+        """For each position in the kernel, what it takes of the padded input in all windows."""
+        for tap in _taps(self.kernel):
+            first = [at * step for at, step in zip(tap, self.dilations, strict=True)]
+            yield _at(_every(first, self.strides, self.out))
 
 
 class GlobalMaxPool(OpRun):
@@ -424,6 +499,7 @@ OPERATORS = (
     Softmax,
     LogSoftmax,
     MaxPool,
+    AveragePool,
     GlobalMaxPool,
     Mean,
 )

@@ -307,17 +307,17 @@ def _fixed(sides: tuple[_Side, _Side], given: Shapes) -> tuple[Shapes, list[str]
         if name not in known:
             has = ", ".join(sorted(known)) or "none"
             raise UsageError(f"there is no input '{name}'; the inputs are: {has}")
-    fixed: Shapes = {}
+    # What is given for an input of fixed sizes is for `build` to judge: it may be itself a shape.
+    fixed: Shapes = dict(given)
     for side in models:
         assert side.model is not None
-        named = {name: fixed.get(name, given.get(name)) for name in side.inputs}
-        wanted = {name: shape for name, shape in named.items() if shape is not None}
-        if set(side.open) <= set(wanted):
+        wanted = {name: fixed[name] for name in side.open if name in fixed}
+        if len(wanted) < len(side.open):
+            found = running_shapes(side.model, wanted)
+        else:
             # Nothing is left to be found, but what is given has to fit.
             found = next(candidates(side.model, 1, wanted))
-        else:
-            found = running_shapes(side.model, wanted)
-        fixed.update({name: found[name] for name in (*side.open, *wanted)})
+        fixed.update({name: found[name] for name in side.open})
     drawn = ", ".join(f"'{name}'" for name in fixed if name not in given)
     note = f"the sizes of {drawn} vary: these are the first that run; give others with --shapes"
     return fixed, [note] if drawn else []

@@ -1,28 +1,24 @@
-"""What TensorRT's ONNX parser cannot take, and what it takes for something else.
+"""A model becomes a network of TensorRT, or an error that says what is in the way.
 
-The parser goes by the name of an operator and ignores its domain; it takes empty files, unknown
-opsets and inputs without a shape without a word. All of that is found before it runs. What it
-refuses itself is put in words here, every node of it.
+TensorRT's ONNX parser takes unknown opsets, and more (`mistaken`), without a word. That is found
+before it runs. What it refuses itself is put in words, every node of it.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import EncodeError
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, defs
+from onnx import ModelProto, TensorProto, ValueInfoProto, defs
 
 from trtfuse.engine.backend import Backend
 from trtfuse.engine.log import Log, plain
+from trtfuse.engine.mistaken import crashing, mistaken
+from trtfuse.engine.unsupported import Unsupported, called, exported_from, label, listed, nodes_of
 from trtfuse.errors import EngineError
-
-#: How many nodes of a kind the message names; `EngineError.unsupported` has them all.
-_NAMED = 5
 
 #: The element types that TensorRT has.
 TYPES = frozenset(
@@ -58,52 +54,6 @@ DOMAIN_ADVICE = {
 }
 
 
-@dataclass(frozen=True)
-class Unsupported:
-    """A node that TensorRT cannot take.
-
-    Attributes:
-        operator: with its domain, like `com.microsoft.FusedConv`.
-        name: of the node; where it has none, its first output.
-        because: what is wrong with it.
-        advice: what to do about it.
-        origin: where it came from, as far as is known: the nodes that it was fused from, the
-            function or body that it is in, the line of the program that was exported.
-    """
-
-    operator: str
-    name: str
-    because: str
-    advice: str
-    origin: str = ""
-
-    def __str__(self) -> str:
-        """The node in one line."""
-        return f"{self.operator} {self._named}: {self.because}; {self.advice}"
-
-    @property
-    def _named(self) -> str:
-        return f"'{self.name}' ({self.origin})" if self.origin else f"'{self.name}'"
-
-
-def listed(nodes: Iterable[Unsupported]) -> str:
-    """Nodes in one line: those with the same trouble together, at most five of them by name."""
-    groups: defaultdict[tuple[str, str], list[Unsupported]] = defaultdict(list)
-    for node in nodes:
-        groups[node.because, node.advice].append(node)
-    parts = []
-    for (because, advice), members in groups.items():
-        named, operator = [], ""
-        for node in members[:_NAMED]:
-            named.append(
-                f"{node.operator} {node._named}" if node.operator != operator else node._named
-            )
-            operator = node.operator
-        more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""
-        parts.append(f"{', '.join(named)}{more}: {because}; {advice}")
-    return " | ".join(parts)
-
-
 def parse(
     backend: Backend,
     network: Any,
@@ -132,9 +82,9 @@ def parse(
     """
     _check_versions(model, where)
     _check_inputs(backend, model, where)
-    _refuse(backend, where, _mistaken(model, parser, origins))
+    _refuse(backend, where, mistaken(model, parser, origins))
     if backend.rtx:
-        _refuse(backend, where, _crashing(model, origins))
+        _refuse(backend, where, crashing(model, origins))
     try:
         message = model.SerializeToString()
     except (EncodeError, ValueError):
@@ -218,99 +168,6 @@ def dims(value: ValueInfoProto) -> list[int | str] | None:
     ]
 
 
-def nodes_of(model: ModelProto) -> Iterator[tuple[NodeProto, str]]:
-    """Every node of a model, those in bodies and functions too, each with where it is."""
-    pending: list[tuple[Iterable[NodeProto], str]] = [(model.graph.node, "")]
-    pending += [(f.node, f"in function {_called(f.domain, f.name)}") for f in model.functions]
-    while pending:
-        nodes, place = pending.pop(0)
-        for node in nodes:
-            yield node, place
-            for attribute in node.attribute:
-                graphs = (
-                    [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
-                )
-                inside = f"in {attribute.name} of {node.op_type} '{label(node)}'"
-                pending += [(graph.node, inside) for graph in graphs]
-
-
-def label(node: NodeProto) -> str:
-    """The name of a node, or its first output."""
-    return node.name or next((name for name in node.output if name), "")
-
-
-def _called(domain: str, name: str) -> str:
-    return name if domain in ("", "ai.onnx") else f"{domain}.{name}"
-
-
-def _mistaken(model: ModelProto, parser: Any, origins: Mapping[str, str]) -> Iterator[Unsupported]:
-    """The nodes that the parser would take for another operator, since it ignores domains."""
-    standard = {schema.name for schema in defs.get_all_schemas() if schema.domain == ""}
-    functions = {(f.domain, f.name, f.overload): f for f in model.functions}
-    names = Counter(name for _, name, _ in functions)
-    for node, place in nodes_of(model):
-        domain, operator = node.domain, node.op_type
-        function = functions.get((domain, operator, node.overload))
-        origin = origins.get(label(node)) or place or _exported_from(node)
-
-        def trouble(because: str, advice: str) -> Unsupported:
-            return Unsupported(_called(domain, operator), label(node), because, advice, origin)  # noqa: B023
-
-        if function is not None:
-            if parser.supports_operator(operator):
-                yield trouble(
-                    "it goes by the name alone and takes this function for the operator "
-                    f"{operator}",
-                    "give the function a name of its own, or inline it",
-                )
-            elif names[operator] > 1:
-                yield trouble(
-                    f"it goes by the name alone and mixes up {names[operator]} functions "
-                    "of this name",
-                    "give each a name of its own, or inline them",
-                )
-            given = {attribute.name for attribute in node.attribute}
-            for attribute in function.attribute:
-                if attribute not in given:
-                    yield trouble(
-                        f"it takes the attribute {attribute}, which is left out, for 0",
-                        "write it on the node, or inline the function",
-                    )
-        elif (
-            domain not in ("", "ai.onnx")
-            and operator in standard
-            and parser.supports_operator(operator)
-        ):
-            yield trouble(
-                f"it ignores the domain and takes this for the ONNX operator {operator}",
-                "use the ONNX operator if that is what is meant, else run it outside",
-            )
-
-
-def _crashing(model: ModelProto, origins: Mapping[str, str]) -> Iterator[Unsupported]:
-    """The nodes at which TensorRT for RTX (1.7.1) ends the whole process instead of failing."""
-    same = {n.output[0]: n.input[0] for n, _ in nodes_of(model) if n.op_type == "Identity"}
-
-    def source(name: str) -> str:
-        passed = set()
-        # Functions may use each other's names, so that this could go round in a circle.
-        while name in same and name not in passed:
-            passed.add(name)
-            name = same[name]
-        return name
-
-    for node, place in nodes_of(model):
-        attention = node.op_type == "Attention" and node.domain in ("", "ai.onnx")
-        if attention and source(node.input[0]) == source(node.input[1]):
-            yield Unsupported(
-                "Attention",
-                label(node),
-                "it crashes where query and key are one tensor",
-                "spell it out with MatMul and Softmax",
-                origins.get(label(node)) or place or _exported_from(node),
-            )
-
-
 def _refused(
     backend: Backend, model: ModelProto, errors: Iterable[Any], origins: Mapping[str, str]
 ) -> Iterator[Unsupported]:
@@ -327,7 +184,7 @@ def _refused(
         elif 0 <= index < len(model.graph.node) and model.graph.node[index].op_type == operator:
             node = model.graph.node[index]
             domain, name = node.domain, label(node)
-            origin = origins.get(name) or _exported_from(node)
+            origin = origins.get(name) or exported_from(node)
         because = _reason(error.desc()).removeprefix(f"{name}: ")
         advice = "change the node, or run it outside the engine"
         if because in ("", "false") or "Plugin not found" in because:
@@ -339,7 +196,7 @@ def _refused(
         elif "plugin" in because and backend.rtx:
             because = "it takes a plugin, and there are none"
             advice = _OTHERWISE
-        yield Unsupported(_called(domain, operator), name, because, advice, origin)
+        yield Unsupported(called(domain, operator), name, because, advice, origin)
 
 
 def _domain(model: ModelProto, operator: str, name: str) -> str:
@@ -358,16 +215,3 @@ def _reason(desc: str) -> str:
     if asserted:
         return plain(words if colon else f"this does not hold: {condition}")
     return plain(desc)
-
-
-def _exported_from(node: NodeProto) -> str:
-    """The line of the program that a node was exported from, as PyTorch's exporter notes it."""
-    for entry in node.metadata_props:
-        if entry.key == "pkg.torch.onnx.stack_trace":
-            lines = re.findall(r'File "([^"]*)", line (\d+)', entry.value)
-            if lines:
-                return f"from {lines[-1][0]}:{lines[-1][1]}"
-    for entry in node.metadata_props:
-        if entry.key == "namespace" and entry.value:
-            return f"from {entry.value}"
-    return ""

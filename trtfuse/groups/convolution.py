@@ -23,8 +23,8 @@ NO_BROADCAST = Condition(
 BOTH_COMPUTED = Condition("other-operand", "The other operand is another value, and computed.")
 FIRST_CHOICE = Condition(
     "first-choice",
-    "Where both operands come from convolutions, the group is that of the one further from the "
-    "inputs of the graph.",
+    "Where both operands come from convolutions, the group is that of the one nearer to the inputs "
+    "of the graph, such as a shortcut, as the builder has it; of two as near, the first operand.",
 )
 SAME_FOR_BOTH = Condition(
     "one-for-each-channel",
@@ -145,8 +145,7 @@ def _extend(
                 continue
             rival = _rival(partition, depths, conv, reader, other)
             if rival is not None:
-                because = f"{reader.label} goes with {rival.label}, which comes later"
-                partition.decline(rule, conv, FIRST_CHOICE, because)
+                _yield_to(partition, rule, conv, reader, rival)
                 continue
             nodes = [conv, reader]
             relu = activations.of(reader.output) if rule is CONV_SUM else None
@@ -154,6 +153,11 @@ def _extend(
                 nodes += relu.nodes
             partition.form(rule, nodes)
             return
+    elif reader is not None:
+        taken = partition.group_of.get(reader)
+        for rule in (CONV_SUM, CONV_MIN_MAX):
+            if taken is not None and taken.rule == rule.name:
+                _yield_to(partition, rule, conv, reader, taken.nodes[0])
     found = activations.of(y)
     if found is not None:
         rule = CONV_RELU if found.is_relu else CONV_ACTIVATION
@@ -161,6 +165,12 @@ def _extend(
             partition.form(rule, (conv, *found.nodes))
             return
     _explain(partition, activations, conv)
+
+
+def _yield_to(partition: Partition, rule: GroupRule, conv: Node, reader: Node, rival: Node) -> None:
+    """Notes that another convolution takes a sum, or gets to take it when its turn comes."""
+    because = f"{reader.label} goes with {rival.label}"
+    partition.decline(rule, conv, FIRST_CHOICE, because)
 
 
 def _rival(
@@ -173,7 +183,7 @@ def _rival(
     if only_reader(other) is not reader:
         return None
     mine, its = depths[conv], depths[rival]
-    goes_with_it = its > mine or (its == mine and reader.inputs[0] is other)
+    goes_with_it = its < mine or (its == mine and reader.inputs[0] is other)
     return rival if goes_with_it else None
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from onnx import AttributeProto, FunctionProto, NodeProto, defs
 
+from trtfuse.groups.names import Names
 from trtfuse.groups.partition import Group
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value, called
 from trtfuse.ir.model import Model
@@ -84,7 +85,9 @@ class _Functions:
         self._imports = _versions(model.graph)
         operators = {schema.name for schema in defs.get_all_schemas_with_history()}
         used = {node.proto.op_type for graph in model.graphs() for node in graph.nodes()}
-        self._names = operators | used | {function.name for function in model.proto.functions}
+        own = {function.name for function in model.proto.functions}
+        #: A name of a function is that of no operator, and of no function of any domain.
+        self._names = Names(operators | used | own)
 
     def fits(self, graph: Graph) -> bool:
         """Whether a graph has the operator sets of the model, as functions that it calls have."""
@@ -99,16 +102,16 @@ class _Functions:
         return self._made[structure]
 
     def _written(self, group: Group, inputs: list[Value]) -> FunctionProto:
-        name = self._name(f"trtfuse_{group.rule.replace('-', '_')}")
+        name = self._names.take(f"trtfuse_{group.rule.replace('-', '_')}")
         function = FunctionProto(name=name, domain=GROUP_DOMAIN)
         names: dict[Value, str] = {}
         for place, read in enumerate(inputs):
             names[read] = self.model.fresh_name(f"{name}.in{place}")
             function.input.append(names[read])
-        labels: set[str] = set()
+        labels = Names()
         for node in group.nodes:
             written = function.node.add(op_type=node.proto.op_type, domain=node.proto.domain)
-            written.name = _unlike(node.proto.op_type, labels)
+            written.name = labels.take(node.proto.op_type)
             for value in node.outputs:
                 if value is not None:
                     names[value] = self.model.fresh_name(f"{name}.{written.name}")
@@ -125,20 +128,6 @@ class _Functions:
                 )
         function.output.append(names[group.last.output])
         return function
-
-    def _name(self, stem: str) -> str:
-        """A name that no operator and no function of any domain has."""
-        return _unlike(stem, self._names)
-
-
-def _unlike(stem: str, taken: set[str]) -> str:
-    """A name like `stem` that is not taken yet; it is from now on."""
-    name, number = stem, 1
-    while name in taken:
-        number += 1
-        name = f"{stem}_{number}"
-    taken.add(name)
-    return name
 
 
 def _versions(graph: Graph) -> dict[str, int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from trtfuse.groups import attention, convolution, mlp, normalization, pointwise, quantized
 from trtfuse.groups.activation import Activations
+from trtfuse.groups.names import Names
 from trtfuse.groups.partition import Group, Partition
 from trtfuse.groups.target import DEFAULT_KIB, shared_memory
 from trtfuse.ir.graph import Graph
@@ -81,16 +82,8 @@ def _named(model: Model, groups: list[Group]) -> list[Group]:
     """The groups with names that no other node has."""
     if not groups:
         return groups
-    taken = {node.proto.name for graph in model.graphs() for node in graph.nodes()}
-    named = []
-    for group in groups:
-        name, number = group.name, 1
-        while name in taken:
-            number += 1
-            name = f"{group.name}_{number}"
-        taken.add(name)
-        named.append(replace(group, name=name))
-    return named
+    names = Names(node.proto.name for graph in model.graphs() for node in graph.nodes())
+    return [replace(group, name=names.take(group.name)) for group in groups]
 
 
 def _divide(partition: Partition) -> None:

@@ -254,7 +254,7 @@ def global_mean_pool(m: Match, new: Replacement) -> Value:
     Entry F9 (Reduce as pooling): GlobalAveragePool costs TensorRT for RTX a copy of the whole
     tensor to another layout; the AveragePool does not.
 
-    Takes: GlobalAveragePool of four or five dimensions.
+    Takes: GlobalAveragePool of any number of dimensions.
     """
     return _whole_plane(m, new)
 
