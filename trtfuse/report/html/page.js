@@ -215,6 +215,9 @@
       const names = entry.wires ?? [];
       before.append(holder(side(picture.before, entry.nodes, picture.values, names, picture.after, "was")));
       after.append(holder(side(picture.after, [...(entry.kept ?? []), ...entry.into], picture.values, names, picture.before, entry.is === 2 ? "gone" : "after")));
+    } else if (entry.nodes.join("\n") === entry.into.join("\n")) {
+      return make("div", { className: "side" }, make("span", {}, "the same nodes, which now read what stood there before"),
+        make("div", { className: "holder" }, row(entry.operators, entry.nodes, "after")));
     } else {
       before.append(holder(row(entry.operators, entry.nodes, "was")));
       after.append(holder(row(null, entry.into, "after")));
@@ -441,7 +444,6 @@
       const list = make("ul", { className: "misses" }), end = make("div", { className: "end" });
       const explained = make("dl", { className: "facts" });
       const fact = (title, text, className) => { if (text) explained.append(make("dt", {}, title), make("dd", { className: className ?? "" }, text)); };
-      fact("what has to hold", what.holds);
       fact("what helps", what.helps);
       fact("equation", known.equation, "mono");
       fact("documented as", known.document ? `${known.entry}, ${known.document}` : known.entry);
