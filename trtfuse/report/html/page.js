@@ -120,7 +120,7 @@
       const text = [["op", node[0]], ["small", labels[i] ?? ""]];
       constants[i].slice(0, 4).forEach((v) => {
         const size = shape(values[v][0]);
-        text.push(["small", `${short(names[v] ?? "constant", Math.max(8, 28 - size.length))}  ${size}`]);
+        text.push(["small", `${short(names[v] ?? "constant", Math.max(8, 27 - size.length))}  ${size}`]);
       });
       if (constants[i].length > 4) text.push(["small", `and ${constants[i].length - 4} constants more`]);
       return text;
@@ -148,7 +148,7 @@
       if (label) texts.append(draw("text", { class: "shape", x: (x1 + x2) / 2 + 6, y: (y1 + y2) / 2 + 2 }, label));
     };
     const pill = (v, at, line) => {
-      const text = short(names[v] ?? "", 29);
+      const text = short(names[v] ?? "", 27);
       pills.append(draw("g", {},
         draw("rect", { class: "pill", x: at - WIDE / 2, y: line, width: WIDE, height: 24, rx: 12 }),
         draw("text", { x: at, y: line + 16, "text-anchor": "middle" }, text),
@@ -175,7 +175,7 @@
       }
       const box = draw("g", {}, draw("rect", { class: "box", x: left, y: top[d], width: WIDE, height: high[i], rx: 7 }));
       lines[i].forEach(([kind, text], k) => box.append(
-        draw("text", { class: kind, x: left + 12, y: top[d] + 20 + 16 * k }, short(text, kind === "op" ? 24 : 30))));
+        draw("text", { class: kind, x: left + 12, y: top[d] + 20 + 16 * k }, short(text, kind === "op" ? 24 : 28))));
       box.append(draw("title", {}, [node[0], labels[i] ?? "", node[3] ?? ""].filter(Boolean).join("\n")));
       boxes.append(box);
     });
@@ -616,9 +616,9 @@
       const width = Math.max(260, host.clientWidth);
       if (Math.abs(width - sized) < 8) return;
       sized = width;
-      const pitch = named ? 118 : nodes.length <= 300 ? 20 : nodes.length <= 1500 ? 14 : 11;
+      const pitch = named ? 142 : nodes.length <= 300 ? 20 : nodes.length <= 1500 ? 14 : 11;
       const high = named ? 40 : pitch;
-      const w = named ? 98 : Math.round(pitch * 0.68), h = named ? 26 : w;
+      const w = named ? 122 : Math.round(pitch * 0.68), h = named ? 26 : w;
       const across = Math.max(1, Math.floor((width - 8) / pitch));
       let top = 6;
       spots = new Array(nodes.length);
@@ -645,11 +645,11 @@
         threads += y1 === y2 ? `M${x1} ${y1}H${x2}` : `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
       }));
       cursor = draw("path", { class: "cursor" });
-      svg = draw("svg", { viewBox: `0 0 ${width} ${Math.ceil(top)}`, tabindex: 0, role: "application", "aria-roledescription": "graph",
+      svg = draw("svg", { class: named ? "named" : "", viewBox: `0 0 ${width} ${Math.ceil(top)}`, tabindex: 0, role: "application", "aria-roledescription": "graph",
         "aria-label": `The graph: ${Object.entries(FATES).filter(([fate]) => count[fate]).map(([fate, text]) => `${count[fate]} ${text}`).join(", ")}. Arrow keys move from node to node, Enter shows more.` },
         draw("path", { class: "thread", d: threads }),
         ...Object.entries(paths).filter(([, d]) => d).map(([fate, d]) => draw("path", { class: `fate-${fate}`, d })));
-      if (named) spots.forEach(([x, y], i) => svg.append(draw("text", { class: "inbox", x: x + w / 2, y: y + 17, "pointer-events": "none" }, short(graph.operators[nodes[i][1]], 14))));
+      if (named) spots.forEach(([x, y], i) => svg.append(draw("text", { class: `inbox ${nodes[i][4]}`, x: x + w / 2, y: y + 17, "pointer-events": "none" }, short(graph.operators[nodes[i][1]], 18))));
       svg.append(cursor);
       size = pitch;
       const near = (event) => {
