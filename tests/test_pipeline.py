@@ -501,6 +501,7 @@ def test_progress_is_told_by_stage() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(trtfuse.__all__) == [
+        "Explanation",
         "FusionResult",
         "ModelError",
         "Report",
@@ -509,6 +510,7 @@ def test_the_public_names_are_these() -> None:
         "UsageError",
         "Verification",
         "VerifyError",
+        "explain",
         "fuse",
         "rule",
         "rules",
