@@ -7,7 +7,7 @@ import importlib.metadata
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -59,7 +59,8 @@ class FusionResult:
         """What a notebook shows."""
         from trtfuse.report.page import notebook
 
-        return notebook(self.report.to_dict())
+        # The details, which take their time, are not shown.
+        return notebook(asdict(replace(self.report, trace=None)))
 
     def save(self, path: str | Path) -> None:
         """Writes the model: whole or not at all, and with its external data if it has any.

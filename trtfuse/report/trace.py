@@ -29,7 +29,10 @@ MOST_DRAWN = 40
 MOST_LAID_OUT = 20_000
 
 #: What happened to a node of the original.
-KEPT, FUSED, CLEANED, DECLINED = "kept", "fused", "cleaned", "declined"
+KEPT, FUSED, CLEANED, GROUPED, DECLINED = "kept", "fused", "cleaned", "grouped", "declined"
+
+#: A node as it was at some time: itself, what it read, and what it computed.
+Drawn = tuple[Node, tuple[Value | None, ...], tuple[Value | None, ...]]
 
 
 @dataclass
@@ -37,7 +40,7 @@ class Details:
     """What a report has besides its plain entries, as JSON has it.
 
     Attributes:
-        fused: for each rewrite, in order, what is added to its entry.
+        fused: for each rewrite and then each group, in order, what is added to its entry.
         provenance: for each node of the result that a rewrite made: `node` and `origin`.
         cost: `before` and `after`: what all nodes cost (`trtfuse.report.estimate`).
         pictures: the distinct neighbourhoods.
@@ -69,6 +72,7 @@ class Trace:
         self.original = [node for graph in model.graphs() for node in graph.nodes()]
         self.fused: Sequence[Fused] = ()
         self.declined: Sequence[Declined] = ()
+        self.groups: list[list[Drawn]] = []
         self._details: Details | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -78,6 +82,16 @@ class Trace:
     def done(self, fused: Sequence[Fused], declined: Sequence[Declined]) -> None:
         """Says what was done, when it is."""
         self.fused, self.declined = fused, declined
+
+    def grouped(self, groups: Iterable[Iterable[Node]]) -> None:
+        """Says which nodes are one kernel, before anything is made of that.
+
+        Args:
+            groups: the nodes of each group, in the order of their entries in the report.
+        """
+        self.groups += [
+            [(node, tuple(node.inputs), tuple(node.outputs)) for node in nodes] for nodes in groups
+        ]
 
     def details(self) -> Details:
         """Works everything out, the first time it is asked for."""
@@ -158,6 +172,7 @@ class _Tracing:
         }
         found = Details(cost=costs)
         found.fused = [self._of(fusion) for fusion in self.trace.fused]
+        found.fused += [self._of_group(nodes) for nodes in self.trace.groups]
         found.provenance = [
             {"node": node.label, "origin": [each.label for each in _origin([node])]}
             for node in made
@@ -180,6 +195,19 @@ class _Tracing:
             "wires": wires,
         }
 
+    def _of_group(self, nodes: list[Drawn]) -> dict[str, Any]:
+        origin = _origin((node for node, *_ in nodes), MOST_ORIGINS + 1)
+        picture, wires = self._draw(nodes, [])
+        return {
+            "origin": [node.label for node in origin[:MOST_ORIGINS]],
+            "complete": len(origin) <= MOST_ORIGINS,
+            "kept": [],
+            "check": None,
+            "saved": None,
+            "picture": picture,
+            "wires": wires,
+        }
+
     def _saved(self, fusion: Fused) -> dict[str, int] | None:
         before = cost(fusion.nodes, self.known)
         after = cost((*fusion.kept, *fusion.into), self.known)
@@ -193,15 +221,21 @@ class _Tracing:
     def _picture(self, fusion: Fused) -> tuple[int | None, list[str]]:
         """The number of a picture of a neighbourhood, and the names of its values."""
         sides = fusion.nodes, (*fusion.kept, *fusion.into)
-        if max(map(len, sides)) > MOST_DRAWN or set(fusion.nodes) == set(fusion.into):
+        if set(fusion.nodes) == set(fusion.into):
+            return None, []
+        before, after = ([(n, tuple(n.inputs), tuple(n.outputs)) for n in side] for side in sides)
+        return self._draw(before, after)
+
+    def _draw(self, before: list[Drawn], after: list[Drawn]) -> tuple[int | None, list[str]]:
+        if max(len(before), len(after)) > MOST_DRAWN:
             return None, []
         index: dict[Value, int] = {}
         drawn: list[list[list[Any]]] = []
-        for nodes in sides:
+        for side in (before, after):
             drawn.append([])
-            for node in nodes:
-                reads = [index.setdefault(v, len(index)) for v in node.inputs if v is not None]
-                makes = [index.setdefault(v, len(index)) for v in node.outputs if v is not None]
+            for node, inputs, outputs in side:
+                reads = [index.setdefault(v, len(index)) for v in inputs if v is not None]
+                makes = [index.setdefault(v, len(index)) for v in outputs if v is not None]
                 drawn[-1].append([node.op, reads, makes, _attributes(node)])
         values = [self._value(value) for value in index]
         picture = {"before": drawn[0], "after": drawn[1], "values": values}
@@ -252,6 +286,11 @@ class _Tracing:
             gone = fusion.nodes if fusion.rule not in CATALOGUE else _taken(fusion)
             for node in gone:
                 first.setdefault(node, index)
+        grouped = {
+            node: len(self.trace.fused) + index
+            for index, nodes in enumerate(self.trace.groups)
+            for node, *_ in nodes
+        }
         missed: dict[Node, int] = {}
         for index, miss in enumerate(self.trace.declined):
             missed.setdefault(miss.at, index)
@@ -260,6 +299,8 @@ class _Tracing:
             if node in first:
                 fusion = self.trace.fused[first[node]]
                 fates.append((CLEANED if cleans_up(fusion.rule) else FUSED, first[node]))
+            elif node in grouped:
+                fates.append((GROUPED, grouped[node]))
             elif node in missed:
                 fates.append((DECLINED, missed[node]))
             else:

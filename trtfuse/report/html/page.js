@@ -211,6 +211,10 @@
     const before = make("div", { className: "side" }, make("span", {}, "before"));
     const after = make("div", { className: "side" }, make("span", {}, "after"));
     const holder = (svg) => make("div", { className: "holder" }, svg);
+    if (entry.is === 1) {
+      const svg = picture ? side(picture.before, entry.nodes, picture.values, entry.wires ?? [], [], "group", true) : row(entry.operators, entry.nodes, "group");
+      return make("div", { className: "side" }, make("span", {}, "one kernel"), holder(svg));
+    }
     if (picture) {
       const names = entry.wires ?? [];
       before.append(holder(side(picture.before, entry.nodes, picture.values, names, picture.after, "was")));
@@ -253,12 +257,12 @@
     const list = make("dl", { className: "facts" });
     const fact = (name, ...content) => { if (content.some(Boolean)) list.append(make("dt", {}, name), make("dd", {}, ...content)); };
     fact("equation", rule.equation ? make("span", { className: "mono" }, rule.equation) : null);
-    fact("check", checked(entry.check, entry.error));
+    if (entry.is !== 1) fact("check", checked(entry.check, entry.error));
     if (entry.saved) fact("saves, by estimate", `${amount(entry.saved.operations)} operations and ${bytes(entry.saved.bytes)} read and written`);
     if (entry.origin && entry.origin.join() !== entry.nodes.join()) {
       fact("made from", make("span", { className: "mono" }, entry.origin.join(", ") + (entry.complete === false ? ", and more" : "")));
     }
-    fact("became", make("span", { className: "mono" }, entry.into.length ? entry.into.join(", ") : entry.kept?.length ? `${entry.kept.join(", ")}, as it was` : "nothing: it was erased"));
+    if (entry.is !== 1) fact("became", make("span", { className: "mono" }, entry.into.length ? entry.into.join(", ") : entry.kept?.length ? `${entry.kept.join(", ")}, as it was` : "nothing: it was erased"));
     if (entry.note) fact("note", entry.note);
     const document_ = rule.document ? `${rule.entry}, ${rule.document}` : rule.entry;
     fact("documented as", document_);
@@ -561,7 +565,7 @@
 
   // The whole graph ------------------------------------------------------------------------------
 
-  const FATES = { fused: "fused", cleaned: "cleaned up", declined: "left, with a near miss", kept: "left as it was" };
+  const FATES = { fused: "fused", cleaned: "cleaned up", grouped: "grouped for one kernel", declined: "left, with a near miss", kept: "left as it was" };
   const TALL = 14;
   function map() {
     const body = byId("graph-body"), graph = data.graph;
@@ -590,6 +594,7 @@
     const sentence = (i) => {
       const [label, op, , , fate, index] = nodes[i];
       const what = `${label} (${graph.operators[op]})`;
+      if (fate === "grouped") return `${what}: runs in one kernel, ${data.fused[index].name}`;
       if (fate === "fused" || fate === "cleaned") {
         const entry = data.fused[index];
         return `${what}: ${entry.into.length ? `by ${entry.rule} into ${entry.into.join(", ")}` : `erased by ${entry.rule}`}`;
@@ -634,7 +639,7 @@
         }));
         top += tall * high + (named ? 6 : pitch * 0.7);
       }
-      const paths = { fused: "", cleaned: "", declined: "", kept: "" };
+      const paths = { fused: "", cleaned: "", grouped: "", declined: "", kept: "" };
       spots.forEach(([x, y], i) => { paths[nodes[i][4]] += `M${x} ${y}h${w}v${h}h${-w}z`; });
       let threads = "";
       nodes.forEach((node, i) => node[3].forEach((from) => {
