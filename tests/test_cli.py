@@ -898,6 +898,10 @@ def test_a_report_of_an_older_version_still_has_a_page(folder: Path, run: Run) -
             '{"schema": "trtfuse.report/1", "model": "m"}',
             "'r.json' is no whole report: there is no 'before' in it",
         ),
+        (
+            '{"schema": "trtfuse.report/1", "model": "m", "before": {"nodes": 1}}',
+            "'r.json' is no whole report: there is no 'operators' in an entry of 'before'",
+        ),
     ],
 )
 def test_what_is_no_report_has_no_page(folder: Path, run: Run, content: str, said: str) -> None:

@@ -69,7 +69,7 @@ class FusionResult:
         """What a notebook shows."""
         from trtfuse.report.page import notebook
 
-        return notebook(self.report.to_dict())
+        return notebook(self.report.to_dict(details=False))
 
     def save(self, path: str | Path) -> None:
         """Writes the model: whole or not at all, and with its external data if it has any.
@@ -210,7 +210,7 @@ def _fuse(
             found = find_groups(read, rules, target)
             declined += [NearMiss.of(each) for each in found.declined]
             fusions += [Fusion.of_group(each, groups == "functions") for each in found.groups]
-            trace.grouped(found.groups, found.declined, groups == "functions")
+            trace.grouped((group.nodes for group in found.groups), found.declined)
             if groups == "functions":
                 emit(read, found.groups)
             else:

@@ -147,7 +147,15 @@ def test_half_a_surrogate_pair_is_no_reason_to_fail() -> None:
     data = report_of(everything())
     data["model"] = "m\ud800"
     data["fused"][0]["nodes"][0] = "n\udfff"
-    assert "n?" in page(data).encode(errors="backslashreplace").decode()
+    text = page(data).encode().decode()
+    assert "m\\ud800" in Elements(text).text
+    assert '"n\\\\udfff"' in text
+
+
+def test_signs_that_turn_others_around_are_written_out() -> None:
+    text = page(report_of(odd_names()))
+    assert "\u202e" not in text
+    assert "\\\\u202eabc" in text
 
 
 def test_a_report_without_details_has_a_page() -> None:

@@ -393,14 +393,31 @@ def test_engines_are_compared_where_there_was_a_build(browser: Browser) -> None:
         "agreement": None,
     }
     browser.open(page(data))
-    (text,) = browser.texts("#engine")
-    for part in (
-        "kernels\n12 7",
-        "4.00 MB 2.50 MB",
-        "Kernels that are gone",
-        "A note.",
-        f"x: {sizes(1, 2, 4, 4)}",
-    ):
-        assert part.replace("\n", " ") in text.replace("\n", " ")
+    text = " ".join(browser.texts("#engine")[0].split())
+    shape = f"x: {sizes(1, 2, 4, 4)}"
+    for part in ("kernels 12 7", "traffic 4.00 MB 2.50 MB", "Kernels that are gone", "A note."):
+        assert part in text
+    assert shape in text
+    (first,) = browser.texts(".hero .engine")
+    assert first == "TensorRT runs 7 kernels instead of 12, which move 2.50 MB instead of 4.00 MB."
     browser.all("#engine summary")[0].click()
     assert "k1 (kgen): mul1" in browser.texts("#engine")[0]
+
+
+def test_a_group_is_drawn_as_one_kernel(browser: Browser) -> None:
+    from trtfuse.report.page import page
+
+    data = trtfuse.fuse(everything(), rules=["conv-scale"]).report.to_dict()
+    drawn = next(entry for entry in data["fused"] if entry["picture"] is not None)
+    plain = {"rule": "conv-relu", "kind": "group", "error": None, "note": "A note."}
+    picture = {**drawn, **plain, "name": "conv9 + relu9", "into": ["conv9 + relu9"], "check": None}
+    flat = {**plain, "name": "a + b", "nodes": ["a", "b"], "operators": ["Conv", "Relu"]}
+    data["fused"] += [picture, {**flat, "into": ["a", "b"]}]
+    browser.open(page(data))
+    assert "2 groups" in browser.texts("h1")[0]
+    browser.js("document.querySelectorAll('#fusions details').forEach((e) => { e.open = true; })")
+    browser.until(lambda: len(browser.all("#fusions svg.group")) == 2)
+    assert len(browser.all("#fusions svg.group .frame")) == 1
+    text = browser.texts("#fusions")[0]
+    assert "Grouped, each for one kernel: 2" in text
+    assert text.count("one kernel") == 3

@@ -11,7 +11,8 @@ from pages import everything
 
 import trtfuse
 from trtfuse.check.rewrite import TOLERANCE
-from trtfuse.report.trace import MOST_ORIGINS
+from trtfuse.ir.model import Model
+from trtfuse.report.trace import MOST_ORIGINS, Trace
 
 W = np.arange(1, 5, dtype=np.float32).reshape(2, 2, 1, 1)
 S = np.float32([2, 3]).reshape(1, 2, 1, 1)
@@ -128,3 +129,24 @@ def test_the_fate_of_every_node_of_the_original() -> None:
         "thing": "kept",
         "abs1": "kept",
     }
+
+
+def test_groups_are_traced_as_they_were_before_anything_was_made_of_them() -> None:
+    proto = everything()
+    read = Model(proto)
+    trace = Trace(read)
+    nodes = {node.label: node for node in read.graph.nodes()}
+    trace.grouped([[nodes["conv2"], nodes["mul2"]]])
+    nodes["mul2"].inputs = []
+    details = trace.details()
+    (entry,) = details.fused
+    assert entry["origin"] == ["conv2", "mul2"]
+    picture = details.pictures[entry["picture"]]
+    assert [node[0] for node in picture["before"]] == ["Conv", "Mul"]
+    (between,) = set(picture["before"][0][2]) & set(picture["before"][1][1])
+    assert entry["wires"][between] == "shared"
+    assert picture["after"] == []
+    assert details.graph is not None
+    fates = {node[0]: node[4:] for node in details.graph["nodes"]}
+    assert fates["conv2"] == fates["mul2"] == ["grouped", 0]
+    assert fates["conv1"] == ["kept", None]

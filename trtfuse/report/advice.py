@@ -37,7 +37,7 @@ HELPS = {
     "representable": "keep the layer in float32",
     "check": "please report it: a guard is missing",
     "opset": "convert the model with `onnx.version_converter`",
-    "structure": "bring the layer directly in front, if that is meant",
+    "structure": "put the layer directly in front of it, if the order is yours to choose",
     "conv": _FOLDED,
     "product": _FOLDED,
     "scale": _FOLDED,

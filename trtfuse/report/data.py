@@ -129,8 +129,12 @@ class Report:
     engine: Comparison | None = None
     trace: Trace | None = field(default=None, repr=False, compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The report as the schema has it (`report/schema.json`), with all details."""
+    def to_dict(self, *, details: bool = True) -> dict[str, Any]:
+        """The report as the schema has it (`report/schema.json`).
+
+        Args:
+            details: whether with all that takes time to work out: origins, pictures, estimates.
+        """
         from trtfuse.report.detailed import detailed
 
         content = asdict(replace(self, engine=None, trace=None))
@@ -138,7 +142,8 @@ class Report:
         for fusion in content["fused"]:
             if fusion["note"] is None:
                 del fusion["note"]
-        return detailed({"schema": SCHEMA, **content}, self.trace)
+        content = {"schema": SCHEMA, **content}
+        return detailed(content, self.trace) if details else content
 
     def to_html(self) -> str:
         """The report as one self-contained HTML page."""

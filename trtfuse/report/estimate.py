@@ -9,6 +9,7 @@ knows are not counted, and how many they are is said.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -211,11 +212,13 @@ def _bytes(element_type: int | None, shape: Shape | None) -> int | None:
     return count * numpy_type(element_type).itemsize
 
 
+@functools.lru_cache(maxsize=4096)
 def is_known(shape: Shape | None) -> bool:
     """Whether all sizes are numbers or symbols of the model."""
     return shape is not None and not any(d is None or str(d).startswith(_MADE_UP) for d in shape)
 
 
+@functools.lru_cache(maxsize=4096)
 def _elements(shape: Shape | None) -> int | None:
     return math.prod(_fixed(shape)) if shape is not None and is_known(shape) else None
 

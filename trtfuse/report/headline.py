@@ -30,12 +30,14 @@ class Headline:
         standing: "good" if it was checked and agrees, "bad" if it does not, else "open".
         verdict: the same in two words.
         figures: nodes, fusions, largest error, near misses.
+        engine: what TensorRT made of both models, a sentence; empty if it was not asked.
     """
 
     sentence: str
     standing: Standing
     verdict: str
     figures: tuple[Figure, ...]
+    engine: str = ""
 
 
 def headline(data: dict[str, Any]) -> Headline:
@@ -50,6 +52,7 @@ def headline(data: dict[str, Any]) -> Headline:
         standing,
         verdict,
         (_nodes(data), _fusions(data), _error(data), _misses(data)),
+        _engine(data.get("engine")),
     )
 
 
@@ -136,3 +139,26 @@ def _misses(data: dict[str, Any]) -> Figure:
     guards = len({each["guard"] for each in declined})
     note = f"{counted(guards, 'reason')}, below" if declined else "no rule stopped short"
     return Figure("near misses", f"{len(declined):,}", note)
+
+
+def _engine(compared: Any) -> str:
+    """What TensorRT made of both models, as far as the report says it."""
+    a, b = ((compared or {}).get(side) or {} for side in "ab")
+    if not (isinstance(a.get("kernels"), int) and isinstance(b.get("kernels"), int)):
+        return ""
+    sentence = f"TensorRT runs {counted(b['kernels'], 'kernel')} instead of {a['kernels']:,}"
+    if a["kernels"] == b["kernels"]:
+        sentence = f"TensorRT runs {counted(b['kernels'], 'kernel')}, as before"
+    if a.get("traffic") and b.get("traffic"):
+        sentence += f", which move {_size(b['traffic'])} instead of {_size(a['traffic'])}"
+    return f"{sentence}."
+
+
+def _size(number: float) -> str:
+    """Bytes with three digits and a unit, as the page writes them."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while number >= 1000 and len(units) > 1:
+        number /= 1000
+        units.pop(0)
+    digits = 0 if units[0] == "B" else max(0, 3 - len(str(int(number))))
+    return f"{number:.{digits}f} {units[0]}"

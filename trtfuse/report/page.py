@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from trtfuse.report.headline import headline, kind
+from trtfuse.report.text import printable
 
 _FOLDER = importlib.resources.files("trtfuse.report") / "html"
 #: A notebook shows so many near misses.
@@ -20,6 +21,7 @@ def page(data: dict[str, Any]) -> str:
         data: the report as the schema `trtfuse.report/1` has it; keys that older versions did not
             write may be missing.
     """
+    data = _printable(data)
     return _rendered(
         "page.html",
         data={"versions": {}, "engine": None, **data},
@@ -33,6 +35,7 @@ def page(data: dict[str, Any]) -> str:
 
 def notebook(data: dict[str, Any]) -> str:
     """A report as a short piece of HTML for the output cell of a notebook."""
+    data = _printable(data)
     rules: dict[tuple[str, str], int] = {}
     for entry in data["fused"]:
         key = kind(entry), entry["rule"]
@@ -75,7 +78,17 @@ def _content(data: dict[str, Any]) -> dict[str, Any]:
 def _embedded(content: dict[str, Any]) -> str:
     """JSON that may stand in a script element, whatever is in it."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for sign in "<>&\u2028\u2029":
+    for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    # What is no text, such as half of a surrogate pair, cannot be in a file.
-    return text.encode(errors="replace").decode()
+    return text
+
+
+def _printable(content: Any) -> Any:
+    """The same, with what is not seen in its texts, or turns signs around, written out."""
+    if isinstance(content, str):
+        return content if content.isprintable() else printable(content)
+    if isinstance(content, dict):
+        return {key: _printable(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_printable(value) for value in content]
+    return content

@@ -8,7 +8,7 @@ from typing import Any
 
 from trtfuse.errors import ModelError
 
-#: Every version of the schema has these; the others came later.
+#: What every version of the schema has, and of what kind; the other keys came later.
 _ALWAYS = {
     "model": str,
     "before": dict,
@@ -16,6 +16,14 @@ _ALWAYS = {
     "fused": list,
     "declined": list,
     "verification": dict,
+}
+#: And what each of its entries has.
+_WITHIN = {
+    "before": ("nodes", "operators"),
+    "after": ("nodes", "operators"),
+    "fused": ("rule", "kind", "nodes", "operators", "into", "error"),
+    "declined": ("rule", "at", "guard", "because"),
+    "verification": ("level", "ok", "max_error", "tolerance", "checked", "notes"),
 }
 
 
@@ -42,4 +50,9 @@ def read_report(path: Path) -> dict[str, Any]:
     for key, kind in _ALWAYS.items():
         if not isinstance(data.get(key), kind):
             raise ModelError(f"'{path}' is no whole report: there is no '{key}' in it")
+        for entry in data[key] if kind is list else [data[key]]:
+            for field in _WITHIN.get(key, ()):
+                if not isinstance(entry, dict) or field not in entry:
+                    where = f"there is no '{field}' in an entry of '{key}'"
+                    raise ModelError(f"'{path}' is no whole report: {where}")
     return dict(data)

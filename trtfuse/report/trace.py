@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trtfuse.check.rewrite import TOLERANCE
-from trtfuse.groups.partition import Group
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.model import Model
 from trtfuse.ir.tensor import type_name
@@ -30,7 +29,10 @@ MOST_DRAWN = 40
 MOST_LAID_OUT = 20_000
 
 #: What happened to a node of the original.
-KEPT, FUSED, CLEANED, DECLINED = "kept", "fused", "cleaned", "declined"
+KEPT, FUSED, CLEANED, GROUPED, DECLINED = "kept", "fused", "cleaned", "grouped", "declined"
+
+#: A node as it was at some time: itself, what it read, and what it computed.
+Drawn = tuple[Node, tuple[Value | None, ...], tuple[Value | None, ...]]
 
 
 @dataclass
@@ -38,9 +40,8 @@ class Details:
     """What a report has besides its plain entries, as JSON has it.
 
     Attributes:
-        fused: for each rewrite and each group, in order, what is added to its entry.
-        provenance: for each node of the result that a rewrite or a group made: `node` and
-            `origin`.
+        fused: for each rewrite and then each group, in order, what is added to its entry.
+        provenance: for each node of the result that a rewrite made: `node` and `origin`.
         cost: `before` and `after`: what all nodes cost (`trtfuse.report.estimate`).
         pictures: the distinct neighbourhoods.
         graph: the original as a whole; None if it is too large.
@@ -71,9 +72,8 @@ class Trace:
         self.original = _nodes(model)
         self.fused: Sequence[Fused] = ()
         self.declined: Sequence[Declined] = ()
-        self.groups: Sequence[Group] = ()
-        self.called = False
-        self.result: Sequence[Node] = ()
+        self.groups: list[list[Drawn]] = []
+        self.result: list[Node] = []
         self._details: Details | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -85,10 +85,17 @@ class Trace:
         self.fused, self.declined = fused, declined
         self.result = _nodes(self.model)
 
-    def grouped(self, groups: Sequence[Group], declined: Sequence[Declined], called: bool) -> None:
-        """Says what was grouped, before calls take the place of groups, if they are `called`."""
-        self.groups, self.called = groups, called
-        self.declined = (*self.declined, *declined)
+    def grouped(self, groups: Iterable[Iterable[Node]], declined: Sequence[Declined]) -> None:
+        """Says which nodes are one kernel, before anything is made of that.
+
+        Args:
+            groups: the nodes of each group, in the order of their entries in the report.
+            declined: what was not grouped.
+        """
+        self.declined = [*self.declined, *declined]
+        self.groups += [
+            [(node, tuple(node.inputs), tuple(node.outputs)) for node in nodes] for nodes in groups
+        ]
 
     def details(self) -> Details:
         """Works everything out, the first time it is asked for."""
@@ -162,21 +169,17 @@ class _Tracing:
         return element_type, shape
 
     def details(self) -> Details:
-        groups = self.trace.groups
-        gone = {n for group in groups for n in group.nodes} if self.trace.called else set()
-        made = [(n.label, [n]) for n in self.after if n.replaces and n not in gone]
-        if self.trace.called:
-            made += [(group.name, list(group.nodes)) for group in groups]
+        made = [node for node in self.after if node.replaces]
         costs = {
             "before": asdict(cost(self.nodes_before, self.before_known)),
             "after": asdict(cost(self.after, self.known)),
         }
         found = Details(cost=costs)
         found.fused = [self._of(fusion) for fusion in self.trace.fused]
-        found.fused += [self._of_group(group) for group in groups]
+        found.fused += [self._of_group(nodes) for nodes in self.trace.groups]
         found.provenance = [
-            {"node": name, "origin": [each.label for each in _origin(nodes)]}
-            for name, nodes in made
+            {"node": node.label, "origin": [each.label for each in _origin([node])]}
+            for node in made
         ]
         found.pictures = self.pictures
         if len(self.nodes_before) <= MOST_LAID_OUT:
@@ -196,15 +199,14 @@ class _Tracing:
             "wires": wires,
         }
 
-    def _of_group(self, group: Group) -> dict[str, Any]:
-        origin = _origin(group.nodes, MOST_ORIGINS + 1)
-        picture, wires = self._picture_of_group(group)
+    def _of_group(self, nodes: list[Drawn]) -> dict[str, Any]:
+        origin = _origin((node for node, *_ in nodes), MOST_ORIGINS + 1)
+        picture, wires = self._draw(nodes, [])
         return {
             "origin": [node.label for node in origin[:MOST_ORIGINS]],
             "complete": len(origin) <= MOST_ORIGINS,
             "kept": [],
             "check": None,
-            # What a kernel saves by keeping values on chip is the builder's to say.
             "saved": None,
             "picture": picture,
             "wires": wires,
@@ -223,33 +225,22 @@ class _Tracing:
     def _picture(self, fusion: Fused) -> tuple[int | None, list[str]]:
         """The number of a picture of a neighbourhood, and the names of its values."""
         sides = fusion.nodes, (*fusion.kept, *fusion.into)
-        if max(map(len, sides)) > MOST_DRAWN or set(fusion.nodes) == set(fusion.into):
+        if set(fusion.nodes) == set(fusion.into):
             return None, []
-        return self._drawn(*sides)
+        before, after = ([(n, tuple(n.inputs), tuple(n.outputs)) for n in side] for side in sides)
+        return self._draw(before, after)
 
-    def _picture_of_group(self, group: Group) -> tuple[int | None, list[str]]:
-        """The same of a group, which becomes one kernel."""
-        if len(group.nodes) > MOST_DRAWN:
+    def _draw(self, before: list[Drawn], after: list[Drawn]) -> tuple[int | None, list[str]]:
+        if max(len(before), len(after)) > MOST_DRAWN:
             return None, []
-        return self._drawn(group.nodes, (), kernel=group)
-
-    def _drawn(
-        self, before: Iterable[Node], after: Iterable[Node], kernel: Group | None = None
-    ) -> tuple[int, list[str]]:
-        """A picture of two sides; the second one is a kernel if one is given."""
         index: dict[Value, int] = {}
         drawn: list[list[list[Any]]] = []
-        for nodes in (before, after):
+        for side in (before, after):
             drawn.append([])
-            for node in nodes:
-                reads = [index.setdefault(v, len(index)) for v in node.inputs if v is not None]
-                makes = [index.setdefault(v, len(index)) for v in node.outputs if v is not None]
+            for node, inputs, outputs in side:
+                reads = [index.setdefault(v, len(index)) for v in inputs if v is not None]
+                makes = [index.setdefault(v, len(index)) for v in outputs if v is not None]
                 drawn[-1].append([node.op, reads, makes, _attributes(node)])
-        if kernel is not None:
-            inside = {value for node in kernel.nodes for value in node.outputs}
-            read = dict.fromkeys(v for n in kernel.nodes for v in n.inputs if v not in inside)
-            reads = [index[value] for value in read if value is not None]
-            drawn[-1].append(["one kernel", reads, [index[kernel.last.output]], ""])
         values = [self._value(value) for value in index]
         picture = {"before": drawn[0], "after": drawn[1], "values": values}
         key = json.dumps(picture)
@@ -299,17 +290,21 @@ class _Tracing:
             gone = fusion.nodes if fusion.rule not in CATALOGUE else _taken(fusion)
             for node in gone:
                 first.setdefault(node, index)
-        for index, group in enumerate(self.trace.groups, len(self.trace.fused)):
-            for node in group.nodes:
-                first.setdefault(node, index)
+        grouped = {
+            node: len(self.trace.fused) + index
+            for index, nodes in enumerate(self.trace.groups)
+            for node, *_ in nodes
+        }
         missed: dict[Node, int] = {}
         for index, miss in enumerate(self.trace.declined):
             missed.setdefault(miss.at, index)
-        cleaned = {i for i, fusion in enumerate(self.trace.fused) if cleans_up(fusion.rule)}
         fates: list[tuple[str, int | None]] = []
         for node in self.trace.original:
             if node in first:
-                fates.append((CLEANED if first[node] in cleaned else FUSED, first[node]))
+                fusion = self.trace.fused[first[node]]
+                fates.append((CLEANED if cleans_up(fusion.rule) else FUSED, first[node]))
+            elif node in grouped:
+                fates.append((GROUPED, grouped[node]))
             elif node in missed:
                 fates.append((DECLINED, missed[node]))
             else:
@@ -318,7 +313,7 @@ class _Tracing:
 
 
 def _nodes(model: Model) -> list[Node]:
-    """All nodes of a model, but those in what groups became."""
+    """The nodes of a model, but those in the functions of groups."""
     graphs = (graph for graph in model.graphs() if not graph.root.is_group)
     return [node for graph in graphs for node in graph.nodes()]
 

@@ -120,7 +120,7 @@
       const text = [["op", node[0]], ["small", labels[i] ?? ""]];
       constants[i].slice(0, 4).forEach((v) => {
         const size = shape(values[v][0]);
-        text.push(["small", `${short(names[v] ?? "constant", Math.max(8, 28 - size.length))}  ${size}`]);
+        text.push(["small", `${short(names[v] ?? "constant", Math.max(8, 27 - size.length))}  ${size}`]);
       });
       if (constants[i].length > 4) text.push(["small", `and ${constants[i].length - 4} constants more`]);
       return text;
@@ -148,7 +148,7 @@
       if (label) texts.append(draw("text", { class: "shape", x: (x1 + x2) / 2 + 6, y: (y1 + y2) / 2 + 2 }, label));
     };
     const pill = (v, at, line) => {
-      const text = short(names[v] ?? "", 29);
+      const text = short(names[v] ?? "", 27);
       pills.append(draw("g", {},
         draw("rect", { class: "pill", x: at - WIDE / 2, y: line, width: WIDE, height: 24, rx: 12 }),
         draw("text", { x: at, y: line + 16, "text-anchor": "middle" }, text),
@@ -175,7 +175,7 @@
       }
       const box = draw("g", {}, draw("rect", { class: "box", x: left, y: top[d], width: WIDE, height: high[i], rx: 7 }));
       lines[i].forEach(([kind, text], k) => box.append(
-        draw("text", { class: kind, x: left + 12, y: top[d] + 20 + 16 * k }, short(text, kind === "op" ? 24 : 30))));
+        draw("text", { class: kind, x: left + 12, y: top[d] + 20 + 16 * k }, short(text, kind === "op" ? 24 : 28))));
       box.append(draw("title", {}, [node[0], labels[i] ?? "", node[3] ?? ""].filter(Boolean).join("\n")));
       boxes.append(box);
     });
@@ -211,10 +211,17 @@
     const before = make("div", { className: "side" }, make("span", {}, "before"));
     const after = make("div", { className: "side" }, make("span", {}, "after"));
     const holder = (svg) => make("div", { className: "holder" }, svg);
+    if (entry.is === 1) {
+      const svg = picture ? side(picture.before, entry.nodes, picture.values, entry.wires ?? [], [], "group", true) : row(entry.operators, entry.nodes, "group");
+      return make("div", { className: "side" }, make("span", {}, "one kernel"), holder(svg));
+    }
     if (picture) {
       const names = entry.wires ?? [];
       before.append(holder(side(picture.before, entry.nodes, picture.values, names, picture.after, "was")));
       after.append(holder(side(picture.after, [...(entry.kept ?? []), ...entry.into], picture.values, names, picture.before, entry.is === 2 ? "gone" : "after")));
+    } else if (entry.nodes.join("\n") === entry.into.join("\n")) {
+      return make("div", { className: "side" }, make("span", {}, "the same nodes, which now read what stood there before"),
+        make("div", { className: "holder" }, row(entry.operators, entry.nodes, "after")));
     } else {
       before.append(holder(row(entry.operators, entry.nodes, "was")));
       after.append(holder(row(null, entry.into, "after")));
@@ -250,12 +257,12 @@
     const list = make("dl", { className: "facts" });
     const fact = (name, ...content) => { if (content.some(Boolean)) list.append(make("dt", {}, name), make("dd", {}, ...content)); };
     fact("equation", rule.equation ? make("span", { className: "mono" }, rule.equation) : null);
-    fact("check", checked(entry.check, entry.error));
+    if (entry.is !== 1) fact("check", checked(entry.check, entry.error));
     if (entry.saved) fact("saves, by estimate", `${amount(entry.saved.operations)} operations and ${bytes(entry.saved.bytes)} read and written`);
     if (entry.origin && entry.origin.join() !== entry.nodes.join()) {
       fact("made from", make("span", { className: "mono" }, entry.origin.join(", ") + (entry.complete === false ? ", and more" : "")));
     }
-    fact("became", make("span", { className: "mono" }, entry.into.length ? entry.into.join(", ") : entry.kept?.length ? `${entry.kept.join(", ")}, as it was` : "nothing: it was erased"));
+    if (entry.is !== 1) fact("became", make("span", { className: "mono" }, entry.into.length ? entry.into.join(", ") : entry.kept?.length ? `${entry.kept.join(", ")}, as it was` : "nothing: it was erased"));
     if (entry.note) fact("note", entry.note);
     const document_ = rule.document ? `${rule.entry}, ${rule.document}` : rule.entry;
     fact("documented as", document_);
@@ -441,7 +448,6 @@
       const list = make("ul", { className: "misses" }), end = make("div", { className: "end" });
       const explained = make("dl", { className: "facts" });
       const fact = (title, text, className) => { if (text) explained.append(make("dt", {}, title), make("dd", { className: className ?? "" }, text)); };
-      fact("what has to hold", what.holds);
       fact("what helps", what.helps);
       fact("equation", known.equation, "mono");
       fact("documented as", known.document ? `${known.entry}, ${known.document}` : known.entry);
@@ -559,7 +565,7 @@
 
   // The whole graph ------------------------------------------------------------------------------
 
-  const FATES = { fused: "fused", cleaned: "cleaned up", declined: "left, with a near miss", kept: "left as it was" };
+  const FATES = { fused: "fused", cleaned: "cleaned up", grouped: "grouped for one kernel", declined: "left, with a near miss", kept: "left as it was" };
   const TALL = 14;
   function map() {
     const body = byId("graph-body"), graph = data.graph;
@@ -588,6 +594,7 @@
     const sentence = (i) => {
       const [label, op, , , fate, index] = nodes[i];
       const what = `${label} (${graph.operators[op]})`;
+      if (fate === "grouped") return `${what}: runs in one kernel, ${data.fused[index].name}`;
       if (fate === "fused" || fate === "cleaned") {
         const entry = data.fused[index];
         return `${what}: ${entry.into.length ? `by ${entry.rule} into ${entry.into.join(", ")}` : `erased by ${entry.rule}`}`;
@@ -614,9 +621,9 @@
       const width = Math.max(260, host.clientWidth);
       if (Math.abs(width - sized) < 8) return;
       sized = width;
-      const pitch = named ? 118 : nodes.length <= 300 ? 20 : nodes.length <= 1500 ? 14 : 11;
+      const pitch = named ? 142 : nodes.length <= 300 ? 20 : nodes.length <= 1500 ? 14 : 11;
       const high = named ? 40 : pitch;
-      const w = named ? 98 : Math.round(pitch * 0.68), h = named ? 26 : w;
+      const w = named ? 122 : Math.round(pitch * 0.68), h = named ? 26 : w;
       const across = Math.max(1, Math.floor((width - 8) / pitch));
       let top = 6;
       spots = new Array(nodes.length);
@@ -632,7 +639,7 @@
         }));
         top += tall * high + (named ? 6 : pitch * 0.7);
       }
-      const paths = { fused: "", cleaned: "", declined: "", kept: "" };
+      const paths = { fused: "", cleaned: "", grouped: "", declined: "", kept: "" };
       spots.forEach(([x, y], i) => { paths[nodes[i][4]] += `M${x} ${y}h${w}v${h}h${-w}z`; });
       let threads = "";
       nodes.forEach((node, i) => node[3].forEach((from) => {
@@ -643,11 +650,11 @@
         threads += y1 === y2 ? `M${x1} ${y1}H${x2}` : `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
       }));
       cursor = draw("path", { class: "cursor" });
-      svg = draw("svg", { viewBox: `0 0 ${width} ${Math.ceil(top)}`, tabindex: 0, role: "application", "aria-roledescription": "graph",
+      svg = draw("svg", { class: named ? "named" : "", viewBox: `0 0 ${width} ${Math.ceil(top)}`, tabindex: 0, role: "application", "aria-roledescription": "graph",
         "aria-label": `The graph: ${Object.entries(FATES).filter(([fate]) => count[fate]).map(([fate, text]) => `${count[fate]} ${text}`).join(", ")}. Arrow keys move from node to node, Enter shows more.` },
         draw("path", { class: "thread", d: threads }),
         ...Object.entries(paths).filter(([, d]) => d).map(([fate, d]) => draw("path", { class: `fate-${fate}`, d })));
-      if (named) spots.forEach(([x, y], i) => svg.append(draw("text", { class: "inbox", x: x + w / 2, y: y + 17, "pointer-events": "none" }, short(graph.operators[nodes[i][1]], 14))));
+      if (named) spots.forEach(([x, y], i) => svg.append(draw("text", { class: `inbox ${nodes[i][4]}`, x: x + w / 2, y: y + 17, "pointer-events": "none" }, short(graph.operators[nodes[i][1]], 18))));
       svg.append(cursor);
       size = pitch;
       const near = (event) => {
