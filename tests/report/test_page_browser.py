@@ -178,12 +178,29 @@ def test_another_place_is_shown_in_the_same_picture(browser: Browser, large_html
     assert len(places) == 60
     places[7].click()
     assert places[7].get_attribute("aria-current") == "true"
-    assert places[7].text.split(" + ")[0] in scene.find_element("css selector", "h4").text
+    assert places[7].text.split(" + ")[0] in scene.find_element("css selector", "h3").text
     more = scene.find_element("css selector", ".end button")
     more.click()
     assert len(scene.find_elements("css selector", ".list button")) == 120
     focused = browser.js("return document.activeElement.textContent")
     assert focused == scene.find_elements("css selector", ".list button")[60].text
+
+
+def test_fusions_are_found_by_the_nodes_in_them(browser: Browser, large_html: str) -> None:
+    browser.open(large_html)
+    (look,) = browser.all("#find")
+    look.send_keys("stages.2/blocks.7/ bn1")
+    path = "/backbone/stages.2/blocks.7"
+    title = f"{path}/conv1/Conv + {path}/bn1/BatchNormalization"
+    browser.until(lambda: browser.texts("#fusions .scene > h3") == [title])
+    look.send_keys(" nowhere")
+    browser.until(lambda: browser.texts("#fusions .empty") == ["Nothing matches."])
+    # What the graph leads to is shown whatever was looked for.
+    browser.js("document.querySelector('#graph svg').focus()")
+    browser.js("document.querySelector('#graph .map > button').click()")
+    assert browser.js("return document.getElementById('find').value") == ""
+    focused = "return String(document.activeElement.className)"
+    browser.until(lambda: browser.js(focused) == "picture")
 
 
 def test_search_and_filters_of_near_misses(browser: Browser, html: str) -> None:

@@ -277,7 +277,7 @@
     let current = 0;
     const panel = make("div", { hidden: "" });
     const button = make("button", { type: "button", className: "picture", "aria-expanded": "false" });
-    const title = make("h4");
+    const title = make("h3");
     const list = make("ul", { className: "list" });
     const end = make("div", { className: "end" });
     function show(k, tell) {
@@ -372,33 +372,62 @@
   }
 
   const blocks = new Map();
+  const SEARCHED = 12; // so many fusions are worth a search
+  const look = make("input", { type: "search", id: "find", placeholder: "node, tensor or rule", autocomplete: "off", spellcheck: "false" });
+  const found_ = make("p", { className: "fine", role: "status" });
+  const fusionHost = make("div");
+  const TITLES = ["", "Grouped, each for one kernel", "Cleaned up"];
   function fusions() {
     const body = byId("fusions-body");
-    const kinds = [[], [], []];
-    data.fused.forEach((entry, i) => kinds[entry.is].push([i, entry]));
     if (!data.fused.length) {
       body.append(make("div", { className: "card empty" }, "No rule applied to this model. Below is what came near, if anything did."));
       return;
     }
-    const titles = ["", "Grouped, each for one kernel", "Cleaned up"];
+    if (data.fused.length > SEARCHED) {
+      body.append(make("div", { className: "controls" }, make("label", { className: "wide" }, "find", look)), found_);
+      let waiting = 0;
+      look.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(listFusions, 120); });
+    }
+    body.append(fusionHost);
+    listFusions();
+  }
+  function listFusions() {
+    const words = look.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const kinds = [[], [], []];
+    let count = 0;
+    data.fused.forEach((entry, i) => {
+      if (words.length) {
+        const text = [entry.rule, ...entry.nodes, ...entry.into, ...(entry.wires ?? []), ...(entry.origin ?? [])].join("\n").toLowerCase();
+        if (!words.every((word) => text.includes(word))) return;
+      }
+      kinds[entry.is].push([i, entry]);
+      count += 1;
+    });
+    found_.textContent = words.length ? `${number(count)} of ${many(data.fused.length, "entry").replace("entrys", "entries")}` : "";
+    blocks.clear();
+    opened.clear();
+    const parts = [];
+    let first = true;
     kinds.forEach((entries, kind) => {
       if (!entries.length) return;
-      if (titles[kind]) body.append(make("h3", { style: "margin:1.4rem 0 .6rem" }, `${titles[kind]}: ${number(entries.length)}`));
+      if (TITLES[kind]) parts.push(make("h3", { className: "part" }, `${TITLES[kind]}: ${number(entries.length)}`));
       const rules = new Map();
       entries.forEach((each) => {
         if (!rules.has(each[1].rule)) rules.set(each[1].rule, []);
         rules.get(each[1].rule).push(each);
       });
-      let first = kind === 0;
       for (const [name, list] of [...rules].sort((a, b) => b[1].length - a[1].length)) {
-        const made = ruleBlock(name, list, first);
+        const made = ruleBlock(name, list, first && (kind === 0 || words.length > 0));
         first = false;
         blocks.set(name, made);
-        body.append(made.block);
+        parts.push(made.block);
       }
     });
+    if (!count) parts.push(make("div", { className: "card empty" }, "Nothing matches."));
+    fusionHost.replaceChildren(...parts);
   }
   function goToFusion(index) {
+    if (look.value) { look.value = ""; listFusions(); }
     const entry = data.fused[index];
     const found = blocks.get(entry.rule);
     found.fill();
@@ -524,7 +553,7 @@
     }
     const cost = data.cost;
     if (cost.before && cost.after && (cost.before.operations || cost.before.bytes)) {
-      body.append(make("h3", { style: "margin:1.4rem 0 .6rem" }, "Work, by estimate"),
+      body.append(make("h3", { className: "part" }, "Work, by estimate"),
         bars([["operations", cost.before.operations, cost.after.operations]], "", amount),
         bars([["bytes read and written", cost.before.bytes, cost.after.bytes]], "", bytes));
       const out = cost.before.uncounted || cost.after.uncounted;
