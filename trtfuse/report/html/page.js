@@ -203,7 +203,7 @@
       lines.append(draw("path", { class: "wire", d }), draw("path", { class: "tip", d: `M${end - 4} ${target.top - 7}h8l-4 7z` }));
       if (!links.has(v)) {
         links.add(v);
-        texts.append(draw("text", { class: "shape", x: way[0].x + 7, y: way[0].bottom + 17 }, shape(values[v][0])));
+        texts.append(draw("text", { class: "shape", x: way[0].x + 7, y: way[0].bottom + (frame ? 24 : 17) }, shape(values[v][0])));
       }
     });
     all.forEach((item) => {
@@ -225,7 +225,7 @@
     });
     const parts = [lines, texts, marks];
     if (frame) {
-      const top = Math.min(...boxes.map((box) => box.top)) - 14, bottom = Math.max(...boxes.map((box) => box.bottom)) + 14;
+      const top = Math.min(...boxes.map((box) => box.top)) - 11, bottom = Math.max(...boxes.map((box) => box.bottom)) + 11;
       parts.unshift(draw("rect", { class: "frame", x: 6, y: top, width: width - 12, height: bottom - top, rx: 12 }));
     }
     return draw("svg", { class: className, viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
@@ -316,7 +316,13 @@
   // What was fused -------------------------------------------------------------------------------
 
   const opened = new Map(); // by rule: what opens its part of the page at an entry
-  function scene(entries, index) {
+  // The name of an entry, or its first and last node where that would be a whole line of names.
+  function called(entry) {
+    const joined = entry.nodes.join(" + "), name = entry.name ?? joined, most = 4;
+    if (name !== joined || entry.nodes.length <= most) return name;
+    return `${entry.nodes[0]} … ${entry.nodes.at(-1)} (${entry.nodes.length} nodes)`;
+  }
+  function scene(entries) {
     // Entries of one picture: drawn once, with the names of the one that is chosen.
     let current = 0;
     const panel = make("div", { hidden: "" });
@@ -327,18 +333,18 @@
     function show(k, tell) {
       current = k;
       const entry = entries[k][1];
-      title.replaceChildren(make("span", { className: "mono" }, entry.name ?? entry.nodes.join(" + ")));
+      title.replaceChildren(make("span", { className: "mono" }, called(entry)));
       button.replaceChildren(sides(entry), make("span", { className: "hint" }, panel.hidden ? "Show the equation and the check" : "Hide the equation and the check"));
       panel.replaceChildren(facts(entry));
       list.querySelectorAll("button").forEach((each, i) => each.setAttribute("aria-current", String(i === k)));
-      if (tell) say(`Shown: ${entry.nodes.join(" + ")}`);
+      if (tell) say(`Shown: ${called(entry)}`);
     }
     button.addEventListener("click", () => {
       panel.hidden = !panel.hidden;
       button.setAttribute("aria-expanded", String(!panel.hidden));
       button.querySelector(".hint").textContent = panel.hidden ? "Show the equation and the check" : "Hide the equation and the check";
     });
-    const row_ = ([, entry], k) => make("li", {}, make("button", { type: "button", "aria-current": String(k === current), onclick: () => show(k, true) }, entry.nodes.join(" + ")));
+    const row_ = ([, entry], k) => make("li", {}, make("button", { type: "button", "aria-current": String(k === current), onclick: () => show(k, true) }, called(entry)));
     const box = make("div", { className: "scene" }, title, button, panel);
     if (entries.length > 1) {
       box.append(make("p", { className: "fine" }, `${many(entries.length, "place")} that look like this:`), list, end);
@@ -395,7 +401,7 @@
       let shown = 0;
       const some = (most) => {
         for (const last = shown + most; shown < groups.length && shown < last; shown += 1) {
-          const made = scene(groups[shown], shown);
+          const made = scene(groups[shown]);
           scenes.push(made);
           host.append(made.box);
         }
