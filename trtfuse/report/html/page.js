@@ -325,6 +325,7 @@
   function scene(entries) {
     // Entries of one picture: drawn once, with the names of the one that is chosen.
     let current = 0;
+    const hint = () => `${panel.hidden ? "Show" : "Hide"} the equation${entries[current][1].is === 1 ? "" : " and the check"}`;
     const panel = make("div", { hidden: "" });
     const button = make("button", { type: "button", className: "picture", "aria-expanded": "false" });
     const title = make("h3");
@@ -334,7 +335,7 @@
       current = k;
       const entry = entries[k][1];
       title.replaceChildren(make("span", { className: "mono" }, called(entry)));
-      button.replaceChildren(sides(entry), make("span", { className: "hint" }, panel.hidden ? "Show the equation and the check" : "Hide the equation and the check"));
+      button.replaceChildren(sides(entry), make("span", { className: "hint" }, hint()));
       panel.replaceChildren(facts(entry));
       list.querySelectorAll("button").forEach((each, i) => each.setAttribute("aria-current", String(i === k)));
       if (tell) say(`Shown: ${called(entry)}`);
@@ -342,7 +343,7 @@
     button.addEventListener("click", () => {
       panel.hidden = !panel.hidden;
       button.setAttribute("aria-expanded", String(!panel.hidden));
-      button.querySelector(".hint").textContent = panel.hidden ? "Show the equation and the check" : "Hide the equation and the check";
+      button.querySelector(".hint").textContent = hint();
     });
     const row_ = ([, entry], k) => make("li", {}, make("button", { type: "button", "aria-current": String(k === current), onclick: () => show(k, true) }, called(entry)));
     const box = make("div", { className: "scene" }, title, button, panel);
