@@ -701,9 +701,9 @@
       const width = Math.max(260, host.clientWidth);
       if (Math.abs(width - sized) < 8) return;
       sized = width;
-      const pitch = named ? 142 : nodes.length <= 300 ? 20 : nodes.length <= 1500 ? 14 : 11;
+      const pitch = named ? 128 : nodes.length <= 300 ? 20 : nodes.length <= 1500 ? 14 : 11;
       const high = named ? 40 : pitch;
-      const w = named ? 122 : Math.round(pitch * 0.68), h = named ? 26 : w;
+      const w = named ? 114 : Math.round(pitch * 0.68), h = named ? 26 : w;
       const across = Math.max(1, Math.floor((width - 8) / pitch));
       let top = 6;
       spots = new Array(nodes.length);
