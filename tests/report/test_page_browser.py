@@ -87,6 +87,12 @@ class Browser:
         found: list[str] = self.js(script, selector)
         return found
 
+    def open_all(self) -> None:
+        """Opens every part that can be, and waits until each has been filled."""
+        self.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        # That they were opened is told them before a timer that was set later runs out.
+        self.driver.execute_async_script("setTimeout(arguments[0], 100)")
+
     def press(self, *keys: str) -> None:
         from selenium.webdriver.common.action_chains import ActionChains
 
@@ -268,8 +274,7 @@ def test_every_part_is_reached_by_keyboard(browser: Browser, html: str) -> None:
     from selenium.webdriver.common.keys import Keys
 
     browser.open(html)
-    browser.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    time.sleep(0.2)
+    browser.open_all()
     wanted = browser.js(
         "window.reach = [...document.querySelectorAll(arguments[0])].filter((e) =>"
         " e.checkVisibility() && e.tabIndex >= 0); return window.reach.length",
@@ -292,7 +297,7 @@ def test_every_part_is_reached_by_keyboard(browser: Browser, html: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_in_light_and_dark(browser: Browser, html: str, scheme: str) -> None:
     browser.open(html, scheme=scheme)
-    browser.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    browser.open_all()
     browser.all("#fusions .picture")[0].click()
     assert browser.js("return document.documentElement.dataset.theme") == scheme
     paper = browser.js("return getComputedStyle(document.body).backgroundColor")
@@ -315,7 +320,7 @@ def test_colours_can_be_switched_and_follow_the_system_until_then(
 def test_nothing_is_wider_than_the_screen(browser: Browser, html: str, width: int) -> None:
     for text in (html, page_of(odd_names())):
         browser.open(text, width=width)
-        browser.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        browser.open_all()
         browser.all("#fusions .picture")[0].click()
         time.sleep(0.1)
         assert browser.js("return document.documentElement.scrollWidth") <= width
@@ -365,7 +370,7 @@ def test_odd_names_are_shown_as_text(browser: Browser) -> None:
 )
 def test_the_edges_say_something_sensible(browser: Browser, name: str, sentence: str) -> None:
     browser.open(page_of(EDGES[name]()))
-    browser.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    browser.open_all()
     browser.until(lambda: sentence in browser.js("return document.body.innerText"))
     text = browser.js("return document.body.innerText")
     assert "undefined" not in text
@@ -433,7 +438,7 @@ def test_a_group_is_drawn_as_one_kernel(browser: Browser) -> None:
     data["fused"] += [picture, {**flat, "into": ["a", "b"]}]
     browser.open(page(data))
     assert "2 groups" in browser.texts("h1")[0]
-    browser.js("document.querySelectorAll('#fusions details').forEach((e) => { e.open = true; })")
+    browser.open_all()
     browser.until(lambda: len(browser.all("#fusions svg.group")) == 2)
     assert len(browser.all("#fusions svg.group .frame")) == 1
     text = browser.texts("#fusions")[0]
