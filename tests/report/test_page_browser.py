@@ -87,6 +87,12 @@ class Browser:
         found: list[str] = self.js(script, selector)
         return found
 
+    def open_all(self) -> None:
+        """Opens every part that can be, and waits until each has been filled."""
+        self.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        # That they were opened is told them before a timer that was set later runs out.
+        self.driver.execute_async_script("setTimeout(arguments[0], 100)")
+
     def press(self, *keys: str) -> None:
         from selenium.webdriver.common.action_chains import ActionChains
 
@@ -178,12 +184,29 @@ def test_another_place_is_shown_in_the_same_picture(browser: Browser, large_html
     assert len(places) == 60
     places[7].click()
     assert places[7].get_attribute("aria-current") == "true"
-    assert places[7].text.split(" + ")[0] in scene.find_element("css selector", "h4").text
+    assert places[7].text.split(" + ")[0] in scene.find_element("css selector", "h3").text
     more = scene.find_element("css selector", ".end button")
     more.click()
     assert len(scene.find_elements("css selector", ".list button")) == 120
     focused = browser.js("return document.activeElement.textContent")
     assert focused == scene.find_elements("css selector", ".list button")[60].text
+
+
+def test_fusions_are_found_by_the_nodes_in_them(browser: Browser, large_html: str) -> None:
+    browser.open(large_html)
+    (look,) = browser.all("#find")
+    look.send_keys("stages.2/blocks.7/ bn1")
+    path = "/backbone/stages.2/blocks.7"
+    title = f"{path}/conv1/Conv + {path}/bn1/BatchNormalization"
+    browser.until(lambda: browser.texts("#fusions .scene > h3") == [title])
+    look.send_keys(" nowhere")
+    browser.until(lambda: browser.texts("#fusions .empty") == ["Nothing matches."])
+    # What the graph leads to is shown whatever was looked for.
+    browser.js("document.querySelector('#graph svg').focus()")
+    browser.js("document.querySelector('#graph .map > button').click()")
+    assert browser.js("return document.getElementById('find').value") == ""
+    focused = "return String(document.activeElement.className)"
+    browser.until(lambda: browser.js(focused) == "picture")
 
 
 def test_search_and_filters_of_near_misses(browser: Browser, html: str) -> None:
@@ -251,8 +274,7 @@ def test_every_part_is_reached_by_keyboard(browser: Browser, html: str) -> None:
     from selenium.webdriver.common.keys import Keys
 
     browser.open(html)
-    browser.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    time.sleep(0.2)
+    browser.open_all()
     wanted = browser.js(
         "window.reach = [...document.querySelectorAll(arguments[0])].filter((e) =>"
         " e.checkVisibility() && e.tabIndex >= 0); return window.reach.length",
@@ -275,7 +297,7 @@ def test_every_part_is_reached_by_keyboard(browser: Browser, html: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_in_light_and_dark(browser: Browser, html: str, scheme: str) -> None:
     browser.open(html, scheme=scheme)
-    browser.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    browser.open_all()
     browser.all("#fusions .picture")[0].click()
     assert browser.js("return document.documentElement.dataset.theme") == scheme
     paper = browser.js("return getComputedStyle(document.body).backgroundColor")
@@ -298,7 +320,7 @@ def test_colours_can_be_switched_and_follow_the_system_until_then(
 def test_nothing_is_wider_than_the_screen(browser: Browser, html: str, width: int) -> None:
     for text in (html, page_of(odd_names())):
         browser.open(text, width=width)
-        browser.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        browser.open_all()
         browser.all("#fusions .picture")[0].click()
         time.sleep(0.1)
         assert browser.js("return document.documentElement.scrollWidth") <= width
@@ -348,7 +370,7 @@ def test_odd_names_are_shown_as_text(browser: Browser) -> None:
 )
 def test_the_edges_say_something_sensible(browser: Browser, name: str, sentence: str) -> None:
     browser.open(page_of(EDGES[name]()))
-    browser.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    browser.open_all()
     browser.until(lambda: sentence in browser.js("return document.body.innerText"))
     text = browser.js("return document.body.innerText")
     assert "undefined" not in text
@@ -401,7 +423,8 @@ def test_engines_are_compared_where_there_was_a_build(browser: Browser) -> None:
     (first,) = browser.texts(".hero .engine")
     assert first == "TensorRT runs 7 kernels instead of 12, which move 2.50 MB instead of 4.00 MB."
     browser.all("#engine summary")[0].click()
-    assert "k1 (kgen): mul1" in browser.texts("#engine")[0]
+    # A part is filled in when it has been opened.
+    browser.until(lambda: "k1 (kgen): mul1" in browser.texts("#engine")[0])
 
 
 def test_a_group_is_drawn_as_one_kernel(browser: Browser) -> None:
@@ -415,7 +438,7 @@ def test_a_group_is_drawn_as_one_kernel(browser: Browser) -> None:
     data["fused"] += [picture, {**flat, "into": ["a", "b"]}]
     browser.open(page(data))
     assert "2 groups" in browser.texts("h1")[0]
-    browser.js("document.querySelectorAll('#fusions details').forEach((e) => { e.open = true; })")
+    browser.open_all()
     browser.until(lambda: len(browser.all("#fusions svg.group")) == 2)
     assert len(browser.all("#fusions svg.group .frame")) == 1
     text = browser.texts("#fusions")[0]

@@ -50,5 +50,5 @@ def _described(name: str) -> dict[str, str]:
         "entry": entry,
         "document": document,
         "equation": " ".join(equation.split()),
-        "text": " ".join(text.partition("\n\nTakes:")[0].split()),
+        "text": " ".join(text.partition("\n\n")[0].split()),
     }

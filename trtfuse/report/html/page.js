@@ -71,135 +71,176 @@
 
   // Pictures -------------------------------------------------------------------------------------
 
-  const WIDE = 206, GAP = 22, RISE = 46;
+  const WIDE = 206, LANE = 20, GAP = 20, RISE = 46, PILL = 24;
 
-  // Layers of nodes, by the longest way from an input, ordered by where their inputs stand.
-  function layered(nodes) {
-    const producer = new Map();
-    nodes.forEach((node, i) => node[2].forEach((v) => producer.set(v, i)));
-    const depth = new Array(nodes.length).fill(0);
+  // Every node one layer below the lowest of those that it reads from.
+  function depths(nodes, producer) {
+    const depth = new Array(nodes.length).fill(1);
     for (let pass = 0; pass < nodes.length; pass += 1) {
       let moved = false;
-      nodes.forEach((node, i) => {
-        for (const v of node[1]) {
-          const from = producer.get(v);
-          if (from !== undefined && from !== i && depth[i] < depth[from] + 1 && depth[from] < nodes.length) {
-            depth[i] = depth[from] + 1;
-            moved = true;
-          }
-        }
-      });
+      nodes.forEach((node, i) => node[1].forEach((v) => {
+        const from = producer.get(v);
+        if (from !== undefined && from !== i && depth[i] <= depth[from]) { depth[i] = depth[from] + 1; moved = true; }
+      }));
       if (!moved) break;
     }
-    const layers = [];
-    depth.forEach((d, i) => { (layers[d] ||= []).push(i); });
-    const place = new Array(nodes.length).fill(0);
-    const full = layers.filter(Boolean);
-    full.forEach((layer) => {
-      const weight = (i) => {
-        const from = nodes[i][1].map((v) => producer.get(v)).filter((p) => p !== undefined && p !== i);
-        return from.length ? from.reduce((sum, p) => sum + place[p], 0) / from.length : 0;
-      };
-      layer.sort((a, b) => weight(a) - weight(b) || a - b);
-      layer.forEach((i, k) => { place[i] = k - (layer.length - 1) / 2; });
+    return depth;
+  }
+  // Sideways places: in the order of what items are connected to, none on top of another.
+  function arrange(layers) {
+    const middle = (items) => items.reduce((sum, each) => sum + each.x, 0) / items.length;
+    const settle = (layer, side) => {
+      layer.forEach((item) => { item.want = item[side].length ? middle(item[side]) : item.x; });
+      layer.forEach((item, k) => {
+        const left = layer[k - 1];
+        item.x = left ? Math.max(item.want, left.x + (left.wide + item.wide) / 2 + GAP) : item.want;
+      });
+      const shift = layer.reduce((sum, item) => sum + item.want - item.x, 0) / layer.length;
+      layer.forEach((item) => { item.x += shift; });
+    };
+    layers.forEach((layer) => {
+      let x = 0;
+      layer.forEach((item) => { item.x = x + item.wide / 2; x += item.wide + GAP; });
+      layer.forEach((item) => { item.x -= (x - GAP) / 2; });
     });
-    return { layers: full, place, producer };
+    for (let sweep = 0; sweep < 4; sweep += 1) {
+      const down = sweep % 2 === 0, side = down ? "up" : "down";
+      for (const layer of down ? layers : [...layers].reverse()) {
+        layer.forEach((item) => { item.weight = item[side].length ? middle(item[side]) : item.x; });
+        layer.sort((p, q) => p.weight - q.weight || p.wide - q.wide);
+        settle(layer, side);
+      }
+    }
   }
 
-  // One side of a picture: inputs above, nodes in layers, outputs below.
+  // One side of a picture: inputs above, nodes in layers, outputs below. A wire that passes a layer
+  // has a lane of its own there.
   function side(nodes, labels, values, names, other, className, frame) {
-    if (!nodes.length) return nothing(values, names, other, className);
-    const { layers, place, producer } = layered(nodes);
-    const made = new Set(producer.keys());
+    const producer = new Map();
+    nodes.forEach((node, i) => node[2].forEach((v) => producer.set(v, i)));
     const read = new Set(nodes.flatMap((node) => node[1]));
-    const inputs = [...read].filter((v) => !made.has(v) && !values[v][2]);
     const elsewhere = new Set(other.flatMap((node) => node[2]));
-    const outputs = [...made].filter((v) => !read.has(v) || elsewhere.has(v));
-    const constants = nodes.map((node) => [...new Set(node[1])].filter((v) => values[v][2] && !made.has(v)));
-    const lines = nodes.map((node, i) => {
-      const text = [["op", node[0]], ["small", labels[i] ?? ""]];
-      constants[i].slice(0, 4).forEach((v) => {
+    const inputs = [...read].filter((v) => !producer.has(v) && !values[v][2]);
+    const outputs = [...producer.keys()].filter((v) => !read.has(v) || elsewhere.has(v));
+    const depth = depths(nodes, producer), last = Math.max(...depth) + 1;
+    const layers = Array.from({ length: last + 1 }, () => []);
+    const put = (level, item) => { layers[level].push(Object.assign(item, { level, up: [], down: [] })); return item; };
+    const boxes = nodes.map((node, i) => {
+      const constants = [...new Set(node[1])].filter((v) => values[v][2] && !producer.has(v));
+      const text = [["op", node[0]], ["small", short(labels[i] ?? "", 28)]];
+      constants.slice(0, 4).forEach((v) => {
         const size = shape(values[v][0]);
-        text.push(["small", `${short(names[v] ?? "constant", Math.max(8, 27 - size.length))}  ${size}`]);
+        text.push(["small", `${short(names[v] ?? "constant", Math.max(8, 26 - size.length))}  ${short(size, 18)}`]);
       });
-      if (constants[i].length > 4) text.push(["small", `and ${constants[i].length - 4} constants more`]);
-      return text;
+      if (constants.length > 4) text.push(["small", `and ${constants.length - 4} constants more`]);
+      return put(depth[i], { wide: WIDE, high: 14 + 16 * text.length, text, node, label: labels[i] ?? "" });
     });
-    const high = lines.map((text) => 14 + 16 * text.length);
-    const columns = Math.max(1, inputs.length, outputs.length, ...layers.map((layer) => layer.length));
-    const width = columns * (WIDE + GAP) + 16;
-    const middle = width / 2;
-    const rows = layers.map((layer) => Math.max(...layer.map((i) => high[i])));
-    let y = 8 + 24 + RISE;
-    const top = rows.map((row) => { const at = y; y += row + RISE; return at; });
-    const height = y + 24 + 8;
-    const x = new Map(), level = new Map();
-    layers.forEach((layer, d) => layer.forEach((i) => {
-      x.set(i, middle + place[i] * (WIDE + GAP));
-      level.set(i, d);
-    }));
-    const wires = draw("g"), texts = draw("g"), boxes = draw("g"), pills = draw("g");
-    const wire = (x1, y1, x2, y2, label) => {
-      const bend = Math.max(14, Math.abs(y2 - y1) / 2.2);
-      wires.append(
-        draw("path", { class: "wire", d: `M${x1} ${y1}C${x1} ${y1 + bend} ${x2} ${y2 - bend - 4} ${x2} ${y2 - 5}` }),
-        draw("path", { class: "tip", d: `M${x2 - 4} ${y2 - 7}h8l-4 7z` }),
-      );
-      if (label) texts.append(draw("text", { class: "shape", x: (x1 + x2) / 2 + 6, y: (y1 + y2) / 2 + 2 }, label));
+    const sources = new Map([...producer].map(([v, i]) => [v, boxes[i]]));
+    inputs.forEach((v) => sources.set(v, put(0, { wide: WIDE, high: PILL, pill: v })));
+    const ends = outputs.map((v) => put(last, { wide: WIDE, high: PILL, pill: v }));
+    // Wires: from layer to layer, the lanes of one value shared by all that read it.
+    const lanes = new Map(), wires = [], links = new Set();
+    const link = (from, to) => {
+      if (from.down.includes(to)) return;
+      from.down.push(to);
+      to.up.push(from);
     };
-    const pill = (v, at, line) => {
-      const text = short(names[v] ?? "", 27);
-      pills.append(draw("g", {},
-        draw("rect", { class: "pill", x: at - WIDE / 2, y: line, width: WIDE, height: 24, rx: 12 }),
-        draw("text", { x: at, y: line + 16, "text-anchor": "middle" }, text),
-        draw("title", {}, `${names[v] ?? ""} ${shape(values[v][0])} ${values[v][1]}`)));
-    };
-    const spread = (list, k) => middle + (k - (list.length - 1) / 2) * (WIDE + GAP);
-    const weigh = (v) => {
-      const readers = nodes.map((node, i) => (node[1].includes(v) ? x.get(i) : null)).filter((each) => each !== null);
-      return readers.reduce((sum, each) => sum + each, 0) / Math.max(1, readers.length);
-    };
-    inputs.sort((a, b) => weigh(a) - weigh(b));
-    inputs.forEach((v, k) => {
-      pill(v, spread(inputs, k), 8);
-      nodes.forEach((node, i) => {
-        if (node[1].includes(v)) wire(spread(inputs, k), 32, x.get(i), top[level.get(i)], shape(values[v][0]));
-      });
-    });
-    nodes.forEach((node, i) => {
-      const d = level.get(i), left = x.get(i) - WIDE / 2;
-      for (const v of new Set(node[1])) {
-        const from = producer.get(v);
-        if (from === undefined || from === i) continue;
-        wire(x.get(from), top[level.get(from)] + high[from], x.get(i), top[d], shape(values[v][0]));
+    function connect(v, target) {
+      const source = sources.get(v);
+      if (!source || source === target) return;
+      const way = [source];
+      for (let level = source.level + 1; level < target.level; level += 1) {
+        const key = `${v}:${level}`;
+        if (!lanes.has(key)) lanes.set(key, put(level, { wide: LANE, high: 0, lane: true }));
+        way.push(lanes.get(key));
       }
-      const box = draw("g", {}, draw("rect", { class: "box", x: left, y: top[d], width: WIDE, height: high[i], rx: 7 }));
-      lines[i].forEach(([kind, text], k) => box.append(
-        draw("text", { class: kind, x: left + 12, y: top[d] + 20 + 16 * k }, short(text, kind === "op" ? 24 : 28))));
-      box.append(draw("title", {}, [node[0], labels[i] ?? "", node[3] ?? ""].filter(Boolean).join("\n")));
-      boxes.append(box);
+      way.push(target);
+      way.slice(1).forEach((item, k) => link(way[k], item));
+      wires.push({ v, way });
+    }
+    nodes.forEach((node, i) => new Set(node[1]).forEach((v) => connect(v, boxes[i])));
+    outputs.forEach((v, k) => connect(v, ends[k]));
+    const full = layers.filter((layer) => layer.length);
+    arrange(full);
+    const all = full.flat();
+    const left = Math.min(...all.map((item) => item.x - item.wide / 2)) - (frame ? 20 : 8);
+    const right = Math.max(...all.map((item) => item.x + item.wide / 2), ...all.filter((item) => !item.lane).map((item) => item.x + 96)) + (frame ? 20 : 8);
+    const width = right - left;
+    let y = 8;
+    full.forEach((layer) => {
+      const high = Math.max(PILL, ...layer.map((item) => item.high));
+      layer.forEach((item) => {
+        item.x -= left;
+        item.top = item.lane ? y : y + (item.pill === undefined ? 0 : (high - item.high) / 2);
+        item.bottom = item.lane ? y + high : item.top + item.high;
+      });
+      y += high + RISE;
     });
-    outputs.forEach((v, k) => {
-      const from = producer.get(v);
-      wire(x.get(from), top[level.get(from)] + high[from], spread(outputs, k), height - 32, shape(values[v][0]));
-      pill(v, spread(outputs, k), height - 32);
+    const height = y - RISE + 8;
+    const lines = draw("g"), marks = draw("g"), texts = draw("g");
+    // Where several wires enter a box, they enter beside each other.
+    const entries = new Map();
+    wires.forEach((wire) => {
+      const target = wire.way.at(-1);
+      if (!entries.has(target)) entries.set(target, []);
+      entries.get(target).push(wire);
     });
-    const parts = [wires, boxes, pills, texts];
-    if (frame) parts.unshift(draw("rect", { class: "frame", x: 4, y: 8 + 24 + RISE / 2, width: width - 8, height: height - 2 * (8 + 24) - RISE, rx: 12 }));
+    for (const [target, list] of entries) {
+      list.sort((p, q) => p.way.at(-2).x - q.way.at(-2).x);
+      list.forEach((wire, k) => { wire.end = target.x + (k - (list.length - 1) / 2) * Math.min(44, (WIDE - 60) / list.length); });
+    }
+    wires.forEach(({ v, way, end }) => {
+      let d = `M${way[0].x} ${way[0].bottom}`, x = way[0].x, at = way[0].bottom;
+      way.slice(1).forEach((item, k) => {
+        const final = k === way.length - 2, to = final ? end : item.x, top = final ? item.top - 5 : item.top;
+        const bend = Math.max(10, (top - at) / 2);
+        d += x === to ? `V${top}` : `C${x} ${at + bend} ${to} ${top - bend} ${to} ${top}`;
+        if (!final) d += `V${item.bottom}`;
+        x = to;
+        at = item.bottom;
+      });
+      const target = way.at(-1);
+      lines.append(draw("path", { class: "wire", d }), draw("path", { class: "tip", d: `M${end - 4} ${target.top - 7}h8l-4 7z` }));
+      if (!links.has(v)) {
+        links.add(v);
+        texts.append(draw("text", { class: "shape", x: way[0].x + 7, y: way[0].bottom + (frame ? 24 : 17) }, shape(values[v][0])));
+      }
+    });
+    all.forEach((item) => {
+      if (item.lane) return;
+      const x = item.x - WIDE / 2;
+      if (item.pill !== undefined) {
+        const name = names[item.pill] ?? "";
+        marks.append(draw("g", {},
+          draw("rect", { class: "pill", x, y: item.top, width: WIDE, height: PILL, rx: PILL / 2 }),
+          draw("text", { x: item.x, y: item.top + 16, "text-anchor": "middle" }, short(name, 27)),
+          draw("title", {}, `${name} ${shape(values[item.pill][0])} ${values[item.pill][1]}`)));
+        return;
+      }
+      const box = draw("g", {}, draw("rect", { class: "box", x, y: item.top, width: WIDE, height: item.high, rx: 7 }));
+      item.text.forEach(([kind, text], k) => box.append(
+        draw("text", { class: kind, x: x + 12, y: item.top + 20 + 16 * k }, short(text, kind === "op" ? 24 : 29))));
+      box.append(draw("title", {}, [item.node[0], item.label, item.node[3] ?? ""].filter(Boolean).join("\n")));
+      marks.append(box);
+    });
+    const parts = [lines, texts, marks];
+    if (frame) {
+      const top = Math.min(...boxes.map((box) => box.top)) - 11, bottom = Math.max(...boxes.map((box) => box.bottom)) + 11;
+      parts.unshift(draw("rect", { class: "frame", x: 6, y: top, width: width - 12, height: bottom - top, rx: 12 }));
+    }
     return draw("svg", { class: className, viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-      "aria-label": labels.map((label, i) => `${nodes[i][0]} ${label}`).join(", ") }, ...parts);
+      "aria-label": labels.map((label, i) => `${nodes[i]?.[0] ?? ""} ${label}`).join(", ") }, ...parts);
   }
 
   // What is left where nodes were erased: what they read, or the constant they have become.
-  function nothing(values, names, other, className) {
+  function nothing(values, names, other, className, unused) {
     const made = new Set(other.flatMap((node) => node[2]));
     const read = [...new Set(other.flatMap((node) => node[1]))].filter((v) => !made.has(v));
     const folded = [...made].filter((v) => values[v][2]);
     const through = read.filter((v) => !values[v][2]);
-    const left = folded.length ? folded : through.slice(0, 1);
-    const v = left[0];
+    const v = unused ? undefined : folded[0] ?? through[0] ?? read[0];
     const text = v === undefined ? "nothing" : names[v] ?? "";
-    const note = folded.length ? "a constant" : v === undefined ? "nothing reads it" : "as it is";
+    const note = v === undefined ? "nothing reads it" : values[v][2] ? "a constant" : "as it is";
     return draw("svg", { class: className, viewBox: "0 0 216 66", width: 216, height: 66, role: "img", "aria-label": `${text}, ${note}` },
       draw("rect", { class: "pill", x: 8, y: 8, width: 200, height: 26, rx: 13 }),
       draw("text", { x: 108, y: 25, "text-anchor": "middle" }, short(text, 26)),
@@ -218,7 +259,10 @@
     if (picture) {
       const names = entry.wires ?? [];
       before.append(holder(side(picture.before, entry.nodes, picture.values, names, picture.after, "was")));
-      after.append(holder(side(picture.after, [...(entry.kept ?? []), ...entry.into], picture.values, names, picture.before, entry.is === 2 ? "gone" : "after")));
+      const style = entry.is === 2 ? "gone" : "after";
+      after.append(holder(picture.after.length
+        ? side(picture.after, [...(entry.kept ?? []), ...entry.into], picture.values, names, picture.before, style)
+        : nothing(picture.values, names, picture.before, style, entry.rule === "unused")));
     } else if (entry.nodes.join("\n") === entry.into.join("\n")) {
       return make("div", { className: "side" }, make("span", {}, "the same nodes, which now read what stood there before"),
         make("div", { className: "holder" }, row(entry.operators, entry.nodes, "after")));
@@ -272,29 +316,36 @@
   // What was fused -------------------------------------------------------------------------------
 
   const opened = new Map(); // by rule: what opens its part of the page at an entry
-  function scene(entries, index) {
+  // The name of an entry, or its first and last node where that would be a whole line of names.
+  function called(entry) {
+    const joined = entry.nodes.join(" + "), name = entry.name ?? joined, most = 4;
+    if (name !== joined || entry.nodes.length <= most) return name;
+    return `${entry.nodes[0]} … ${entry.nodes.at(-1)} (${entry.nodes.length} nodes)`;
+  }
+  function scene(entries) {
     // Entries of one picture: drawn once, with the names of the one that is chosen.
     let current = 0;
+    const hint = () => `${panel.hidden ? "Show" : "Hide"} the equation${entries[current][1].is === 1 ? "" : " and the check"}`;
     const panel = make("div", { hidden: "" });
     const button = make("button", { type: "button", className: "picture", "aria-expanded": "false" });
-    const title = make("h4");
+    const title = make("h3");
     const list = make("ul", { className: "list" });
     const end = make("div", { className: "end" });
     function show(k, tell) {
       current = k;
       const entry = entries[k][1];
-      title.replaceChildren(make("span", { className: "mono" }, entry.name ?? entry.nodes.join(" + ")));
-      button.replaceChildren(sides(entry), make("span", { className: "hint" }, panel.hidden ? "Show the equation and the check" : "Hide the equation and the check"));
+      title.replaceChildren(make("span", { className: "mono" }, called(entry)));
+      button.replaceChildren(sides(entry), make("span", { className: "hint" }, hint()));
       panel.replaceChildren(facts(entry));
       list.querySelectorAll("button").forEach((each, i) => each.setAttribute("aria-current", String(i === k)));
-      if (tell) say(`Shown: ${entry.nodes.join(" + ")}`);
+      if (tell) say(`Shown: ${called(entry)}`);
     }
     button.addEventListener("click", () => {
       panel.hidden = !panel.hidden;
       button.setAttribute("aria-expanded", String(!panel.hidden));
-      button.querySelector(".hint").textContent = panel.hidden ? "Show the equation and the check" : "Hide the equation and the check";
+      button.querySelector(".hint").textContent = hint();
     });
-    const row_ = ([, entry], k) => make("li", {}, make("button", { type: "button", "aria-current": String(k === current), onclick: () => show(k, true) }, entry.nodes.join(" + ")));
+    const row_ = ([, entry], k) => make("li", {}, make("button", { type: "button", "aria-current": String(k === current), onclick: () => show(k, true) }, called(entry)));
     const box = make("div", { className: "scene" }, title, button, panel);
     if (entries.length > 1) {
       box.append(make("p", { className: "fine" }, `${many(entries.length, "place")} that look like this:`), list, end);
@@ -351,7 +402,7 @@
       let shown = 0;
       const some = (most) => {
         for (const last = shown + most; shown < groups.length && shown < last; shown += 1) {
-          const made = scene(groups[shown], shown);
+          const made = scene(groups[shown]);
           scenes.push(made);
           host.append(made.box);
         }
@@ -372,33 +423,62 @@
   }
 
   const blocks = new Map();
+  const SEARCHED = 12; // so many fusions are worth a search
+  const look = make("input", { type: "search", id: "find", placeholder: "node, tensor or rule", autocomplete: "off", spellcheck: "false" });
+  const found_ = make("p", { className: "fine", role: "status" });
+  const fusionHost = make("div");
+  const TITLES = ["", "Grouped, each for one kernel", "Cleaned up"];
   function fusions() {
     const body = byId("fusions-body");
-    const kinds = [[], [], []];
-    data.fused.forEach((entry, i) => kinds[entry.is].push([i, entry]));
     if (!data.fused.length) {
       body.append(make("div", { className: "card empty" }, "No rule applied to this model. Below is what came near, if anything did."));
       return;
     }
-    const titles = ["", "Grouped, each for one kernel", "Cleaned up"];
+    if (data.fused.length > SEARCHED) {
+      body.append(make("div", { className: "controls" }, make("label", { className: "wide" }, "find", look)), found_);
+      let waiting = 0;
+      look.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(listFusions, 120); });
+    }
+    body.append(fusionHost);
+    listFusions();
+  }
+  function listFusions() {
+    const words = look.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const kinds = [[], [], []];
+    let count = 0;
+    data.fused.forEach((entry, i) => {
+      if (words.length) {
+        const text = [entry.rule, ...entry.nodes, ...entry.into, ...(entry.wires ?? []), ...(entry.origin ?? [])].join("\n").toLowerCase();
+        if (!words.every((word) => text.includes(word))) return;
+      }
+      kinds[entry.is].push([i, entry]);
+      count += 1;
+    });
+    found_.textContent = words.length ? `${number(count)} of ${many(data.fused.length, "entry").replace("entrys", "entries")}` : "";
+    blocks.clear();
+    opened.clear();
+    const parts = [];
+    let first = true;
     kinds.forEach((entries, kind) => {
       if (!entries.length) return;
-      if (titles[kind]) body.append(make("h3", { style: "margin:1.4rem 0 .6rem" }, `${titles[kind]}: ${number(entries.length)}`));
+      if (TITLES[kind]) parts.push(make("h3", { className: "part" }, `${TITLES[kind]}: ${number(entries.length)}`));
       const rules = new Map();
       entries.forEach((each) => {
         if (!rules.has(each[1].rule)) rules.set(each[1].rule, []);
         rules.get(each[1].rule).push(each);
       });
-      let first = kind === 0;
       for (const [name, list] of [...rules].sort((a, b) => b[1].length - a[1].length)) {
-        const made = ruleBlock(name, list, first);
+        const made = ruleBlock(name, list, first && (kind === 0 || words.length > 0));
         first = false;
         blocks.set(name, made);
-        body.append(made.block);
+        parts.push(made.block);
       }
     });
+    if (!count) parts.push(make("div", { className: "card empty" }, "Nothing matches."));
+    fusionHost.replaceChildren(...parts);
   }
   function goToFusion(index) {
+    if (look.value) { look.value = ""; listFusions(); }
     const entry = data.fused[index];
     const found = blocks.get(entry.rule);
     found.fill();
@@ -524,7 +604,7 @@
     }
     const cost = data.cost;
     if (cost.before && cost.after && (cost.before.operations || cost.before.bytes)) {
-      body.append(make("h3", { style: "margin:1.4rem 0 .6rem" }, "Work, by estimate"),
+      body.append(make("h3", { className: "part" }, "Work, by estimate"),
         bars([["operations", cost.before.operations, cost.after.operations]], "", amount),
         bars([["bytes read and written", cost.before.bytes, cost.after.bytes]], "", bytes));
       const out = cost.before.uncounted || cost.after.uncounted;
@@ -621,9 +701,9 @@
       const width = Math.max(260, host.clientWidth);
       if (Math.abs(width - sized) < 8) return;
       sized = width;
-      const pitch = named ? 142 : nodes.length <= 300 ? 20 : nodes.length <= 1500 ? 14 : 11;
+      const pitch = named ? 128 : nodes.length <= 300 ? 20 : nodes.length <= 1500 ? 14 : 11;
       const high = named ? 40 : pitch;
-      const w = named ? 122 : Math.round(pitch * 0.68), h = named ? 26 : w;
+      const w = named ? 114 : Math.round(pitch * 0.68), h = named ? 26 : w;
       const across = Math.max(1, Math.floor((width - 8) / pitch));
       let top = 6;
       spots = new Array(nodes.length);
