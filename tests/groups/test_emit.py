@@ -216,3 +216,24 @@ def test_what_a_layer_says_of_itself_goes_to_the_call() -> None:
 def test_unknown_ways_are_refused() -> None:
     with pytest.raises(trtfuse.UsageError, match="unknown groups 'all'; there are functions, flat"):
         trtfuse.fuse(two(), groups="all")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "call", ["Elu<alpha=0.5>", "LeakyRelu<alpha=0.5>", "Swish<alpha=0.5>", "HardSigmoid<alpha=0.5>"]
+)
+def test_an_attribute_that_the_reference_evaluator_cannot_refer_to_stands_in_the_function(
+    call: str,
+) -> None:
+    made = model(f"(float[2] x) => (float[2] y) {{ a = {call}(x) y = Exp(a) }}", opset=24)
+    result = trtfuse.fuse(made).model
+    (function,) = result.functions
+    assert list(function.attribute) == []
+    feeds = {"x": np.float32([-1, 2])}
+    (expected,) = ReferenceEvaluator(made).run(None, feeds)
+    (found,) = ReferenceEvaluator(result).run(None, feeds)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_before_opset_7_there_are_no_groups() -> None:
+    made = model("(float[2] x) => (float[2] y) { a = Neg(x) y = Exp(a) }", opset=6)
+    assert trtfuse.fuse(made).report.fused == []

@@ -20,6 +20,9 @@ from trtfuse.ir.model import Model, collector_paused
 from trtfuse.rewrite.driver import Declined
 from trtfuse.rewrite.rule import AnyRule, GroupRule
 
+#: Before this opset, Add and Mul broadcast by an attribute.
+_SINCE = 7
+
 _log = logging.getLogger("trtfuse")
 
 
@@ -71,7 +74,8 @@ def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = Non
 
 def _graphs(model: Model) -> list[Graph]:
     """All graphs that groups are found in, each before the bodies inside it."""
-    graphs = [model.graph, *(each for each in model.functions if not each.is_group)]
+    own = [model.graph, *(each for each in model.functions if not each.is_group)]
+    graphs = [each for each in own if each.opset >= _SINCE]
     for graph in graphs:
         for node in graph.canonical():
             graphs.extend(node.bodies)
