@@ -501,7 +501,12 @@ def test_progress_is_told_by_stage() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(trtfuse.__all__) == [
+        "Agreement",
+        "Comparison",
+        "Engine",
+        "EngineError",
         "FusionResult",
+        "Layer",
         "ModelError",
         "Report",
         "Rule",
@@ -509,7 +514,11 @@ def test_the_public_names_are_these() -> None:
         "UsageError",
         "Verification",
         "VerifyError",
+        "agreement",
+        "build",
+        "compare",
         "fuse",
+        "read_layers",
         "rule",
         "rules",
         "verify",
