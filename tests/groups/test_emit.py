@@ -175,6 +175,49 @@ def test_functions_of_a_user_have_groups_too() -> None:
     np.testing.assert_array_equal(computed(fused, x), computed(made, x))
 
 
+def test_functions_that_import_other_operator_sets_are_left_alone() -> None:
+    made = two(opset=17)
+    own = onnx.FunctionProto(name="Block", domain="mine", input=["p", "q"], output=["s"])
+    own.node.append(helper.make_node("Conv", ["p", "q"], ["r"], name="inner_conv"))
+    own.node.append(helper.make_node("Relu", ["r"], ["s"], name="inner_relu"))
+    own.opset_import.append(helper.make_opsetid("", 15))
+    made.functions.append(own)
+    made.opset_import.append(helper.make_opsetid("mine", 1))
+    del made.graph.node[2:]
+    made.graph.node.append(helper.make_node("Block", ["b", "v"], ["y"], domain="mine", name="call"))
+    result = trtfuse.fuse(made)
+    assert [fusion.name for fusion in result.report.fused] == ["conv1 + relu1"]
+    assert result.model.functions[0] == made.functions[0]
+
+
+def test_functions_named_like_ours_are_left_alone() -> None:
+    made = two()
+    own = onnx.FunctionProto(name="trtfuse_conv_relu", domain="trtfuse", input=["p"], output=["s"])
+    own.node.append(helper.make_node("Relu", ["p"], ["r"], name="one"))
+    own.node.append(helper.make_node("Relu", ["r"], ["s"], name="two"))
+    own.opset_import.extend(made.opset_import)
+    made.functions.append(own)
+    made.opset_import.append(helper.make_opsetid("trtfuse", 1))
+    made.graph.node[3].op_type, made.graph.node[3].domain = "trtfuse_conv_relu", "trtfuse"
+    fused = functions(made)
+    assert fused.functions[0] == made.functions[0]
+    assert [node.op_type for node in fused.graph.node] == [
+        "trtfuse_conv_relu_2",
+        "Conv",
+        "trtfuse_conv_relu",
+    ]
+
+
+def test_the_default_domain_may_be_spelled_out() -> None:
+    made = two(opset=17)
+    made.opset_import[0].domain = "ai.onnx"
+    assert trtfuse.verify(made, functions(made)).ok
+
+
+def test_a_fused_model_can_be_checked_as_a_whole() -> None:
+    assert trtfuse.fuse(functions(two()), verify="model").ok
+
+
 def test_the_report_says_what_became_of_groups() -> None:
     report = trtfuse.fuse(two()).report
     assert [(f.kind, f.nodes, f.into) for f in report.fused] == [

@@ -49,9 +49,8 @@ def emit(model: Model, groups: Iterable[Group]) -> None:
     for group in groups:
         graph = group.last.graph
         assert graph is not None
-        if functions.fits(graph):
-            model.raise_ir_version(_SINCE)
-            _replace(graph, group, functions)
+        model.raise_ir_version(_SINCE)
+        _replace(graph, group, functions)
 
 
 def _replace(graph: Graph, group: Group, functions: _Functions) -> None:
@@ -91,16 +90,11 @@ class _Functions:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._made: dict[_Structure, FunctionProto] = {}
-        self._imports = _versions(model.graph)
         operators = {schema.name for schema in defs.get_all_schemas_with_history()}
         used = {node.proto.op_type for graph in model.graphs() for node in graph.nodes()}
         own = {function.name for function in model.proto.functions}
         #: A name of a function is that of no operator, and of no function of any domain.
         self._names = Names(operators | used | own)
-
-    def fits(self, graph: Graph) -> bool:
-        """Whether a graph has the operator sets of the model, as functions that it calls have."""
-        return _versions(graph) == self._imports
 
     def of(self, group: Group, inputs: list[Value]) -> FunctionProto:
         """The function of the structure of a group."""
@@ -119,7 +113,7 @@ class _Functions:
             function.input.append(names[read])
         labels = Names()
         for node in group.nodes:
-            written = function.node.add(op_type=node.proto.op_type, domain=node.proto.domain)
+            written = function.node.add(op_type=node.proto.op_type)
             written.name = labels.take(node.proto.op_type)
             for value in node.outputs:
                 if value is not None:
@@ -142,13 +136,6 @@ class _Functions:
 def _in_place(node: Node, attribute: AttributeProto) -> bool:
     """Whether an attribute stands in the function, rather than on its calls."""
     return attribute.name in _IN_PLACE or node.proto.op_type in _UNREFERRED
-
-
-def _versions(graph: Graph) -> dict[str, int]:
-    """The operator sets of a graph, but for that of groups."""
-    imports = ((each.domain, each.version) for each in graph.opset_imports)
-    named = (("" if domain == "ai.onnx" else domain, version) for domain, version in imports)
-    return {domain: version for domain, version in named if domain != GROUP_DOMAIN}
 
 
 def _structure(group: Group, inputs: list[Value]) -> _Structure:

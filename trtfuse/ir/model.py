@@ -115,7 +115,9 @@ class Model:
 
     def add_group_function(self, function: FunctionProto) -> None:
         """Takes in a function that a group of nodes became; it imports what the model does."""
-        function.opset_import.extend(self.proto.opset_import)
+        for each in self.proto.opset_import:
+            # In functions the checker knows one spelling of the default domain.
+            function.opset_import.add(domain=_domain(each.domain), version=each.version)
         _import_groups(function)
         self._functions.add((GROUP_DOMAIN, function.name, ""))
         graph = Graph.of_function(self, function)
