@@ -118,12 +118,19 @@ def test_runs_alike_everywhere_and_inlines_back() -> None:
 
 
 def test_the_ir_version_rises_to_that_of_functions() -> None:
-    fused = functions(two(opset=9, ir_version=3))
+    fused = functions(two(opset=9, ir_version=4))
     assert fused.ir_version == 8
     assert [each.name for each in fused.graph.input] == ["x"]
-    flat = trtfuse.fuse(two(opset=9, ir_version=3), groups="flat").model
-    assert flat.ir_version == 3
-    assert trtfuse.verify(two(opset=9, ir_version=3), fused).ok
+    flat = trtfuse.fuse(two(opset=9, ir_version=4), groups="flat").model
+    assert flat.ir_version == 4
+    assert trtfuse.verify(two(opset=9, ir_version=4), fused).ok
+
+
+def test_what_lists_its_initializers_as_inputs_stays_flat() -> None:
+    result = trtfuse.fuse(two(opset=9, ir_version=3))
+    assert result.model == two(opset=9, ir_version=3)
+    assert all(fusion.into == fusion.nodes for fusion in result.report.fused)
+    assert {fusion.kind for fusion in result.report.fused} == {"group"}
 
 
 def test_names_of_any_kind() -> None:

@@ -24,6 +24,8 @@ from trtfuse.ir.model import Model
 
 #: The first IR version with functions.
 _SINCE = 8
+#: The first in which initializers need not be inputs.
+_LEAST = 4
 
 #: Attributes that stand in a function as they are; with other ones it is another function.
 _IN_PLACE = frozenset(("dilations", "kernel_shape", "output_padding", "output_shape", "strides"))
@@ -38,6 +40,15 @@ _UNREFERRED = frozenset(
 
 #: What makes one structure unlike another, as a key.
 _Structure = tuple[Any, ...]
+
+
+def takes_functions(model: Model) -> bool:
+    """Whether groups may become functions: not before IR 4.
+
+    There, initializers are inputs as well. In an IR version that has functions a caller might
+    override those, and a second run could do more than the first.
+    """
+    return model.ir_version >= _LEAST
 
 
 def emit(model: Model, groups: Iterable[Group]) -> None:
