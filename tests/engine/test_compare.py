@@ -76,7 +76,11 @@ def test_kernels_differ_by_what_appeared_and_vanished(fused: Comparison) -> None
 
 def test_every_fusion_is_looked_up(fused: Comparison) -> None:
     assert fused.agreement is not None
-    assert [fusion.into for fusion in fused.agreement.fusions] == [["conv"], ["conv"]]
+    assert [fusion.into for fusion in fused.agreement.fusions] == [
+        ["conv"],
+        ["conv"],
+        ["conv + relu"],
+    ]
     assert fused.agreement.share == 1.0
 
 
@@ -236,7 +240,7 @@ def test_in_the_report(fused: Comparison) -> None:
     report.engine = fused
     content = json.loads(report.to_json())["engine"]
     assert content == json.loads(json.dumps(fused.to_dict()))
-    assert "2 of 2 fusions run in one kernel" in str(report)
+    assert "3 of 3 fusions run in one kernel" in str(report)
     page = markdown(report)
     assert "## Engine" in page
     assert "| kernels | " in page

@@ -101,7 +101,7 @@ def test_fuse_builds_both_and_reports_it(run: Run, tmp_path: Path) -> None:
     code, out, err = run("fuse", "m.onnx", "--build", "--report", "r.json", "--report", "r.md")
     assert (code, err) == (0, "")
     assert "original" in out
-    assert "1 of 1 fusions run in one kernel" in out
+    assert "2 of 2 fusions run in one kernel" in out
     engine = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["engine"]
     assert engine["agreement"]["share"] == 1.0
     assert engine["agreement"]["fusions"][0]["into"] == ["conv1"]

@@ -118,12 +118,19 @@ def test_runs_alike_everywhere_and_inlines_back() -> None:
 
 
 def test_the_ir_version_rises_to_that_of_functions() -> None:
-    fused = functions(two(opset=9, ir_version=3))
+    fused = functions(two(opset=9, ir_version=4))
     assert fused.ir_version == 8
     assert [each.name for each in fused.graph.input] == ["x"]
-    flat = trtfuse.fuse(two(opset=9, ir_version=3), groups="flat").model
-    assert flat.ir_version == 3
-    assert trtfuse.verify(two(opset=9, ir_version=3), fused).ok
+    flat = trtfuse.fuse(two(opset=9, ir_version=4), groups="flat").model
+    assert flat.ir_version == 4
+    assert trtfuse.verify(two(opset=9, ir_version=4), fused).ok
+
+
+def test_what_lists_its_initializers_as_inputs_stays_flat() -> None:
+    result = trtfuse.fuse(two(opset=9, ir_version=3))
+    assert result.model == two(opset=9, ir_version=3)
+    assert all(fusion.into == fusion.nodes for fusion in result.report.fused)
+    assert {fusion.kind for fusion in result.report.fused} == {"group"}
 
 
 def test_names_of_any_kind() -> None:
@@ -175,6 +182,49 @@ def test_functions_of_a_user_have_groups_too() -> None:
     np.testing.assert_array_equal(computed(fused, x), computed(made, x))
 
 
+def test_functions_that_import_other_operator_sets_are_left_alone() -> None:
+    made = two(opset=17)
+    own = onnx.FunctionProto(name="Block", domain="mine", input=["p", "q"], output=["s"])
+    own.node.append(helper.make_node("Conv", ["p", "q"], ["r"], name="inner_conv"))
+    own.node.append(helper.make_node("Relu", ["r"], ["s"], name="inner_relu"))
+    own.opset_import.append(helper.make_opsetid("", 15))
+    made.functions.append(own)
+    made.opset_import.append(helper.make_opsetid("mine", 1))
+    del made.graph.node[2:]
+    made.graph.node.append(helper.make_node("Block", ["b", "v"], ["y"], domain="mine", name="call"))
+    result = trtfuse.fuse(made)
+    assert [fusion.name for fusion in result.report.fused] == ["conv1 + relu1"]
+    assert result.model.functions[0] == made.functions[0]
+
+
+def test_functions_named_like_ours_are_left_alone() -> None:
+    made = two()
+    own = onnx.FunctionProto(name="trtfuse_conv_relu", domain="trtfuse", input=["p"], output=["s"])
+    own.node.append(helper.make_node("Relu", ["p"], ["r"], name="one"))
+    own.node.append(helper.make_node("Relu", ["r"], ["s"], name="two"))
+    own.opset_import.extend(made.opset_import)
+    made.functions.append(own)
+    made.opset_import.append(helper.make_opsetid("trtfuse", 1))
+    made.graph.node[3].op_type, made.graph.node[3].domain = "trtfuse_conv_relu", "trtfuse"
+    fused = functions(made)
+    assert fused.functions[0] == made.functions[0]
+    assert [node.op_type for node in fused.graph.node] == [
+        "trtfuse_conv_relu_2",
+        "Conv",
+        "trtfuse_conv_relu",
+    ]
+
+
+def test_the_default_domain_may_be_spelled_out() -> None:
+    made = two(opset=17)
+    made.opset_import[0].domain = "ai.onnx"
+    assert trtfuse.verify(made, functions(made)).ok
+
+
+def test_a_fused_model_can_be_checked_as_a_whole() -> None:
+    assert trtfuse.fuse(functions(two()), verify="model").ok
+
+
 def test_the_report_says_what_became_of_groups() -> None:
     report = trtfuse.fuse(two()).report
     assert [(f.kind, f.nodes, f.into) for f in report.fused] == [
@@ -216,3 +266,24 @@ def test_what_a_layer_says_of_itself_goes_to_the_call() -> None:
 def test_unknown_ways_are_refused() -> None:
     with pytest.raises(trtfuse.UsageError, match="unknown groups 'all'; there are functions, flat"):
         trtfuse.fuse(two(), groups="all")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "call", ["Elu<alpha=0.5>", "LeakyRelu<alpha=0.5>", "Swish<alpha=0.5>", "HardSigmoid<alpha=0.5>"]
+)
+def test_an_attribute_that_the_reference_evaluator_cannot_refer_to_stands_in_the_function(
+    call: str,
+) -> None:
+    made = model(f"(float[2] x) => (float[2] y) {{ a = {call}(x) y = Exp(a) }}", opset=24)
+    result = trtfuse.fuse(made).model
+    (function,) = result.functions
+    assert list(function.attribute) == []
+    feeds = {"x": np.float32([-1, 2])}
+    (expected,) = ReferenceEvaluator(made).run(None, feeds)
+    (found,) = ReferenceEvaluator(result).run(None, feeds)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_before_opset_7_there_are_no_groups() -> None:
+    made = model("(float[2] x) => (float[2] y) { a = Neg(x) y = Exp(a) }", opset=6)
+    assert trtfuse.fuse(made).report.fused == []

@@ -21,6 +21,7 @@ from trtfuse.ir.model import Model
 
 sys.path.append(str(Path(__file__).parent.parent / "rewrite"))
 
+from strategies import Drawn, models
 from test_order import contents, shuffled
 
 SIDE = 4
@@ -133,3 +134,12 @@ def test_the_order_of_the_file_does_not_matter(made: ModelProto, seed: int) -> N
     second = trtfuse.fuse(shuffled(made, seed), verify="none")
     assert contents(second.model) == contents(first.model)
     assert second.report.fused == first.report.fused
+
+
+@given(models())
+def test_layers_of_every_kind_become_valid_functions(drawn: Drawn) -> None:
+    fused = trtfuse.fuse(drawn.model, verify="none").model
+    onnx.checker.check_model(fused)
+    again = trtfuse.fuse(fused, verify="none")
+    assert again.report.fused == []
+    assert again.model.SerializeToString() == fused.SerializeToString()

@@ -145,6 +145,8 @@ def _read(
         origins = {
             name: f"fused from {fusion.name} by {fusion.rule}"
             for fusion in model.report.fused
+            # The nodes of a group that stay are what they were.
+            if fusion.into != fusion.nodes
             for name in fusion.into
         }
     else:

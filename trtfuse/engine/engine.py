@@ -14,6 +14,10 @@ from trtfuse.engine.shapes import Profile
 from trtfuse.errors import EngineError
 from trtfuse.ir.save import written
 
+#: The end of what TensorRT says of each node of a function that is called twice, as functions of
+#: groups are: that it cannot be asked for the tensor by the node's name, which nobody does.
+_NOT_QUERYABLE = "already exists, the output tensors of this new instance will not be queryable."
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -79,8 +83,12 @@ class Engine:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings of TensorRT, each once."""
-        texts = (each.text for each in self.messages if each.severity == "warning")
+        """The warnings of TensorRT, each once, but for names of nodes in functions called twice."""
+        texts = (
+            each.text
+            for each in self.messages
+            if each.severity == "warning" and not each.text.endswith(_NOT_QUERYABLE)
+        )
         return tuple(dict.fromkeys(texts))
 
     @functools.cached_property

@@ -6,7 +6,8 @@ calls state all of them. Older ones confuse a formal input with a tensor of the 
 so formal names are names of nothing else. And it reads functions with the operator sets of the
 model, so functions import those. Of a convolution it reads kernel, strides and dilations from the
 node itself, without a word where they refer to the call: TensorRT for RTX 1.7.1 builds a layer of
-stride 1 then. So these stand in the function.
+stride 1 then. So these stand in the function. onnx's reference evaluator has operators that fail
+for an attribute that refers to the call; theirs stand in the function as well.
 """
 
 from __future__ import annotations
@@ -23,12 +24,31 @@ from trtfuse.ir.model import Model
 
 #: The first IR version with functions.
 _SINCE = 8
+#: The first in which initializers need not be inputs.
+_LEAST = 4
 
-#: Attributes that stand in a function as they are; functions with others are others.
+#: Attributes that stand in a function as they are; with other ones it is another function.
 _IN_PLACE = frozenset(("dilations", "kernel_shape", "output_padding", "output_shape", "strides"))
+
+#: Operators that the reference evaluator takes no attribute of a call for.
+_UNREFERRED = frozenset(
+    (
+        *("BitShift", "Celu", "Elu", "HardSigmoid", "Hardmax", "LeakyRelu"),
+        *("LogSoftmax", "LpNormalization", "Softmax", "Swish", "ThresholdedRelu"),
+    )
+)
 
 #: What makes one structure unlike another, as a key.
 _Structure = tuple[Any, ...]
+
+
+def takes_functions(model: Model) -> bool:
+    """Whether groups may become functions: not before IR 4.
+
+    There, initializers are inputs as well. In an IR version that has functions a caller might
+    override those, and a second run could do more than the first.
+    """
+    return model.ir_version >= _LEAST
 
 
 def emit(model: Model, groups: Iterable[Group]) -> None:
@@ -40,9 +60,8 @@ def emit(model: Model, groups: Iterable[Group]) -> None:
     for group in groups:
         graph = group.last.graph
         assert graph is not None
-        if functions.fits(graph):
-            model.raise_ir_version(_SINCE)
-            _replace(graph, group, functions)
+        model.raise_ir_version(_SINCE)
+        _replace(graph, group, functions)
 
 
 def _replace(graph: Graph, group: Group, functions: _Functions) -> None:
@@ -52,7 +71,7 @@ def _replace(graph: Graph, group: Group, functions: _Functions) -> None:
     first = group.nodes[0].proto
     call.doc_string = first.doc_string
     call.metadata_props.extend(first.metadata_props)
-    given = (a for node in group.nodes for a in node.proto.attribute if a.name not in _IN_PLACE)
+    given = (a for node in group.nodes for a in node.proto.attribute if not _in_place(node, a))
     for formal, attribute in zip(function.attribute, given, strict=True):
         written = call.attribute.add()
         written.CopyFrom(attribute)
@@ -82,16 +101,11 @@ class _Functions:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._made: dict[_Structure, FunctionProto] = {}
-        self._imports = _versions(model.graph)
         operators = {schema.name for schema in defs.get_all_schemas_with_history()}
         used = {node.proto.op_type for graph in model.graphs() for node in graph.nodes()}
         own = {function.name for function in model.proto.functions}
         #: A name of a function is that of no operator, and of no function of any domain.
         self._names = Names(operators | used | own)
-
-    def fits(self, graph: Graph) -> bool:
-        """Whether a graph has the operator sets of the model, as functions that it calls have."""
-        return _versions(graph) == self._imports
 
     def of(self, group: Group, inputs: list[Value]) -> FunctionProto:
         """The function of the structure of a group."""
@@ -110,7 +124,7 @@ class _Functions:
             function.input.append(names[read])
         labels = Names()
         for node in group.nodes:
-            written = function.node.add(op_type=node.proto.op_type, domain=node.proto.domain)
+            written = function.node.add(op_type=node.proto.op_type)
             written.name = labels.take(node.proto.op_type)
             for value in node.outputs:
                 if value is not None:
@@ -118,7 +132,7 @@ class _Functions:
             written.input.extend("" if value is None else names[value] for value in node.inputs)
             written.output.extend("" if value is None else names[value] for value in node.outputs)
             for attribute in node.proto.attribute:
-                if attribute.name in _IN_PLACE:
+                if _in_place(node, attribute):
                     written.attribute.add().CopyFrom(attribute)
                     continue
                 formal = f"{written.name}_{attribute.name}"
@@ -130,11 +144,9 @@ class _Functions:
         return function
 
 
-def _versions(graph: Graph) -> dict[str, int]:
-    """The operator sets of a graph, but for that of groups."""
-    imports = ((each.domain, each.version) for each in graph.opset_imports)
-    named = (("" if domain == "ai.onnx" else domain, version) for domain, version in imports)
-    return {domain: version for domain, version in named if domain != GROUP_DOMAIN}
+def _in_place(node: Node, attribute: AttributeProto) -> bool:
+    """Whether an attribute stands in the function, rather than on its calls."""
+    return attribute.name in _IN_PLACE or node.proto.op_type in _UNREFERRED
 
 
 def _structure(group: Group, inputs: list[Value]) -> _Structure:
@@ -146,7 +158,7 @@ def _structure(group: Group, inputs: list[Value]) -> _Structure:
     for node in group.nodes:
         wires = tuple(places.get(v, -1) for v in (*node.inputs, None, *node.outputs))
         attributes = tuple(
-            (a.name, a.type, tuple(a.ints) if a.name in _IN_PLACE else None)
+            (a.name, a.type, a.SerializeToString() if _in_place(node, a) else None)
             for a in node.proto.attribute
         )
         parts += [node.proto.op_type, wires, attributes]

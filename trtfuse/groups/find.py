@@ -15,10 +15,13 @@ from trtfuse.groups.activation import Activations
 from trtfuse.groups.names import Names
 from trtfuse.groups.partition import Group, Partition
 from trtfuse.groups.target import DEFAULT_KIB, shared_memory
-from trtfuse.ir.graph import Graph
+from trtfuse.ir.graph import GROUP_DOMAIN, Graph
 from trtfuse.ir.model import Model, collector_paused
 from trtfuse.rewrite.driver import Declined
 from trtfuse.rewrite.rule import AnyRule, GroupRule
+
+#: Before this opset, Add and Mul broadcast by an attribute.
+_SINCE = 7
 
 _log = logging.getLogger("trtfuse")
 
@@ -37,7 +40,10 @@ class Found:
 
 
 def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = None) -> Found:
-    """The groups of a model, of the bodies in it, and of its functions that are no groups.
+    """The groups of a model, of the bodies in it, and of its functions.
+
+    Functions that import other operator sets than the model are left alone, since TensorRT's parser
+    knows one list of them only; and so are those that groups became.
 
     Args:
         model: not changed.
@@ -71,11 +77,22 @@ def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = Non
 
 def _graphs(model: Model) -> list[Graph]:
     """All graphs that groups are found in, each before the bodies inside it."""
-    graphs = [model.graph, *(each for each in model.functions if not each.is_group)]
+    if model.graph.opset < _SINCE:
+        return []
+    imports = _versions(model.graph)
+    functions = (each for each in model.functions if not each.is_group)
+    graphs = [model.graph, *(each for each in functions if _versions(each) == imports)]
     for graph in graphs:
         for node in graph.canonical():
             graphs.extend(node.bodies)
     return graphs
+
+
+def _versions(graph: Graph) -> dict[str, int]:
+    """The operator sets of a graph, but for that of groups."""
+    imports = ((each.domain, each.version) for each in graph.opset_imports)
+    named = (("" if domain == "ai.onnx" else domain, version) for domain, version in imports)
+    return {domain: version for domain, version in named if domain != GROUP_DOMAIN}
 
 
 def _named(model: Model, groups: list[Group]) -> list[Group]:

@@ -115,7 +115,9 @@ class Model:
 
     def add_group_function(self, function: FunctionProto) -> None:
         """Takes in a function that a group of nodes became; it imports what the model does."""
-        function.opset_import.extend(self.proto.opset_import)
+        for each in self.proto.opset_import:
+            # In functions the checker knows one spelling of the default domain.
+            function.opset_import.add(domain=_domain(each.domain), version=each.version)
         _import_groups(function)
         self._functions.add((GROUP_DOMAIN, function.name, ""))
         graph = Graph.of_function(self, function)
@@ -124,11 +126,6 @@ class Model:
 
     def raise_ir_version(self, least: int) -> None:
         """Makes it a model of this IR version, if its own is lower."""
-        if self.ir_version < 4 <= least:
-            # Initializers had to be listed as inputs; from now on that would let callers override.
-            for value in (*self.graph.initializers, *self.graph.sparse):
-                self.graph.inputs.pop(value, None)
-                value.is_input = False
         self.ir_version = max(self.ir_version, least)
 
     def to_proto(self) -> ModelProto:
