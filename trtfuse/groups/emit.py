@@ -6,7 +6,8 @@ calls state all of them. Older ones confuse a formal input with a tensor of the 
 so formal names are names of nothing else. And it reads functions with the operator sets of the
 model, so functions import those. Of a convolution it reads kernel, strides and dilations from the
 node itself, without a word where they refer to the call: TensorRT for RTX 1.7.1 builds a layer of
-stride 1 then. So these stand in the function.
+stride 1 then. So these stand in the function. So do those of operators that ONNX's reference
+evaluator takes no references for.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ _SINCE = 8
 
 #: Attributes that stand in a function as they are; functions with others are others.
 _IN_PLACE = frozenset(("dilations", "kernel_shape", "output_padding", "output_shape", "strides"))
+#: Operators all of whose attributes do.
+_ALL_IN_PLACE = frozenset(
+    ("Elu", "HardSigmoid", "LeakyRelu", "Softmax", "Swish", "ThresholdedRelu")
+)
 
 #: What makes one structure unlike another, as a key.
 _Structure = tuple[Any, ...]
@@ -51,7 +56,7 @@ def _replace(graph: Graph, group: Group, functions: _Functions) -> None:
     first = group.nodes[0].proto
     call.doc_string = first.doc_string
     call.metadata_props.extend(first.metadata_props)
-    given = (a for node in group.nodes for a in node.proto.attribute if a.name not in _IN_PLACE)
+    given = (a for n in group.nodes for a in n.proto.attribute if not _in_place(n, a))
     for formal, attribute in zip(function.attribute, given, strict=True):
         written = call.attribute.add()
         written.CopyFrom(attribute)
@@ -112,7 +117,7 @@ class _Functions:
             written.input.extend("" if value is None else names[value] for value in node.inputs)
             written.output.extend("" if value is None else names[value] for value in node.outputs)
             for attribute in node.proto.attribute:
-                if attribute.name in _IN_PLACE:
+                if _in_place(node, attribute):
                     written.attribute.add().CopyFrom(attribute)
                     continue
                 formal = f"{written.name}_{attribute.name}"
@@ -124,6 +129,11 @@ class _Functions:
         return function
 
 
+def _in_place(node: Node, attribute: AttributeProto) -> bool:
+    """Whether an attribute stands in the function rather than on its calls."""
+    return attribute.name in _IN_PLACE or node.op in _ALL_IN_PLACE
+
+
 def _structure(group: Group, inputs: list[Value]) -> _Structure:
     """The nodes of a group and how they are wired: equal where one function does for both."""
     places: dict[Value | None, int] = {}
@@ -133,7 +143,7 @@ def _structure(group: Group, inputs: list[Value]) -> _Structure:
     for node in group.nodes:
         wires = tuple(places.get(v, -1) for v in (*node.inputs, None, *node.outputs))
         attributes = tuple(
-            (a.name, a.type, tuple(a.ints) if a.name in _IN_PLACE else None)
+            (a.name, a.type, a.SerializeToString() if _in_place(node, a) else None)
             for a in node.proto.attribute
         )
         parts += [node.proto.op_type, wires, attributes]
