@@ -18,7 +18,7 @@ from trtfuse.check.inputs import shapes
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError
-from trtfuse.groups.emit import emit
+from trtfuse.groups.emit import FUNCTIONS_SINCE, emit
 from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.target import shared_memory
@@ -199,6 +199,15 @@ def _fuse(
                 # A second run is to find the same groups, and knows no more than the file says.
                 read.infer_shapes_afresh()
             found = find_groups(read, rules, target)
+            if groups == "functions" and found.groups and read.ir_version < 4:
+                # From IR 4 on bodies have initializers, so there may be more to do.
+                read.raise_ir_version(FUNCTIONS_SINCE)
+                driver = Driver(read, rules, check, _stage(progress, "rewrite"))
+                driver.run()
+                declined = [NearMiss.of(each) for each in driver.declined]
+                fusions += [Fusion.of(each) for each in driver.fused]
+                read.infer_shapes_afresh()
+                found = find_groups(read, rules, target)
             declined += [NearMiss.of(each) for each in found.declined]
             fusions += [Fusion.of_group(each, groups == "functions") for each in found.groups]
             if groups == "functions":

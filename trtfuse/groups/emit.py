@@ -23,7 +23,7 @@ from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value, called
 from trtfuse.ir.model import Model
 
 #: The first IR version with functions.
-_SINCE = 8
+FUNCTIONS_SINCE = 8
 
 #: Attributes that stand in a function as they are; functions with others are others.
 _IN_PLACE = frozenset(("dilations", "kernel_shape", "output_padding", "output_shape", "strides"))
@@ -45,7 +45,7 @@ def emit(model: Model, groups: Iterable[Group]) -> None:
     for group in groups:
         graph = group.last.graph
         assert graph is not None
-        model.raise_ir_version(_SINCE)
+        model.raise_ir_version(FUNCTIONS_SINCE)
         _replace(graph, group, functions)
 
 
