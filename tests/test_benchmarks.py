@@ -44,4 +44,4 @@ def test_the_engines_of_a_model_and_of_what_is_left_of_it(tmp_path: Path) -> Non
     assert content["agreement"]["good.onnx"]["unknown"] == 0
     assert "BitwiseNot 'odd'" in content["results"]["odd.onnx"]["original"]["trouble"]
     assert "Built: original 1, trtfuse 1, of 2" in printed
-    assert "| good.onnx | 1 | " in printed
+    assert "| good.onnx | 2 | " in printed

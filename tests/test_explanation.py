@@ -202,3 +202,26 @@ def test_every_guard_of_every_rule_is_declined_by_a_test_of_rules() -> None:
     texts = "".join(page.read_text(encoding="utf-8") for page in pages)
     guards = {guard.name for rule in trtfuse.rules() for guard in rule.guards}
     assert [name for name in sorted(guards) if not re.search(rf'"{name}"', texts)] == []
+
+
+MLP = """(float[4,2] x) => (float[4,2] z, float[4,2] c) {
+    [ip1] a = MatMul(x, w)
+    [relu1] b = Relu(a)
+    [ip2] c = MatMul(b, w)
+    [last] z = Sigmoid(c)
+}"""
+
+
+def test_a_node_in_a_group_says_in_which() -> None:
+    found = trtfuse.explain(model(MLP, w=W[:, :, 0, 0]), "relu1")
+    (step,) = found.steps
+    assert step.nodes == ["ip1", "relu1", "ip2"]
+    assert step.into == ["2-layer MLP (ip1 .. ip2)"]
+    assert step.sentence == "one kernel by mlp: 2-layer MLP (ip1 .. ip2)"
+
+
+def test_a_group_that_does_not_grow_says_why() -> None:
+    found = trtfuse.explain(model(MLP, w=W[:, :, 0, 0]))
+    (miss,) = [each for each in found.misses if each.rule == "mlp"]
+    assert (miss.at, [each.guard for each in miss.objections]) == ("ip2", ["only-read-inside"])
+    assert miss.entry.startswith("F16 ")

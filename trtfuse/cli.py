@@ -83,6 +83,11 @@ _input_shapes = click.option(
     multiple=True,
     help="Shape of an input for the check, like x:1,3,224,224; drawn if left out.",
 )
+_target = click.option(
+    "--target",
+    metavar="CAPABILITY",
+    help="Compute capability of the GPU, like 8.9, which limits the weights in an MLP.",
+)
 _model = click.Path(path_type=Path)
 
 
@@ -112,11 +117,7 @@ def command() -> None:
 @click.option("--skip", metavar="NAME,...", callback=_names, help="Leave these rules out.")
 @click.option("--flat", is_flag=True, help="Keep the nodes of groups; name them in the report.")
 @click.option("--no-groups", is_flag=True, help="Look for no groups.")
-@click.option(
-    "--target",
-    metavar="CAPABILITY",
-    help="Compute capability of the GPU, like 8.9, which limits the weights in an MLP.",
-)
+@_target
 @click.option(
     "--verify",
     "level",
@@ -248,6 +249,7 @@ def verify(
 @click.argument("node", metavar="[NODE]", required=False)
 @click.option("--rules", "names", metavar="NAME,...", callback=_names, help="Ask these rules only.")
 @click.option("--skip", metavar="NAME,...", callback=_names, help="Leave these rules out.")
+@_target
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 def explain(
@@ -255,6 +257,7 @@ def explain(
     node: str | None,
     names: tuple[str, ...] | None,
     skip: tuple[str, ...] | None,
+    target: str | None,
     as_json: bool,
     verbose: int,
 ) -> int:
@@ -262,7 +265,9 @@ def explain(
     from trtfuse.report.why import plain
 
     with _progress(quiet=False) as progress:
-        found = trtfuse.explain(source, node, rules=names, skip=skip or (), progress=progress)
+        found = trtfuse.explain(
+            source, node, rules=names, skip=skip or (), target=target, progress=progress
+        )
     text = found.to_json() if as_json else plain(found, everything=verbose > 0)
     click.echo(text.encode(errors="backslashreplace").decode().rstrip("\n"))
     return 0

@@ -11,15 +11,17 @@ from typing import Any
 
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import UsageError
+from trtfuse.groups.find import Found, find_groups
+from trtfuse.groups.partition import Group
 from trtfuse.ir.graph import Node
 from trtfuse.ir.model import ModelLike, collector_paused, read_model
 from trtfuse.pipeline import Progress, named, staged
 from trtfuse.report.advice import helps, holds
-from trtfuse.rewrite.driver import Driver, Fused
+from trtfuse.rewrite.driver import Declined, Driver, Fused
 from trtfuse.rewrite.explain import Miss, near_misses
 from trtfuse.rewrite.pattern import Veto
 from trtfuse.rewrite.reach import reach
-from trtfuse.rewrite.rule import AnyRule, Rule, selected
+from trtfuse.rewrite.rule import CATALOGUE, AnyRule, Rule, selected
 
 #: A part of a structure is worth a line, where no node is asked for, only if so many times as many
 #: operators are there as are missing. Every convolution is half of a convolution and a scale.
@@ -135,12 +137,14 @@ def explain(
     rules: Iterable[str | AnyRule] | None = None,
     skip: Iterable[str] = (),
     seed: int = 0,
+    target: str | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
     """Says what `fuse` does not do to a model, or to one node of it, and why.
 
     The model is fused in memory, each rewrite checked; then every rule is held against what is left
     over. Where its structure is there, every guard is asked, not only up to the first that vetoes.
+    Then come the groups that did not form or grow, each with the first thing in its way.
 
     Args:
         model: a path, the bytes of a model, or a `ModelProto`; never modified.
@@ -148,6 +152,7 @@ def explain(
         rules: names of rules, or rules; None for all of the catalogue.
         skip: names of rules to leave out.
         seed: of the numbers that checks draw.
+        target: as in `fuse`.
         progress: as in `fuse`.
 
     Raises:
@@ -163,7 +168,8 @@ def explain(
         if node is not None and not start:
             _raise_unknown(node, original)
         driver.run()
-        return _Explainer(driver).explanation(named(model, read), node, start)
+        groups = find_groups(read, chosen, target)
+        return _Explainer(driver, groups).explanation(named(model, read), node, start)
 
 
 def _raise_unknown(name: str, nodes: list[Node]) -> None:
@@ -182,8 +188,9 @@ def _raise_unknown(name: str, nodes: list[Node]) -> None:
 class _Explainer:
     """Holds the rules against what a driver left over."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, groups: Found) -> None:
         self.driver = driver
+        self.groups = groups
         self.position = {
             each: index
             for index, each in enumerate(n for g in driver.model.graphs() for n in g.nodes())
@@ -199,10 +206,16 @@ class _Explainer:
 
     def explanation(self, model: str, name: str | None, start: list[Node]) -> Explanation:
         if name is None:
-            misses = self._of_all()
+            misses = [*self._of_all(), *map(_not_grouped, self.groups.declined)]
             return Explanation(model, None, None, [], misses, len(self.position))
         steps, left = _history(self.driver.fused, start)
-        misses = self._of(left)
+        steps += [
+            Step(group.rule, [n.label for n in group.nodes], [group.name], _joined(group))
+            for group in self.groups.groups
+            if not set(left).isdisjoint(group.nodes)
+        ]
+        ungrouped = [_not_grouped(each) for each in self.groups.declined if each.at in left]
+        misses = [*self._of(left), *ungrouped]
         return Explanation(model, name, start[0].op, steps, misses, len(start))
 
     def _of_all(self) -> list[NotFused]:
@@ -278,6 +291,20 @@ class _Explainer:
             entry,
             document,
         )
+
+
+def _joined(group: Group) -> str:
+    return f"one kernel by {group.rule}: {group.name}"
+
+
+def _not_grouped(declined: Declined) -> NotFused:
+    """A group that did not form, or not grow, at a node."""
+    entry, document = documented(CATALOGUE[declined.rule])
+    guard, node = declined.guard, declined.at
+    objection = Objection(guard, declined.because, holds(guard), helps(guard))
+    return NotFused(
+        declined.rule, node.label, [node.label], [node.op], 1, 1, [objection], entry, document
+    )
 
 
 def _objection(rule: Rule, veto: Veto) -> Objection:

@@ -136,7 +136,7 @@ def test_groups_are_traced_as_they_were_before_anything_was_made_of_them() -> No
     read = Model(proto)
     trace = Trace(read)
     nodes = {node.label: node for node in read.graph.nodes()}
-    trace.grouped([[nodes["conv2"], nodes["mul2"]]])
+    trace.grouped([[nodes["conv2"], nodes["mul2"]]], [])
     nodes["mul2"].inputs = []
     details = trace.details()
     (entry,) = details.fused

@@ -26,14 +26,14 @@ _FOLDED = (
     "export with constants folded, and without initializers that are graph inputs as well: "
     "a caller can override those"
 )
+_ALONE = "nothing, if the other reader needs the value; else remove the reader or the output"
 _STATIC = "give the model static shapes where they are static"
 _FLOAT = "nothing, if it has to be integers; else cast before the layer rather than inside it"
 _FIX_AXES = "normalize over the last axes, with a Transpose in front if need be"
 
 #: What helps, by guard, as an answer to "what would have to change?".
 HELPS = {
-    "one-consumer": "nothing, if the other reader needs the value; else remove the reader or the "
-    "output",
+    "one-consumer": _ALONE,
     "representable": "keep the layer in float32",
     "check": "please report it: a guard is missing",
     "opset": "convert the model with `onnx.version_converter`",
@@ -88,6 +88,20 @@ HELPS = {
     "statistics-in-float32": "normalize in float32, if that is precise enough",
     "zeros-are-its-padding": "nothing: a MaxPool pads with the smallest number, not with 0",
     "axes-of-the-same-tensor": _STATIC,
+    "constant-weights": _FOLDED,
+    "first-choice": "nothing: one of the two layers takes the sum in",
+    "fits-on-chip": "name a `target` with more shared memory, or make the layer narrower",
+    "is-not-of-gelu": "nothing: the builder needs the factor where it is",
+    "most-layers": "nothing: the next MLP begins there",
+    "no-broadcast": _STATIC,
+    "only-read-inside": _ALONE,
+    "other-operand": "nothing, if the sum is of a value with itself or a constant",
+    "same-axes": _FIX_AXES,
+    "same-everywhere": "nothing: it is computed where the model runs",
+    "same-shape": _STATIC,
+    "softmax-of-the-last-axis": "take the Softmax over the last axis",
+    "sum-keeps-shape": _STATIC,
+    "two-dimensions": "give the product one constant matrix",
 }
 
 
