@@ -22,7 +22,7 @@ from trtfuse.groups.emit import emit, takes_functions
 from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.target import shared_memory
-from trtfuse.ir.model import FOLD_LIMIT, Model, ModelLike, collector_paused, read_model
+from trtfuse.ir.model import FOLD_LIMIT, NOT_UTF_8, Model, ModelLike, collector_paused, read_model
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
@@ -172,7 +172,8 @@ def fuse(
                 model, chosen, groups, verify, shapes_given, fold_limit, seed, target, progress
             )
     except UnicodeDecodeError:
-        raise ModelError("the model has a text that is not UTF-8, as protobuf wants it") from None
+        # Of a name that is not that of a value.
+        raise ModelError(NOT_UTF_8) from None
 
 
 def _fuse(

@@ -410,3 +410,12 @@ def test_what_was_known_before_a_rewrite_is_known_after_it(calls: str) -> None:
     again = trtfuse.fuse(result.model)
     assert again.model.SerializeToString() == result.model.SerializeToString()
     assert "Slice" not in [node.op_type for node in result.model.graph.node]
+
+
+def test_an_element_type_that_there_is_not_is_not_known() -> None:
+    proto = parsed("(float[2] x) => (float[2] y) { y = Neg(x) }")
+    proto.graph.value_info.add(name="z").type.tensor_type.elem_type = 108
+    proto.graph.node.add(op_type="Other", domain="custom", input=["x"], output=["z"])
+    proto.opset_import.add(domain="custom", version=1)
+    assert value(Model(proto).graph, "z").type is None
+    assert trtfuse.fuse(proto).report.to_json()

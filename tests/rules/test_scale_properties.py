@@ -31,6 +31,8 @@ GUARDS = {guard.name for rule in selected(SCALES) for guard in rule.guards}
 GUARDS |= {"one-consumer", "representable", "structure", "conv", "product"}
 # No valid product of integers is drawn.
 GUARDS -= {"floating-weights"}
+# Nor a GELU spelled out.
+GUARDS -= {"is-not-of-gelu"}
 
 Names = tuple[str, ...] | None
 #: The rules of the Scale have each model to themselves, then they share it with all the others.

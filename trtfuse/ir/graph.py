@@ -84,8 +84,9 @@ class Value:
         "uses",
     )
 
-    def __init__(self, name: str, graph: Graph, producer: Node | None = None) -> None:
-        self.name = name
+    def __init__(self, name: str | bytes, graph: Graph, producer: Node | None = None) -> None:
+        # Of a text that is not UTF-8, protobuf gives the bytes; to decode them is an error.
+        self.name = name if isinstance(name, str) else name.decode()
         self.graph = graph
         self.producer = producer
         self.uses: dict[Node, int] = {}

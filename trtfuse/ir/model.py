@@ -164,6 +164,9 @@ def _domain(spelled: str) -> str:
     return "" if spelled == "ai.onnx" else spelled
 
 
+NOT_UTF_8 = "the model has a text that is not UTF-8, as protobuf wants it"
+
+
 def read_model(source: ModelLike) -> Model:
     """Reads a model and checks that it is valid.
 
@@ -176,8 +179,13 @@ def read_model(source: ModelLike) -> Model:
             or lies outside the model's folder.
         UsageError: it is nothing of all that.
     """
-    if isinstance(source, (str, Path)):
-        return _read_file(Path(source))
+    try:
+        return _read_file(Path(source)) if isinstance(source, (str, Path)) else _read_given(source)
+    except UnicodeDecodeError:
+        raise ModelError(NOT_UTF_8) from None
+
+
+def _read_given(source: bytes | ModelProto | onnx_graphsurgeon.Graph | onnx_ir.Model) -> Model:
     proto, folder = _given(source)
     model = Model(proto, folder)
     if folder is not None:

@@ -16,6 +16,7 @@ from onnx import (
     ModelProto,
     NodeProto,
     OperatorSetIdProto,
+    TensorProto,
     TypeProto,
     ValueInfoProto,
     helper,
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 #: What is known of a value: its element type and its shape.
 Known = tuple[int | None, Shape | None]
+
+#: The element types that there are.
+_TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
 #: How the symbols begin that inference makes up.
 MADE_UP = "unk__"
@@ -308,7 +312,8 @@ def type_and_shape(proto: TypeProto) -> tuple[int | None, Shape | None]:
     if not proto.HasField("tensor_type"):
         return None, None
     tensor = proto.tensor_type
-    element_type = tensor.elem_type or None
+    # The checker lets types pass that there are not; of those nothing is known.
+    element_type = tensor.elem_type if tensor.elem_type in _TYPES else None
     if not tensor.HasField("shape"):
         return element_type, None
     return element_type, tuple(
