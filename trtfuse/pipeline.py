@@ -18,7 +18,7 @@ from trtfuse.check.inputs import shapes
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError
-from trtfuse.groups.emit import FUNCTIONS_SINCE, emit
+from trtfuse.groups.emit import emit, takes_functions
 from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.target import shared_memory
@@ -130,8 +130,8 @@ def fuse(
         rules: names of rules, or rules; None for all of the catalogue.
         skip: names of rules to leave out.
         groups: what becomes of nodes that one kernel runs: "functions", each group is one call of
-            a model-local function; "flat", the nodes stay, and say in their metadata which group
-            they are in, from IR 10 on; or "off", no groups are looked for.
+            a model-local function, from IR 4 on; "flat", the nodes stay, and say in their metadata
+            which group they are in, from IR 10 on; or "off", no groups are looked for.
         verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
             "model", which does that and compares the whole model on ONNX Runtime.
         input_shapes: shapes of inputs by name for `verify="model"`, where they are not to be drawn.
@@ -199,18 +199,10 @@ def _fuse(
                 # A second run is to find the same groups, and knows no more than the file says.
                 read.infer_shapes_afresh()
             found = find_groups(read, rules, target)
-            if groups == "functions" and found.groups and read.ir_version < 4:
-                # From IR 4 on bodies have initializers, so there may be more to do.
-                read.raise_ir_version(FUNCTIONS_SINCE)
-                driver = Driver(read, rules, check, _stage(progress, "rewrite"))
-                driver.run()
-                declined = [NearMiss.of(each) for each in driver.declined]
-                fusions += [Fusion.of(each) for each in driver.fused]
-                read.infer_shapes_afresh()
-                found = find_groups(read, rules, target)
             declined += [NearMiss.of(each) for each in found.declined]
-            fusions += [Fusion.of_group(each, groups == "functions") for each in found.groups]
-            if groups == "functions":
+            called = groups == "functions" and takes_functions(read)
+            fusions += [Fusion.of_group(each, called) for each in found.groups]
+            if called:
                 emit(read, found.groups)
             else:
                 mark(read, found.groups)

@@ -118,25 +118,19 @@ def test_runs_alike_everywhere_and_inlines_back() -> None:
 
 
 def test_the_ir_version_rises_to_that_of_functions() -> None:
-    fused = functions(two(opset=9, ir_version=3))
+    fused = functions(two(opset=9, ir_version=4))
     assert fused.ir_version == 8
     assert [each.name for each in fused.graph.input] == ["x"]
-    flat = trtfuse.fuse(two(opset=9, ir_version=3), groups="flat").model
-    assert flat.ir_version == 3
-    assert trtfuse.verify(two(opset=9, ir_version=3), fused).ok
+    flat = trtfuse.fuse(two(opset=9, ir_version=4), groups="flat").model
+    assert flat.ir_version == 4
+    assert trtfuse.verify(two(opset=9, ir_version=4), fused).ok
 
 
-def test_what_a_higher_ir_version_allows_is_done_at_once() -> None:
-    # A constant of a body is a node before IR 4, and an initializer after.
-    text = """(bool c, float[1,4] x) => (float[?,?] y) {
-        [choice] y = If (c) <
-            then_branch = th () => (float[?,?] t) {
-                k = Constant<value = float[1,4] {1, 2, 3, 4}>() t = Mul(x, k)
-            },
-            else_branch = el () => (float[?,?] e) { [b] b = Exp(x) [e] e = Neg(b) }
-        >
-    }"""
-    functions(model(text, opset=9, ir_version=3))
+def test_what_lists_its_initializers_as_inputs_stays_flat() -> None:
+    result = trtfuse.fuse(two(opset=9, ir_version=3))
+    assert result.model == two(opset=9, ir_version=3)
+    assert all(fusion.into == fusion.nodes for fusion in result.report.fused)
+    assert {fusion.kind for fusion in result.report.fused} == {"group"}
 
 
 @pytest.mark.parametrize(
@@ -302,3 +296,24 @@ def test_what_a_layer_says_of_itself_goes_to_the_call() -> None:
 def test_unknown_ways_are_refused() -> None:
     with pytest.raises(trtfuse.UsageError, match="unknown groups 'all'; there are functions, flat"):
         trtfuse.fuse(two(), groups="all")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "call", ["Elu<alpha=0.5>", "LeakyRelu<alpha=0.5>", "Swish<alpha=0.5>", "HardSigmoid<alpha=0.5>"]
+)
+def test_an_attribute_that_the_reference_evaluator_cannot_refer_to_stands_in_the_function(
+    call: str,
+) -> None:
+    made = model(f"(float[2] x) => (float[2] y) {{ a = {call}(x) y = Exp(a) }}", opset=24)
+    result = trtfuse.fuse(made).model
+    (function,) = result.functions
+    assert list(function.attribute) == []
+    feeds = {"x": np.float32([-1, 2])}
+    (expected,) = ReferenceEvaluator(made).run(None, feeds)
+    (found,) = ReferenceEvaluator(result).run(None, feeds)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_before_opset_7_there_are_no_groups() -> None:
+    made = model("(float[2] x) => (float[2] y) { a = Neg(x) y = Exp(a) }", opset=6)
+    assert trtfuse.fuse(made).report.fused == []

@@ -488,3 +488,10 @@ def test_a_scale_on_both_sides_folds_from_both_sides() -> None:
     assert len(result.model.graph.node) == 1
     x: Array = np.random.default_rng(0).standard_normal((1, 2, 4, 4))
     assert_equivalent(made, result.model, {"x": x})
+
+
+def test_the_last_factor_of_a_gelu_stays_where_the_builder_looks_for_it() -> None:
+    line = "d = Div(x, root) e = Erf(d) a = Add(e, one) p = Mul(x, a) [last] y = Mul(p, half)"
+    made = before_conv(line, root=2**0.5, one=1, half=0.5)
+    because = "last is the last factor of a GELU, and without it TensorRT does not know that"
+    assert declined(fuse(made)) == [("scale-conv", "conv", "is-not-of-gelu", because)]

@@ -356,3 +356,20 @@ def test_overflow_is_declined(operator: str, because: str) -> None:
     result = fuse(made)
     assert declined(result) == [("scale-fc", "fc", "representable", because)]
     assert result.model == made
+
+
+def test_the_last_factor_of_a_gelu_stays_where_the_builder_looks_for_it() -> None:
+    text = """(float[4,2] x) => (float[4,3] z) {
+        d = Div(x, root)
+        e = Erf(d)
+        a = Add(e, one)
+        p = Mul(x, a)
+        [last] y = Mul(p, half)
+        [fc] z = MatMul(y, w)
+    }"""
+    made = model(text, w=W, root=2**0.5, one=1, half=0.5)
+    because = "last is the last factor of a GELU, and without it TensorRT does not know that"
+    assert declined(fuse(made)) == [("scale-fc", "fc", "is-not-of-gelu", because)]
+    assert fused(fuse(model(text, w=W, root=2**0.5, one=1, half=0.25))) == [
+        ("scale-fc", "last + fc")
+    ]

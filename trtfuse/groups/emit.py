@@ -6,8 +6,8 @@ calls state all of them. Older ones confuse a formal input with a tensor of the 
 so formal names are names of nothing else. And it reads functions with the operator sets of the
 model, so functions import those. Of a convolution it reads kernel, strides and dilations from the
 node itself, without a word where they refer to the call: TensorRT for RTX 1.7.1 builds a layer of
-stride 1 then. So these stand in the function. So do those of operators that ONNX's reference
-evaluator takes no references for.
+stride 1 then. So these stand in the function. onnx's reference evaluator has operators that fail
+for an attribute that refers to the call; theirs stand in the function as well.
 """
 
 from __future__ import annotations
@@ -23,17 +23,32 @@ from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value, called
 from trtfuse.ir.model import Model
 
 #: The first IR version with functions.
-FUNCTIONS_SINCE = 8
+_SINCE = 8
+#: The first in which initializers need not be inputs.
+_LEAST = 4
 
-#: Attributes that stand in a function as they are; functions with others are others.
+#: Attributes that stand in a function as they are; with other ones it is another function.
 _IN_PLACE = frozenset(("dilations", "kernel_shape", "output_padding", "output_shape", "strides"))
-#: Operators all of whose attributes do.
-_ALL_IN_PLACE = frozenset(
-    ("Elu", "HardSigmoid", "LeakyRelu", "Softmax", "Swish", "ThresholdedRelu")
+
+#: Operators that the reference evaluator takes no attribute of a call for.
+_UNREFERRED = frozenset(
+    (
+        *("BitShift", "Celu", "Elu", "HardSigmoid", "Hardmax", "LeakyRelu"),
+        *("LogSoftmax", "LpNormalization", "Softmax", "Swish", "ThresholdedRelu"),
+    )
 )
 
 #: What makes one structure unlike another, as a key.
 _Structure = tuple[Any, ...]
+
+
+def takes_functions(model: Model) -> bool:
+    """Whether groups may become functions: not before IR 4.
+
+    There, initializers are inputs as well. In an IR version that has functions a caller might
+    override those, and a second run could do more than the first.
+    """
+    return model.ir_version >= _LEAST
 
 
 def emit(model: Model, groups: Iterable[Group]) -> None:
@@ -45,7 +60,7 @@ def emit(model: Model, groups: Iterable[Group]) -> None:
     for group in groups:
         graph = group.last.graph
         assert graph is not None
-        model.raise_ir_version(FUNCTIONS_SINCE)
+        model.raise_ir_version(_SINCE)
         _replace(graph, group, functions)
 
 
@@ -56,7 +71,7 @@ def _replace(graph: Graph, group: Group, functions: _Functions) -> None:
     first = group.nodes[0].proto
     call.doc_string = first.doc_string
     call.metadata_props.extend(first.metadata_props)
-    given = (a for n in group.nodes for a in n.proto.attribute if not _in_place(n, a))
+    given = (a for node in group.nodes for a in node.proto.attribute if not _in_place(node, a))
     for formal, attribute in zip(function.attribute, given, strict=True):
         written = call.attribute.add()
         written.CopyFrom(attribute)
@@ -130,8 +145,8 @@ class _Functions:
 
 
 def _in_place(node: Node, attribute: AttributeProto) -> bool:
-    """Whether an attribute stands in the function rather than on its calls."""
-    return attribute.name in _IN_PLACE or node.op in _ALL_IN_PLACE
+    """Whether an attribute stands in the function, rather than on its calls."""
+    return attribute.name in _IN_PLACE or node.proto.op_type in _UNREFERRED
 
 
 def _structure(group: Group, inputs: list[Value]) -> _Structure:

@@ -20,6 +20,9 @@ from trtfuse.ir.model import Model, collector_paused
 from trtfuse.rewrite.driver import Declined
 from trtfuse.rewrite.rule import AnyRule, GroupRule
 
+#: Before this opset, Add and Mul broadcast by an attribute.
+_SINCE = 7
+
 _log = logging.getLogger("trtfuse")
 
 
@@ -74,6 +77,8 @@ def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = Non
 
 def _graphs(model: Model) -> list[Graph]:
     """All graphs that groups are found in, each before the bodies inside it."""
+    if model.graph.opset < _SINCE:
+        return []
     imports = _versions(model.graph)
     functions = (each for each in model.functions if not each.is_group)
     graphs = [model.graph, *(each for each in functions if _versions(each) == imports)]

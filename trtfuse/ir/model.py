@@ -126,11 +126,6 @@ class Model:
 
     def raise_ir_version(self, least: int) -> None:
         """Makes it a model of this IR version, if its own is lower."""
-        if self.ir_version < 4 <= least:
-            # Initializers had to be listed as inputs; from now on that would let callers override.
-            for value in (*self.graph.initializers, *self.graph.sparse):
-                self.graph.inputs.pop(value, None)
-                value.is_input = False
         self.ir_version = max(self.ir_version, least)
 
     def to_proto(self) -> ModelProto:

@@ -9,6 +9,7 @@ import numpy as np
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Value
 from trtfuse.ir.tensor import Float64, smallest_normal
+from trtfuse.layers.gelu import SpelledGelu
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Factor, Scale
 from trtfuse.rewrite.guards import floating, floating_type, keeps_shape
@@ -63,6 +64,15 @@ def no_shift_into_padding(m: Match, scale: str, conv: str) -> str | None:
     if seen.padding is not None:
         return f"it shifts, but the padding of {seen.product.label} stays 0: {seen.padding}"
     return None
+
+
+@guard
+def is_not_of_gelu(m: Match, scale: str) -> str | None:
+    """The scale is not the last factor of a GELU spelled out, which TensorRT runs as one kernel."""
+    node = m[scale].node
+    if SpelledGelu.of(node) is None:
+        return None
+    return f"{node.label} is the last factor of a GELU, and without it TensorRT does not know that"
 
 
 def _per_channel(scale: Scale, axis: int, rank: int, channels: int) -> str | None:
@@ -263,6 +273,7 @@ def fc_scale(m: Match, new: Replacement) -> Value:
     power_of_one("scale"),
     one_value_per_input_channel("scale", of="conv"),
     no_shift_into_padding("scale", "conv"),
+    is_not_of_gelu("scale"),
     entry="F8",
 )
 def scale_conv(m: Match, new: Replacement) -> Value:
@@ -287,6 +298,7 @@ def scale_conv(m: Match, new: Replacement) -> Value:
     floating_weights("product"),
     power_of_one("scale"),
     one_value_per_input_channel("scale", of="product"),
+    is_not_of_gelu("scale"),
     entry="F8",
 )
 def scale_fc(m: Match, new: Replacement) -> Value:
