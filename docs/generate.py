@@ -13,29 +13,12 @@ import click
 
 import trtfuse
 from trtfuse.cli import command
+from trtfuse.report.advice import BEFORE, HELPS, IMPLIED
 from trtfuse.rewrite.rule import AnyRule, GraphRule
 
 DOCS = Path(__file__).parent
 NAVIGATION = DOCS.parent / "mkdocs.yml"
 REPORT = DOCS / "how-to" / "read-the-report.md"
-
-#: What the driver makes sure of, whatever the rule.
-IMPLIED = {
-    "one-consumer": "Values between the matched nodes are read by nobody else and are no outputs "
-    "of the graph.",
-    "representable": "The folded constants fit the type they are stored in.",
-    "check": "Old and new spelling agree in float64 (unless `verify` is `none`).",
-}
-
-#: What stops a rule before its guards are asked.
-BEFORE = {
-    "opset": "The model imports the opset that the rule applies from.",
-    "structure": "A BatchNormalization follows a layer that can take it in.",
-    "conv": "The convolution is one whose weights and bias are constant.",
-    "product": "The product is one by constant weights, with a constant bias or none.",
-    "scale": "The operator is a Scale: it computes (x * scale + shift) ^ power from constants.",
-    "named-output": "An Identity does not lead from one name that is known outside to another.",
-}
 
 #: The fusion list, in the order in which rules are tried: entry, fusion, kind.
 FUSIONS = (
@@ -70,8 +53,9 @@ FUSIONS = (
     ("Cleanup", "what is expected before a build", "rewrite"),
 )
 
-#: The part of a page that is written from the code.
+#: The parts of a page that are written from the code.
 GENERATED = re.compile(r"(?<=<!-- from the rules -->\n).*?(?=<!-- to here -->\n)", re.DOTALL)
+HELPFUL = re.compile(r"(?<=<!-- what helps -->\n).*?(?=<!-- to here -->\n)", re.DOTALL)
 
 
 def rule_page(rule: AnyRule) -> str:
@@ -160,9 +144,21 @@ def guard_table() -> str:
     return f"\n| guard | what has to hold | rules |\n| --- | --- | --- |\n{rows}\n\n"
 
 
+def help_table() -> str:
+    """What a user can change, by guard; guards with the same answer in one row."""
+    guards = {guard.name for rule in trtfuse.rules() for guard in rule.guards} | {*IMPLIED, *BEFORE}
+    alike: dict[str, list[str]] = {}
+    for name, text in HELPS.items():
+        if name in guards:
+            alike.setdefault(text, []).append(f"`{name}`")
+    rows = "\n".join(f"| {', '.join(names)} | {cell(text)} |" for text, names in alike.items())
+    return f"\n| guard | what helps |\n| --- | --- |\n{rows}\n\n"
+
+
 def report_page() -> str:
     """The page on the report, with the guards of now."""
-    return GENERATED.sub(lambda _: guard_table(), REPORT.read_text(encoding="utf-8"))
+    text = GENERATED.sub(lambda _: guard_table(), REPORT.read_text(encoding="utf-8"))
+    return HELPFUL.sub(lambda _: help_table(), text)
 
 
 def navigation() -> str:

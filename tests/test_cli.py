@@ -264,16 +264,12 @@ def test_the_rule_of_mlps_prints_the_limits(run: Run) -> None:
             "unknown rule 'xyz'; `trtfuse rules` lists them",
         ),
         (
-            ["fuse", "m.onnx", "--report", "r.html"],
-            "cannot write 'r.html' yet: reports are .json or .md for now",
-        ),
-        (
             ["fuse", "m.onnx", "--report", "r.txt"],
-            "cannot tell the kind of report from 'r.txt'; use .json or .md",
+            "cannot tell the kind of report from 'r.txt'; use .html, .json or .md",
         ),
         (
             ["fuse", "m.onnx", "--report", "r.json", "--report", "report"],
-            "cannot tell the kind of report from 'report'; use .json or .md",
+            "cannot tell the kind of report from 'report'; use .html, .json or .md",
         ),
     ],
 )
@@ -831,3 +827,92 @@ def test_a_build_without_tensorrt_says_what_to_install(folder: Path) -> None:
         "engines without a GPU, pip install 'trtfuse[tensorrt]' the full one\n"
     )
     assert os.listdir(folder) == ["m.onnx"]
+
+
+# What explain says
+
+
+def test_explain_says_what_became_of_a_node(run: Run) -> None:
+    ran = run("explain", "m.onnx", "mul1")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("m.onnx: Mul mul1\n\nconv1 + mul1: fused by conv-scale into conv1\n")
+
+
+def test_explain_without_a_node_tells_near_misses(run: Run) -> None:
+    ran = run("explain", "m.onnx", "--rules", "conv-scale")
+    assert (ran.code, ran.out) == (0, "m.onnx: 2 nodes left, no rule comes near any of them\n")
+
+
+def test_explain_as_json(run: Run) -> None:
+    ran = run("explain", "m.onnx", "conv1", "--json", "--skip", "scale-activation")
+    found = json.loads(ran.out)
+    assert [step["sentence"] for step in found["steps"]] == [
+        "fused by conv-scale into conv1",
+        "one kernel by conv-relu: conv1 + relu1",
+    ]
+    assert "scale-activation" not in {miss["rule"] for miss in found["misses"]}
+
+
+def test_explain_of_an_unknown_node_suggests_the_nearest(run: Run) -> None:
+    said = refused(run, "explain", "m.onnx", "conv2")
+    assert said == "the model has no node 'conv2'; did you mean 'conv1'?"
+    assert refused(run, "explain", "none.onnx") == (
+        "cannot read 'none.onnx': No such file or directory"
+    )
+
+
+# Pages
+
+
+def test_a_report_may_be_a_page(folder: Path, run: Run) -> None:
+    assert run("fuse", "m.onnx", "--report", "r.html", "--report", "r.json", "-q").code == 0
+    page = (folder / "r.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "3 nodes became 1 by 1 fusion" in page
+    # The same page comes of the JSON.
+    ran = run("report", "r.json", "-o", "again.html")
+    assert (ran.code, ran.out, ran.err) == (0, "wrote again.html\n", "")
+    assert (folder / "again.html").read_text(encoding="utf-8") == page
+
+
+def test_a_report_of_an_older_version_still_has_a_page(folder: Path, run: Run) -> None:
+    run("fuse", "m.onnx", "--report", "r.json", "-q")
+    data = json.loads((folder / "r.json").read_text(encoding="utf-8"))
+    plain = ("schema", "model", "before", "after", "fused", "declined", "verification")
+    old = {key: data[key] for key in plain}
+    kept = ("rule", "kind", "name", "nodes", "operators", "into", "error")
+    old["fused"] = [{key: entry[key] for key in kept} for entry in old["fused"]]
+    (folder / "old.json").write_text(json.dumps(old), encoding="utf-8")
+    assert run("report", "old.json", "-q").out == ""
+    assert "3 nodes became 1" in (folder / "old.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "'r.json' is no JSON; `trtfuse fuse --report R.json` writes it"),
+        ("[]", "'r.json' is no report of trtfuse; `--report R.json` writes one"),
+        ('{"schema": 1}', "'r.json' is no report of trtfuse; `--report R.json` writes one"),
+        (
+            '{"schema": "trtfuse.report/9"}',
+            "'r.json' is of the schema trtfuse.report/9; this version reads trtfuse.report/1",
+        ),
+        (
+            '{"schema": "trtfuse.report/1", "model": "m"}',
+            "'r.json' is no whole report: there is no 'before' in it",
+        ),
+        (
+            '{"schema": "trtfuse.report/1", "model": "m", "before": {"nodes": 1}}',
+            "'r.json' is no whole report: there is no 'operators' in an entry of 'before'",
+        ),
+    ],
+)
+def test_what_is_no_report_has_no_page(folder: Path, run: Run, content: str, said: str) -> None:
+    (folder / "r.json").write_text(content, encoding="utf-8")
+    assert refused(run, "report", "r.json") == said
+
+
+def test_a_page_is_not_written_over_its_report(folder: Path, run: Run) -> None:
+    run("fuse", "m.onnx", "--report", "r.json", "-q")
+    assert refused(run, "report", "r.json", "-o", "r.json").startswith("input and output are both")
+    assert refused(run, "report", "none.json").startswith("cannot read 'none.json'")

@@ -53,6 +53,7 @@ def test_importing_and_showing_help_are_quick(work: str) -> None:
         "onnx.reference",
         "hypothesis",
         "rich",
+        "jinja2",
         "networkx",
         "onnx_graphsurgeon",
         "onnx_ir",
@@ -66,7 +67,7 @@ def test_importing_leaves_alone_what_is_not_needed_yet(module: str) -> None:
     assert python(f"import sys, trtfuse; print({module!r} in sys.modules)") == "False"
 
 
-@pytest.mark.parametrize("module", ["onnxruntime", "hypothesis", "rich"])
+@pytest.mark.parametrize("module", ["onnxruntime", "hypothesis", "rich", "jinja2"])
 def test_the_command_line_leaves_alone_what_a_quiet_run_does_not_need(module: str) -> None:
     assert python(f"import sys, trtfuse.cli; print({module!r} in sys.modules)") == "False"
 

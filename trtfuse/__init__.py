@@ -15,6 +15,7 @@ import trtfuse.groups.find
 import trtfuse.rules  # noqa: F401 - both fill the catalogue
 from trtfuse.check.model import Verification
 from trtfuse.errors import EngineError, ModelError, TrtfuseError, UsageError, VerifyError
+from trtfuse.explanation import Explanation, explain
 from trtfuse.ir.networkx import to_networkx
 from trtfuse.pipeline import FusionResult, fuse, verify
 from trtfuse.report.data import Report
@@ -34,6 +35,7 @@ __all__ = [
     "Comparison",
     "Engine",
     "EngineError",
+    "Explanation",
     "FusionResult",
     "Layer",
     "ModelError",
@@ -46,6 +48,7 @@ __all__ = [
     "agreement",
     "build",
     "compare",
+    "explain",
     "fuse",
     "read_layers",
     "rule",

@@ -23,7 +23,7 @@ from trtfuse.ir.save import written
 from trtfuse.pipeline import Progress, VerifyLevel, same_file
 from trtfuse.report.data import Report
 
-REPORT_SUFFIXES = (".json", ".md")
+REPORT_SUFFIXES = (".html", ".json", ".md")
 
 
 class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
@@ -83,6 +83,11 @@ _input_shapes = click.option(
     multiple=True,
     help="Shape of an input for the check, like x:1,3,224,224; drawn if left out.",
 )
+_target = click.option(
+    "--target",
+    metavar="CAPABILITY",
+    help="Compute capability of the GPU, like 8.9, which limits the weights in an MLP.",
+)
 _model = click.Path(path_type=Path)
 
 
@@ -100,7 +105,7 @@ def command() -> None:
     "reports",
     type=_model,
     multiple=True,
-    help="Write the report to a .json or .md file.",
+    help="Write the report to a .html, .json or .md file.",
 )
 @click.option(
     "--rules",
@@ -112,11 +117,7 @@ def command() -> None:
 @click.option("--skip", metavar="NAME,...", callback=_names, help="Leave these rules out.")
 @click.option("--flat", is_flag=True, help="Keep the nodes of groups; name them in the report.")
 @click.option("--no-groups", is_flag=True, help="Look for no groups.")
-@click.option(
-    "--target",
-    metavar="CAPABILITY",
-    help="Compute capability of the GPU, like 8.9, which limits the weights in an MLP.",
-)
+@_target
 @click.option(
     "--verify",
     "level",
@@ -166,10 +167,9 @@ def fuse(
     asked = output is not None
     output = output or source.parent / f"{source.stem}.fused.onnx"
     for report in reports:
-        if report.suffix == ".html":
-            raise UsageError(f"cannot write '{report}' yet: reports are .json or .md for now")
         if report.suffix not in REPORT_SUFFIXES:
-            raise UsageError(f"cannot tell the kind of report from '{report}'; use .json or .md")
+            kinds = "use .html, .json or .md"
+            raise UsageError(f"cannot tell the kind of report from '{report}'; {kinds}")
     _check_writable(*reports, *([output] if asked else []))
     for path in (output, *reports):
         if same_file(source, path):
@@ -242,6 +242,59 @@ def verify(
 
         click.echo(verdict(found))
     return 0 if found.ok else 1
+
+
+@command.command()
+@click.argument("source", metavar="IN.onnx", type=_model)
+@click.argument("node", metavar="[NODE]", required=False)
+@click.option("--rules", "names", metavar="NAME,...", callback=_names, help="Ask these rules only.")
+@click.option("--skip", metavar="NAME,...", callback=_names, help="Leave these rules out.")
+@_target
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
+def explain(
+    source: Path,
+    node: str | None,
+    names: tuple[str, ...] | None,
+    skip: tuple[str, ...] | None,
+    target: str | None,
+    as_json: bool,
+    verbose: int,
+) -> int:
+    """Say why a model, or one node of it, is not fused any further."""
+    from trtfuse.report.why import plain
+
+    with _progress(quiet=False) as progress:
+        found = trtfuse.explain(
+            source, node, rules=names, skip=skip or (), target=target, progress=progress
+        )
+    text = found.to_json() if as_json else plain(found, everything=verbose > 0)
+    click.echo(text.encode(errors="backslashreplace").decode().rstrip("\n"))
+    return 0
+
+
+@command.command()
+@click.argument("source", metavar="R.json", type=_model)
+@click.option("-o", "--output", type=_model, help="Where to write; R.html if left out.")
+@click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def report(source: Path, output: Path | None, quiet: bool) -> int:
+    """Make a page of a report that was written as JSON, by this version or an older one."""
+    from trtfuse.report.page import page
+    from trtfuse.report.stored import read_report
+
+    output = output or source.with_suffix(".html")
+    _check_writable(output)
+    if same_file(source, output):
+        raise UsageError(f"input and output are both '{output}'; write to another file")
+    text = page(read_report(source))
+    with written(output) as file:
+        file.write(text.encode(errors="backslashreplace"))
+    if not quiet:
+        from trtfuse.report.text import printable
+
+        click.echo(f"wrote {printable(str(output))}")
+    return 0
 
 
 @command.command()
@@ -468,7 +521,10 @@ def _check_writable(*paths: Path) -> None:
 def _write_report(report: Report, path: Path) -> None:
     from trtfuse.report.markdown import markdown
 
-    text = report.to_json() if path.suffix == ".json" else markdown(report)
+    if path.suffix == ".html":
+        text = report.to_html()
+    else:
+        text = report.to_json() if path.suffix == ".json" else markdown(report)
     with written(path) as file:
         file.write(text.encode(errors="backslashreplace"))
 

@@ -26,6 +26,7 @@ from trtfuse.ir.model import FOLD_LIMIT, Model, ModelLike, collector_paused, rea
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
+from trtfuse.report.trace import Trace
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.rule import AnyRule, GroupRule, selected
 
@@ -63,6 +64,12 @@ class FusionResult:
     def ok(self) -> bool:
         """Whether the check agreed, as far as there was one."""
         return self.report.verification.ok
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from trtfuse.report.page import notebook
+
+        return notebook(self.report.to_dict(details=False))
 
     def save(self, path: str | Path) -> None:
         """Writes the model: whole or not at all, and with its external data if it has any.
@@ -184,15 +191,17 @@ def _fuse(
     with _timed(seconds, "read"):
         read = read_model(model)
         read.fold_limit = fold_limit
-        before = Census.of(read)
+        before, trace = Census.of(read), Trace(read)
         if input_shapes:
             # Shapes that fit no input are refused before the work, whether it needs them or not.
             next(shapes(read, 1, input_shapes))
     with _timed(seconds, "rewrite"):
-        driver = Driver(read, rules, check, _stage(progress, "rewrite"))
+        driver = Driver(read, rules, check, staged(progress, "rewrite"))
         driver.run()
-        declined = [NearMiss.of(each) for each in driver.declined]
+        left = driver.declined
+        declined = [NearMiss.of(each) for each in left]
         fusions = [Fusion.of(each) for each in driver.fused]
+        trace.done(driver.fused, left)
     if groups != "off":
         with _timed(seconds, "group"):
             if driver.fused and any(isinstance(rule, GroupRule) for rule in rules):
@@ -202,6 +211,7 @@ def _fuse(
             declined += [NearMiss.of(each) for each in found.declined]
             called = groups == "functions" and takes_functions(read)
             fusions += [Fusion.of_group(each, called) for each in found.groups]
+            trace.grouped((group.nodes for group in found.groups), found.declined)
             if called:
                 emit(read, found.groups)
             else:
@@ -212,11 +222,11 @@ def _fuse(
     if verify == "model":
         with _timed(seconds, "verify"):
             original, result = Model(read.proto, read.folder), Model(fused, read.folder)
-            stage = _stage(progress, "verify")
+            stage = staged(progress, "verify")
             verification = verify_models(original, result, input_shapes, seed, stage)
     path = Path(model) if isinstance(model, (str, Path)) else None
     report = Report(
-        model=read.graph.proto.name if path is None else str(path),
+        model=named(model, read),
         before=before,
         after=Census.of(read),
         fused=fusions,
@@ -224,6 +234,7 @@ def _fuse(
         verification=verification,
         seconds=seconds,
         versions=_versions(),
+        trace=trace,
     )
     data = {t.folder / ExternalData.of(t.proto).file for t in read.external if t.folder is not None}
     return FusionResult(fused, report, path, tuple(sorted(data)), read.folder)
@@ -253,7 +264,12 @@ def verify(
         UsageError: a shape fits no input.
     """
     before, after = read_model(original), read_model(result)
-    return verify_models(before, after, _shapes(input_shapes), seed, _stage(progress, "verify"))
+    return verify_models(before, after, _shapes(input_shapes), seed, staged(progress, "verify"))
+
+
+def named(model: ModelLike, read: Model) -> str:
+    """What to call a model: its path, or the name of its graph."""
+    return str(model) if isinstance(model, (str, Path)) else read.graph.proto.name
 
 
 def same_file(one: Path, other: Path) -> bool:
@@ -274,7 +290,8 @@ def _shapes(given: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, .
     return {name: tuple(int(size) for size in shape) for name, shape in listed.items()}
 
 
-def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+def staged(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+    """What a stage tells how far it is."""
     return None if progress is None else functools.partial(progress, stage)
 
 

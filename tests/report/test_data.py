@@ -51,6 +51,11 @@ def data(report: Report) -> dict[str, Any]:
     return json.loads(report.to_json(), parse_constant=pytest.fail)  # type: ignore[no-any-return]
 
 
+#: What every entry has, and what a trace adds to it.
+PLAIN = ("rule", "kind", "name", "nodes", "operators", "into", "error")
+DETAILS = ("origin", "complete", "kept", "check", "saved", "picture", "wires")
+
+
 def test_the_keys_are_those_of_the_schema(data: dict[str, Any]) -> None:
     assert list(data) == [
         "schema",
@@ -63,11 +68,17 @@ def test_the_keys_are_those_of_the_schema(data: dict[str, Any]) -> None:
         "seconds",
         "versions",
         "engine",
+        "rules",
+        "guards",
+        "provenance",
+        "cost",
+        "pictures",
+        "graph",
     ]
     assert data["schema"] == SCHEMA == "trtfuse.report/1"
     assert list(data["before"]) == list(data["after"]) == ["nodes", "operators"]
     for fusion in data["fused"]:
-        assert list(fusion) == ["rule", "kind", "name", "nodes", "operators", "into", "error"]
+        assert list(fusion) == [*PLAIN, *DETAILS]
     for miss in data["declined"]:
         assert list(miss) == ["rule", "at", "guard", "because"]
     assert list(data["verification"]) == [
@@ -108,7 +119,7 @@ def test_nodes_of_bodies_count_and_the_most_frequent_operators_come_first(
 
 
 def test_every_fusion_is_listed_with_what_it_made(data: dict[str, Any]) -> None:
-    made = {fusion["name"]: fusion for fusion in data["fused"]}
+    made = {f["name"]: {key: f[key] for key in PLAIN} for f in data["fused"]}
     assert set(made) == {"conv1 + mul1", "nothing", "conv3 + mul3", "dead"}
     assert made["conv1 + mul1"] | {"error": 0.0} == {
         "rule": "conv-scale",

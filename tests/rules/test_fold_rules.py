@@ -335,3 +335,16 @@ def test_a_sum_of_squares_of_integers_is_folded() -> None:
     assert fused(result) == [("fold-constants", "node_of_r")]
     (found,) = constants(result.model).values()
     assert (found.dtype, found.tolist()) == (np.int32, [25])
+
+
+def test_a_node_that_fails_at_run_time_stays_there_to_fail() -> None:
+    made = model(
+        "(float[?] x) => (float[?] y) { [far] g = Gather(c, i) y = Add(x, g) }",
+        c=np.float32([1, 2]),
+        i=np.array([5]),
+    )
+    result = trtfuse.fuse(made)
+    assert fused(result) == []
+    ((rule, at, guard, because),) = declined(result)
+    assert (rule, at, guard) == ("fold-constants", "far", "computable")
+    assert because.startswith("it cannot be computed: ")

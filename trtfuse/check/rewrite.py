@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from onnx import TensorProto
@@ -77,7 +78,7 @@ class RewriteCheck:
         alike = self._seen.setdefault(_structure(rule, match, new, results), [])
         if len(alike) >= INSTANCES:
             self.shared += 1
-            return max(alike, key=lambda checked: checked.error)
+            return replace(max(alike, key=lambda checked: checked.error), shared=True)
         rng = np.random.default_rng([self.seed, self.checked])
         self.checked += 1
         found = Checked(_NOT_EVALUATED, math.inf)
@@ -137,7 +138,7 @@ class RewriteCheck:
         drawn = [v for v in read if v not in constants]
         if rank != _RANKS[0] and all(v.shape is not None for v in drawn):
             return None
-        worst, trouble = 0.0, "there was nothing to draw"
+        worst, trouble, sets = 0.0, "there was nothing to draw", 0
         for number, shapes in enumerate(_shapes(match, drawn, rank)):
             if number == 2 and not trouble:
                 # The full sizes are for what cannot be made small.
@@ -171,11 +172,12 @@ class RewriteCheck:
                     why = f"the two spellings do not compute the same: {why_not} {seen}"
                     return Checked(why, apart)
                 worst = max(worst, apart)
+                sets += 1
             else:
                 trouble = ""
         if trouble:
             return Checked(f"{_NOT_EVALUATED}: {trouble}", math.inf)
-        return Checked(None, worst)
+        return Checked(None, worst, sets)
 
 
 def _one_line(error: Exception) -> str:

@@ -26,12 +26,6 @@ FIRST_CHOICE = Condition(
     "Where both operands come from convolutions, the group is that of the one nearer to the inputs "
     "of the graph, such as a shortcut, as the builder has it; of two as near, the first operand.",
 )
-SAME_FOR_BOTH = Condition(
-    "one-for-each-channel",
-    "The first convolution has one filter for each channel; the second has a kernel of 1 and steps "
-    "of 1, no padding, and one group.",
-)
-
 CONV_RELU = group_rule(
     "conv-relu",
     "F1",
@@ -96,11 +90,11 @@ SEPARABLE = group_rule(
 
     Entry C8 (depthwise, then pointwise convolution), with what either is grouped with.
 
-    Takes: a Conv with as many groups as input channels, an activation or none, and a Conv with a
-    kernel of 1, with what follows it in a group of F1, F4, C1 or C2.
+    Takes: a Conv with as many groups as input channels, an activation or none, and a Conv of one
+    group with a kernel of 1, steps of 1 and no padding, with what follows it in a group of F1, F4,
+    C1 or C2.
     """,
     ONE_CONSUMER,
-    SAME_FOR_BOTH,
 )
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")

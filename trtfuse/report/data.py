@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from trtfuse.check.model import Verification
 from trtfuse.groups.partition import Group
 from trtfuse.ir.model import Model
+from trtfuse.report.trace import Trace, cleans_up
 from trtfuse.rewrite.driver import Declined, Fused
-from trtfuse.rewrite.rule import CATALOGUE
 
 if TYPE_CHECKING:
     from trtfuse.engine.compare import Comparison
@@ -114,6 +114,8 @@ class Report:
         versions: of trtfuse and of what its result depends on.
         engine: what TensorRT made of the original and of the result (`trtfuse.compare`), where
             they were built.
+        trace: what the details of JSON and of the page are worked out from; it keeps the original
+            in memory as long as the report.
     """
 
     model: str
@@ -125,15 +127,29 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     engine: Comparison | None = None
+    trace: Trace | None = field(default=None, repr=False, compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The report as the schema has it."""
-        engine = None if self.engine is None else self.engine.to_dict()
-        content = asdict(replace(self, engine=None))
+    def to_dict(self, *, details: bool = True) -> dict[str, Any]:
+        """The report as the schema has it (`report/schema.json`).
+
+        Args:
+            details: whether with all that takes time to work out: origins, pictures, estimates.
+        """
+        from trtfuse.report.detailed import detailed
+
+        content = asdict(replace(self, engine=None, trace=None))
+        content["engine"] = None if self.engine is None else self.engine.to_dict()
         for fusion in content["fused"]:
             if fusion["note"] is None:
                 del fusion["note"]
-        return {"schema": SCHEMA, **content, "engine": engine}
+        content = {"schema": SCHEMA, **content}
+        return detailed(content, self.trace) if details else content
+
+    def to_html(self) -> str:
+        """The report as one self-contained HTML page."""
+        from trtfuse.report.page import page
+
+        return page(self.to_dict())
 
     def to_json(self) -> str:
         """The report as JSON text."""
@@ -150,7 +166,7 @@ class Report:
         return {
             rule: made
             for rule, made in self.by_rule().items()
-            if not _cleans_up(rule) and made[0].kind == "rewrite"
+            if not cleans_up(rule) and made[0].kind == "rewrite"
         }
 
     def groups(self) -> dict[str, list[Fusion]]:
@@ -159,7 +175,7 @@ class Report:
 
     def cleanups(self) -> dict[str, list[Fusion]]:
         """What each rule cleaned up: nodes that do nothing, constants, duplicates."""
-        return {rule: made for rule, made in self.by_rule().items() if _cleans_up(rule)}
+        return {rule: made for rule, made in self.by_rule().items() if cleans_up(rule)}
 
     def by_rule(self) -> dict[str, list[Fusion]]:
         """What each rule did."""
@@ -173,9 +189,3 @@ class Report:
         for operator in {**self.before.operators, **self.after.operators}:
             counts = self.before.operators.get(operator, 0), self.after.operators.get(operator, 0)
             yield operator, *counts
-
-
-def _cleans_up(name: str) -> bool:
-    """Whether a rule is of the list's cleanup, as the removal of unused nodes is."""
-    rule = CATALOGUE.get(name)
-    return name == "unused" or (rule is not None and rule.entry == "Cleanup")

@@ -78,9 +78,9 @@ def made(report: Report) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def counted(number: int, thing: str) -> str:
-    """A number of things: "1 node", "2 nodes"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def counted(number: int, thing: str, things: str = "") -> str:
+    """A number of things: "1 node", "2 nodes"; with the plural given, where it is no s."""
+    return f"{number} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def _operators(report: Report) -> Table:

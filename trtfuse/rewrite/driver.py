@@ -35,6 +35,8 @@ class Fused:
         nodes: the nodes that it replaced, in the order of the graph.
         into: the nodes that took their place; empty where they were erased.
         error: the largest relative error that the check found, None if it was not checked.
+        checked: what the check did, None if it was not checked.
+        kept: of the nodes, those that stay, since something goes on reading them.
     """
 
     rule: str
@@ -42,6 +44,8 @@ class Fused:
     nodes: tuple[Node, ...]
     into: tuple[Node, ...]
     error: float | None
+    checked: Checked | None = None
+    kept: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,19 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check says of a rewrite: why it is wrong, or None and the largest relative error."""
+    """What a check says of a rewrite: why it is wrong, or None and the largest relative error.
+
+    Attributes:
+        why_not: why it is wrong.
+        error: the largest relative error.
+        drawn: how many sets of inputs both spellings were evaluated on.
+        shared: whether that was on the weights of others of the same structure.
+    """
 
     why_not: str | None
     error: float
+    drawn: int = 0
+    shared: bool = False
 
 
 #: Compares what a match computes with what takes its place, before it does.
@@ -271,13 +284,12 @@ class Driver:
                     f"opset {graph.opset} has no Constant of {type_name(constant.tensor.type)}"
                 )
                 return Veto("opset", because)
-        error = None
+        checked = None
         if self.check is not None:
             checked = self.check(rule, match, new, results)
             if checked.why_not is not None:
                 return Veto("check", checked.why_not)
-            error = checked.error
-        self._commit(rule, match, new, results, error)
+        self._commit(rule, match, new, results, checked)
         return None
 
     def _commit(
@@ -286,7 +298,7 @@ class Driver:
         match: Match,
         new: Replacement,
         results: tuple[Value, ...],
-        error: float | None,
+        checked: Checked | None,
     ) -> None:
         root, graph, nodes = match.root, new.graph, match.ordered
         named = any(value is not None and value.outputs for value in root.outputs)
@@ -322,7 +334,10 @@ class Driver:
             readers = self._ranked(list(dict.fromkeys(following)))
             for node in readers:
                 self._enqueue(node)
-        self.fused.append(Fused(rule.name, rule.kind, nodes, tuple(new.nodes), error))
+        error = None if checked is None else checked.error
+        kept = tuple(node for node in nodes if node.graph is not None)
+        into = tuple(new.nodes)
+        self.fused.append(Fused(rule.name, rule.kind, nodes, into, error, checked, kept))
 
     def _ranked(self, nodes: list[Node]) -> list[Node]:
         """Nodes in an order that does not depend on the file's."""

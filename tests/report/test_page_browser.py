@@ -1,0 +1,446 @@
+"""The page in a real browser: it works without a word on the console, by mouse and by keyboard."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx import ModelProto
+from pages import EDGES, ODD, everything, large, odd_names
+
+import trtfuse
+
+CHROMIUM, DRIVER = (
+    shutil.which("chromium") or shutil.which("google-chrome"),
+    shutil.which("chromedriver"),
+)
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"
+)
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+)
+#: What a keyboard has to reach, where it is visible.
+REACHABLE = "a[href], button, input, select, summary, [tabindex='0']"
+#: What stands on what, in relative luminance, as WCAG computes it.
+CONTRAST = """
+const parse = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+  .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+const behind = (element) => {
+  for (let at = element; at; at = at.parentElement) {
+    const colour = parse(getComputedStyle(at).backgroundColor);
+    if (colour.length < 4 || colour[3] > 0) return colour;
+  }
+  return [255, 255, 255];
+};
+return [...document.querySelectorAll("body *:not(svg *)")].filter((element) => element.offsetParent
+    && [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
+  .map((element) => {
+    const [a, b] = [parse(getComputedStyle(element).color), behind(element)].map(light);
+    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.textContent.slice(0, 40)];
+  }).filter(([ratio]) => ratio < 4.5);
+"""
+
+
+class Browser:
+    """A chromium without a window."""
+
+    def __init__(self, folder: Path) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = CHROMIUM or ""
+        for flag in (*FLAGS.split(), f"--user-data-dir={folder / 'profile'}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self.folder = folder
+
+    def open(self, html: str, width: int = 1200, scheme: str = "light") -> None:
+        path = self.folder / "page.html"
+        path.write_text(html, encoding="utf-8")
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
+        media = {"features": [{"name": n, "value": v} for n, v in features.items()]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        self.driver.get(path.as_uri())
+
+    def js(self, script: str, *arguments: object) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def all(self, selector: str) -> list[Any]:
+        return self.driver.find_elements("css selector", selector)
+
+    def texts(self, selector: str) -> list[str]:
+        # At once: what the page replaces meanwhile would be gone when it is asked for its text.
+        script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText)"
+        found: list[str] = self.js(script, selector)
+        return found
+
+    def open_all(self) -> None:
+        """Opens every part that can be, and waits until each has been filled."""
+        self.js("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        # That they were opened is told them before a timer that was set later runs out.
+        self.driver.execute_async_script("setTimeout(arguments[0], 100)")
+
+    def press(self, *keys: str) -> None:
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def until(self, done: Callable[[], object]) -> None:
+        end = time.monotonic() + 10
+        while not done():
+            assert time.monotonic() < end, "it does not happen"
+            time.sleep(0.02)
+
+    def console(self) -> list[str]:
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    opened = Browser(tmp_path_factory.mktemp("browser"))
+    yield opened
+    opened.driver.quit()
+
+
+@pytest.fixture(autouse=True)
+def _silent(browser: Browser) -> Iterator[None]:
+    """Nothing is ever said on the console, and nothing loaded from elsewhere."""
+    browser.console()
+    yield
+    assert browser.console() == []
+    assert browser.js("return performance.getEntriesByType('resource').map((e) => e.name)") == []
+
+
+def sizes(*given: object) -> str:
+    return "\N{MULTIPLICATION SIGN}".join(map(str, given))
+
+
+def page_of(proto: ModelProto, **given: Any) -> str:
+    return trtfuse.fuse(proto, **given).report.to_html()
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return page_of(everything())
+
+
+@pytest.fixture(scope="module")
+def large_html() -> str:
+    return page_of(large(4000), verify="none")
+
+
+def test_the_first_screen_says_what_and_whether(browser: Browser, html: str) -> None:
+    browser.open(html)
+    (sentence,) = browser.texts("h1")
+    assert sentence.startswith("18 nodes became 12 by 5 fusions and 1 cleanup")
+    assert len(browser.all(".figures > div")) == 4
+    bottom = browser.js("return document.querySelector('.figures').getBoundingClientRect().bottom")
+    assert bottom < 600
+
+
+def test_pictures_show_names_and_shapes_before_and_after(browser: Browser, html: str) -> None:
+    browser.open(html)
+    first = browser.all("#fusions details.rule[open] .picture")[0]
+    before, after = (first.find_elements("css selector", ".side svg")[i].text for i in (0, 1))
+    assert all(
+        text in before
+        for text in ("Conv", "conv1", "Mul", "mul1", sizes("batch", 2, 4, 4), sizes(2, 2, 1, 1))
+    )
+    assert "mul1" not in after
+    assert "w_fused" in after
+    size = browser.js("const b = arguments[0].getBoundingClientRect(); return b.width", first)
+    assert size > 300
+
+
+def test_a_click_leads_to_the_equation_and_the_check(browser: Browser, html: str) -> None:
+    browser.open(html)
+    picture = browser.all("#fusions .picture")[0]
+    assert not [e for e in browser.all("#fusions .facts") if e.is_displayed()]
+    picture.click()
+    (facts,) = [e.text for e in browser.all("#fusions .facts") if e.is_displayed()]
+    assert "s * (w * x + b) + t == (s * w) * x + (s * b + t)" in facts
+    assert "8 sets of drawn inputs in float64, largest error" in facts
+    assert "F8 (Convolution and Scale)" in facts
+    assert picture.get_attribute("aria-expanded") == "true"
+
+
+def test_another_place_is_shown_in_the_same_picture(browser: Browser, large_html: str) -> None:
+    browser.open(large_html)
+    scene = browser.all("#fusions .scene")[0]
+    places = scene.find_elements("css selector", ".list button")
+    assert len(places) == 60
+    places[7].click()
+    assert places[7].get_attribute("aria-current") == "true"
+    assert places[7].text.split(" + ")[0] in scene.find_element("css selector", "h3").text
+    more = scene.find_element("css selector", ".end button")
+    more.click()
+    assert len(scene.find_elements("css selector", ".list button")) == 120
+    focused = browser.js("return document.activeElement.textContent")
+    assert focused == scene.find_elements("css selector", ".list button")[60].text
+
+
+def test_fusions_are_found_by_the_nodes_in_them(browser: Browser, large_html: str) -> None:
+    browser.open(large_html)
+    (look,) = browser.all("#find")
+    look.send_keys("stages.2/blocks.7/ bn1")
+    path = "/backbone/stages.2/blocks.7"
+    title = f"{path}/conv1/Conv + {path}/bn1/BatchNormalization"
+    browser.until(lambda: browser.texts("#fusions .scene > h3") == [title])
+    look.send_keys(" nowhere")
+    browser.until(lambda: browser.texts("#fusions .empty") == ["Nothing matches."])
+    # What the graph leads to is shown whatever was looked for.
+    browser.js("document.querySelector('#graph svg').focus()")
+    browser.js("document.querySelector('#graph .map > button').click()")
+    assert browser.js("return document.getElementById('find').value") == ""
+    focused = "return String(document.activeElement.className)"
+    browser.until(lambda: browser.js(focused) == "picture")
+
+
+def test_search_and_filters_of_near_misses(browser: Browser, html: str) -> None:
+    browser.open(html)
+    said = lambda: browser.texts("#why-not .miss .where")  # noqa: E731
+    assert sorted(said()) == ["mul4", "mul5"]
+    (search,) = browser.all("#search")
+    search.send_keys("WIDE channel")
+    browser.until(lambda: said() == ["mul4"])
+    assert browser.texts("#count") == ["1 of 2 near misses"]
+    assert browser.texts("mark")[0].lower() in ("wide", "channel")
+    search.send_keys(" nowhere")
+    browser.until(lambda: said() == [])
+    assert browser.texts("#why-not .empty") == ["Nothing matches."]
+    browser.js("arguments[0].value = ''; arguments[0].dispatchEvent(new Event('input'))", search)
+    browser.until(lambda: len(said()) == 2)
+    from selenium.webdriver.support.ui import Select
+
+    Select(browser.all("#by-guard")[0]).select_by_value("one-consumer")
+    assert said() == ["mul5"]
+    Select(browser.all("#by-guard")[0]).select_by_value("")
+    Select(browser.all("#by-rule")[0]).select_by_value("conv-scale")
+    assert len(said()) == 2
+
+
+def test_a_near_miss_says_what_helps(browser: Browser, html: str) -> None:
+    browser.open(html)
+    browser.all("#why-not summary")[0].click()
+    facts = next(e.text for e in browser.all("#why-not .facts") if e.is_displayed())
+    assert "what helps" in facts
+    assert "F8 (Convolution and Scale)" in facts
+
+
+def test_operators_are_bars(browser: Browser, html: str) -> None:
+    browser.open(html)
+    rows = browser.all("#operators table.bars tbody tr")
+    mul = next(row for row in rows if row.text.startswith("Mul"))
+    widths = browser.js(
+        "return [...arguments[0].querySelectorAll('.pair div')].map((e) => e.offsetWidth)", mul
+    )
+    assert widths[0] > widths[1] > 0
+
+
+def test_the_graph_is_read_by_keyboard_and_leads_to_pictures(browser: Browser, html: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(html)
+    assert browser.texts(".legend li")[:2] == ["fused: 8", "cleaned up: 1"]
+    browser.js("document.querySelector('#graph svg').focus()")
+    reading = lambda: browser.texts(".reading")[0]  # noqa: E731
+    assert reading() == "conv1 (Conv): by conv-scale into conv1"
+    seen = {reading()}
+    for _ in range(17):
+        browser.press(Keys.ARROW_RIGHT)
+        seen.add(reading())
+    assert len(seen) == 18
+    assert any("not fused, because `wide`" in text for text in seen)
+    browser.press(Keys.HOME, Keys.ENTER)
+    browser.until(
+        lambda: "picture" in (browser.js("return document.activeElement.className") or "")
+    )
+
+
+def test_every_part_is_reached_by_keyboard(browser: Browser, html: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(html)
+    browser.open_all()
+    wanted = browser.js(
+        "window.reach = [...document.querySelectorAll(arguments[0])].filter((e) =>"
+        " e.checkVisibility() && e.tabIndex >= 0); return window.reach.length",
+        REACHABLE,
+    )
+    reached = set()
+    for _ in range(wanted + 5):
+        browser.press(Keys.TAB)
+        place = browser.js(
+            "const a = document.activeElement;"
+            "return [window.reach.indexOf(a), getComputedStyle(a).outlineStyle]"
+        )
+        if place[0] >= 0:
+            # Where one is can be seen.
+            assert place[1] != "none"
+            reached.add(place[0])
+    assert reached == set(range(wanted))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_light_and_dark(browser: Browser, html: str, scheme: str) -> None:
+    browser.open(html, scheme=scheme)
+    browser.open_all()
+    browser.all("#fusions .picture")[0].click()
+    assert browser.js("return document.documentElement.dataset.theme") == scheme
+    paper = browser.js("return getComputedStyle(document.body).backgroundColor")
+    assert (max(map(int, paper[4:-1].split(","))) < 60) == (scheme == "dark")
+    assert browser.js(CONTRAST) == []
+
+
+def test_colours_can_be_switched_and_follow_the_system_until_then(
+    browser: Browser, html: str
+) -> None:
+    browser.open(html)
+    (button,) = browser.all("#theme")
+    button.click()
+    assert browser.js("return document.documentElement.dataset.theme") == "dark"
+    button.click()
+    assert browser.js("return document.documentElement.dataset.theme") == "light"
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1600])
+def test_nothing_is_wider_than_the_screen(browser: Browser, html: str, width: int) -> None:
+    for text in (html, page_of(odd_names())):
+        browser.open(text, width=width)
+        browser.open_all()
+        browser.all("#fusions .picture")[0].click()
+        time.sleep(0.1)
+        assert browser.js("return document.documentElement.scrollWidth") <= width
+        outside = browser.js(
+            "return [...document.querySelectorAll('main *')].filter((e) => e.checkVisibility()"
+            " && !e.closest('.tablebox, .hidden, nav')"
+            " && e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML)"
+        )
+        assert outside == []
+
+
+def test_long_lists_become_elements_when_they_are_asked_for(
+    browser: Browser, large_html: str
+) -> None:
+    browser.open(large_html)
+    count = "return document.querySelectorAll('*').length"
+    assert browser.js(count) < 2500
+    assert len(browser.all("#why-not .miss")) == 5
+    before = browser.js(count)
+    browser.all("#why-not .end button")[0].click()
+    assert len(browser.all("#why-not .miss")) == 65
+    assert browser.js(count) > before
+
+
+def test_odd_names_are_shown_as_text(browser: Browser) -> None:
+    browser.open(page_of(odd_names()))
+    assert (
+        browser.js("return document.querySelectorAll('main img, main script, main b b').length")
+        == 0
+    )
+    shown = browser.js("return document.body.textContent")
+    data = json.loads(browser.js("return document.getElementById('data').textContent"))
+    for name in (ODD[0], ODD[1], ODD[2]):
+        assert name in shown
+    names = {name for entry in data["fused"] for name in entry["nodes"]}
+    assert set(ODD[:3]) <= names
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nothing fuses", "No rule applied to this model."),
+        ("one node", "No rule stopped short"),
+        ("empty", "There is nothing here that a rule could apply to."),
+        ("erased", "Nothing reads what it computes."),
+    ],
+)
+def test_the_edges_say_something_sensible(browser: Browser, name: str, sentence: str) -> None:
+    browser.open(page_of(EDGES[name]()))
+    browser.open_all()
+    browser.until(lambda: sentence in browser.js("return document.body.innerText"))
+    text = browser.js("return document.body.innerText")
+    assert "undefined" not in text
+    assert "NaN" not in text
+
+
+def test_a_report_without_details_is_shown_as_far_as_it_goes(browser: Browser) -> None:
+    from trtfuse.report.page import page
+
+    data = trtfuse.fuse(everything()).report.to_dict()
+    for key in ("rules", "guards", "provenance", "cost", "pictures", "graph", "versions"):
+        del data[key]
+    for entry in data["fused"]:
+        for key in ("origin", "complete", "kept", "check", "saved", "picture", "wires"):
+            entry.pop(key)
+    browser.open(page(data))
+    text = browser.all("#fusions .picture svg")[0].text
+    assert all(name in text for name in ("conv1", "mul1"))
+    assert "does not say how its nodes are connected" in browser.js(
+        "return document.body.innerText"
+    )
+    assert len(browser.all("#why-not .miss")) == 2
+
+
+def test_engines_are_compared_where_there_was_a_build(browser: Browser) -> None:
+    from trtfuse.report.page import page
+
+    data = trtfuse.fuse(everything()).report.to_dict()
+    sides = [
+        {"name": n, "kernels": k, "traffic": t, "seconds": 1.5, "size": 10, "weights": 8,
+         "activation": None}
+        for n, k, t in (("m", 12, 4_000_000), ("m fused", 7, 2_500_000))
+    ]  # fmt: skip
+    data["engine"] = {
+        "backend": "tensorrt_rtx 1.7",
+        "shapes": {"x": [1, 2, 4, 4]},
+        "a": sides[0],
+        "b": sides[1],
+        "vanished": [{"name": "k1", "type": "kgen", "nodes": ["mul1"]}],
+        "appeared": [],
+        "notes": ["A note."],
+        "agreement": None,
+    }
+    browser.open(page(data))
+    text = " ".join(browser.texts("#engine")[0].split())
+    shape = f"x: {sizes(1, 2, 4, 4)}"
+    for part in ("kernels 12 7", "traffic 4.00 MB 2.50 MB", "Kernels that are gone", "A note."):
+        assert part in text
+    assert shape in text
+    (first,) = browser.texts(".hero .engine")
+    assert first == "TensorRT runs 7 kernels instead of 12, which move 2.50 MB instead of 4.00 MB."
+    browser.all("#engine summary")[0].click()
+    # A part is filled in when it has been opened.
+    browser.until(lambda: "k1 (kgen): mul1" in browser.texts("#engine")[0])
+
+
+def test_a_group_is_drawn_as_one_kernel(browser: Browser) -> None:
+    from trtfuse.report.page import page
+
+    data = trtfuse.fuse(everything(), rules=["conv-scale"]).report.to_dict()
+    drawn = next(entry for entry in data["fused"] if entry["picture"] is not None)
+    plain = {"rule": "conv-relu", "kind": "group", "error": None, "note": "A note."}
+    picture = {**drawn, **plain, "name": "conv9 + relu9", "into": ["conv9 + relu9"], "check": None}
+    flat = {**plain, "name": "a + b", "nodes": ["a", "b"], "operators": ["Conv", "Relu"]}
+    data["fused"] += [picture, {**flat, "into": ["a", "b"]}]
+    browser.open(page(data))
+    assert "2 groups" in browser.texts("h1")[0]
+    browser.open_all()
+    browser.until(lambda: len(browser.all("#fusions svg.group")) == 2)
+    assert len(browser.all("#fusions svg.group .frame")) == 1
+    text = browser.texts("#fusions")[0]
+    assert "Grouped, each for one kernel: 2" in text
+    assert text.count("one kernel") == 3

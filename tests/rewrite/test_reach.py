@@ -1,0 +1,183 @@
+"""How far a pattern goes where it does not match."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from models import model, value
+from onnx import ModelProto
+
+from trtfuse.ir.graph import Value
+from trtfuse.ir.model import Model
+from trtfuse.layers.linear import FullyConnected
+from trtfuse.layers.scale import Scale
+from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, rest, seen_as, var
+from trtfuse.rewrite.reach import Reach, layers, reach
+
+TEXT = """(float[2,2] x, float[2,2] v) => (float[2,2] z, float[4,2] q) {
+    [neg] a = Neg(x)
+    [relu] b = Relu(a)
+    [scale] c = Mul(b, s)
+    [tanh] z = Tanh(c)
+    [pair] d = Add(b, x)
+    [both] q = Concat<axis=0>(d, c)
+}"""
+
+
+@pytest.fixture
+def proto() -> ModelProto:
+    return model(TEXT, s=np.float32(2))
+
+
+def at(proto: ModelProto, name: str) -> Value:
+    return value(Model(proto), name)
+
+
+def told(found: Reach) -> tuple[list[str], int, int, tuple[str, ...]]:
+    return [node.label for node in found.nodes], found.layers, found.missing, found.because
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        (
+            op.Tanh(op.Mul(op.Relu(var("x")), const("s"))),
+            "z",
+            (["tanh", "scale", "relu"], 3, 0, ()),
+        ),
+        (
+            op.Tanh(op.Mul(op.Sigmoid(var("x")), const("s"))),
+            "z",
+            (["tanh", "scale"], 2, 1, ("`b` is computed by Relu relu, not by Sigmoid",)),
+        ),
+        (
+            op.Tanh(op.Mul(const("s"), op.Relu(var("x")), commutes=True)),
+            "z",
+            (["tanh", "scale", "relu"], 3, 0, ()),
+        ),
+        (
+            op.Relu(op.Neg(op.Exp(var("x")))),
+            "b",
+            (["relu", "neg"], 2, 1, ("`x` is an input of the graph, not computed by Exp",)),
+        ),
+        (
+            op.Mul(op.Relu(var("x")), const("s", where=lambda c: c.array() == 3)),
+            "c",
+            (["scale", "relu"], 2, 0, ("`s` = 2.0 is not the constant that the rule needs",)),
+        ),
+        (
+            op.Add(op.Relu(var("x")), const("s")),
+            "d",
+            (["pair", "relu"], 2, 0, ("`x` is an input of the graph, not a constant",)),
+        ),
+        (
+            op.Add(var("y"), op.Exp(var("y"))),
+            "d",
+            (["pair"], 1, 1, ("`x` is an input of the graph, not computed by Exp",)),
+        ),
+        (
+            op.Concat(rest("parts", op.Mul(var("x"), const("s"))), axis=0),
+            "q",
+            (["both", "scale"], 2, 1, ("`d` is computed by Add pair, not by Mul",)),
+        ),
+        (
+            op.Concat(rest("parts"), axis=1),
+            "q",
+            ([], 0, 1, ("the attribute axis of Concat both is 0",)),
+        ),
+        (op.Add(var("y")), "d", ([], 0, 1, ("Add pair has more than 1 inputs",))),
+        (
+            seen_as(Scale, "s", seen_as(FullyConnected, "fc", var("x"))),
+            "c",
+            (
+                ["scale"],
+                1,
+                1,
+                ("`b` is computed by Relu relu, not by a Gemm or MatMul by constant weights",),
+            ),
+        ),
+        (
+            op.Tanh(op.Exp(var("x")) | op.Mul(op.Exp(var("x")), const("s"))),
+            "z",
+            (["tanh", "scale"], 2, 1, ("`b` is computed by Relu relu, not by Exp",)),
+        ),
+        (
+            op.Tanh(op.Exp(var("x")) | op.Sigmoid(var("x"))),
+            "z",
+            (["tanh"], 1, 1, ("`c` is computed by Mul scale, not by Exp or Sigmoid",)),
+        ),
+    ],
+)
+def test_what_is_there_and_what_is_not(
+    proto: ModelProto,
+    pattern: Pattern,
+    name: str,
+    expected: tuple[list[str], int, int, tuple[str, ...]],
+) -> None:
+    assert told(reach(pattern, at(proto, name))) == expected
+
+
+def test_where_all_is_there_a_condition_is_named(proto: ModelProto) -> None:
+    def never(_: Match) -> bool:
+        """The moon is full."""
+        return False
+
+    found = reach(given(op.Relu(op.Neg(var("x"))), never), at(proto, "b"))
+    assert told(found) == (["relu", "neg"], 2, 0, ("this does not hold: the moon is full",))
+    assert found.condition
+    unnamed = reach(given(op.Relu(var("x")), lambda _: False), at(proto, "b"))
+    assert unnamed.because == ("a condition of the rule fails",)
+
+
+def test_the_name_of_an_operator_in_a_condition_keeps_its_capitals(proto: ModelProto) -> None:
+    def never(_: Match) -> bool:
+        """MatMul is alone."""
+        return False
+
+    found = reach(given(op.Relu(var("x")), never), at(proto, "b"))
+    assert found.because == ("this does not hold: MatMul is alone",)
+
+
+def test_one_name_stands_for_one_value(proto: ModelProto) -> None:
+    found = reach(op.Add(op.Relu(var("y")), var("y")), at(proto, "d"))
+    assert found.because == ("its parts are there, but do not read the same values",)
+    assert (found.layers, found.missing) == (2, 0)
+
+
+def test_a_condition_on_a_view_is_named(proto: ModelProto) -> None:
+    def is_small(_: Scale) -> bool:
+        """It is small."""
+        return False
+
+    found = reach(seen_as(Scale, "s", var("x"), where=is_small), at(proto, "c"))
+    assert found.because == ("`c` is computed by Mul scale: it is small",)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "size"),
+    [
+        (var("x"), 0),
+        (op.Relu(op.Neg(var("x")), const("c")), 2),
+        (seen_as(Scale, "s", seen_as(Scale, "t", var("x"))), 2),
+        (op.Relu(op.Neg(var("x"))) | op.Tanh(var("x")), 1),
+        (given(op.Split(var("x"))[1], lambda _: True), 1),
+        (op.Concat(rest("parts")), 1),
+    ],
+)
+def test_how_many_layers_a_pattern_has(pattern: Pattern, size: int) -> None:
+    assert layers(pattern) == size
+
+
+def test_another_output_of_a_node_is_another_value() -> None:
+    proto = model(
+        "(float[4] x) => (float[2] y, float[2] z) { [split] y, z = Split<num_outputs=2>(x) }"
+    )
+    split = op.Split(var("x"), num_outputs=2)
+    assert told(reach(split[1], at(proto, "z"))) == (["split"], 1, 0, ())
+    assert reach(split[1], at(proto, "y")).missing == 1
+
+
+def test_what_is_closer_comes_first() -> None:
+    whole, most = Reach((), 3, 0), Reach((), 2, 1, ("no",))
+    assert whole.closeness > most.closeness > Reach((), 1, 1, ("no",)).closeness
+    assert most.closeness > Reach((), 2, 1, ("no", "nor this")).closeness

@@ -1,0 +1,164 @@
+"""The first screen of a page: what changed and whether it is safe, one sentence, four numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trtfuse.report.text import counted
+from trtfuse.report.trace import cleans_up
+
+#: Whether the result may be used: checked, not checked, or found to be wrong.
+Standing = Literal["good", "open", "bad"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One of the four numbers: what it counts, the number itself, and what to know of it."""
+
+    title: str
+    number: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a report comes to.
+
+    Attributes:
+        sentence: what changed, and whether it is safe.
+        standing: "good" if it was checked and agrees, "bad" if it does not, else "open".
+        verdict: the same in two words.
+        figures: nodes, fusions, largest error, near misses.
+        engine: what TensorRT made of both models, a sentence; empty if it was not asked.
+    """
+
+    sentence: str
+    standing: Standing
+    verdict: str
+    figures: tuple[Figure, ...]
+    engine: str = ""
+
+
+def headline(data: dict[str, Any]) -> Headline:
+    """The headline of a report.
+
+    Args:
+        data: the report as the schema has it, of any version that wrote it.
+    """
+    standing, verdict, checked = _checked(data)
+    return Headline(
+        _sentence(data, checked),
+        standing,
+        verdict,
+        (_nodes(data), _fusions(data), _error(data), _misses(data)),
+        _engine(data.get("engine")),
+    )
+
+
+def kind(entry: dict[str, Any]) -> str:
+    """What an entry of `fused` is: a "fusion", a "cleanup" or a "group"."""
+    if entry["kind"] == "group":
+        return "group"
+    return "cleanup" if cleans_up(entry["rule"]) else "fusion"
+
+
+def counts(data: dict[str, Any]) -> dict[str, int]:
+    """How many fusions, cleanups and groups there are."""
+    kinds = [kind(entry) for entry in data["fused"]]
+    return {each: kinds.count(each) for each in ("fusion", "cleanup", "group")}
+
+
+def _made(data: dict[str, Any]) -> str:
+    listed = [counted(number, each) for each, number in counts(data).items() if number]
+    *first, last = listed or ["no fusion"]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _sentence(data: dict[str, Any], checked: str) -> str:
+    before, after = data["before"]["nodes"], data["after"]["nodes"]
+    if not before:
+        return "The graph has no nodes, so there is nothing to fuse."
+    if not data["fused"]:
+        stay = "its only node stays as it is" if before == 1 else f"all {before:,} nodes stay"
+        return f"Nothing to fuse: {stay}{checked}."
+    if before == after:
+        return f"{_made(data)}, in {counted(before, 'node')}{checked}."
+    return f"{before:,} nodes became {after:,} by {_made(data)}{checked}."
+
+
+def _checked(data: dict[str, Any]) -> tuple[Standing, str, str]:
+    """The standing, the verdict, and the end of the sentence."""
+    found = data["verification"]
+    if not found["ok"]:
+        return "bad", "do not use", ", but original and result differ: do not use the result"
+    if found["level"] == "model":
+        return "good", "checked", ", and both models agree on ONNX Runtime"
+    if not data["fused"]:
+        return "good", "unchanged", ""
+    if found["level"] == "none":
+        return "open", "not checked", ", and nothing was checked"
+    if not found["checked"]:
+        return "good", "same arithmetic", ", and no arithmetic is changed"
+    agrees = ", and every rewrite that changes arithmetic agrees with its original in float64"
+    return "good", "checked", agrees
+
+
+def _nodes(data: dict[str, Any]) -> Figure:
+    before, after = data["before"]["nodes"], data["after"]["nodes"]
+    if before == after:
+        return Figure("nodes", f"{before:,}", "as before")
+    share = abs(before - after) / before if before else 0
+    percent = f"{share:.0%}" if share >= 0.01 else "under 1%"
+    more = "fewer" if after < before else "more"
+    return Figure("nodes", f"{after:,}", f"{before:,} before, {percent} {more}")
+
+
+def _fusions(data: dict[str, Any]) -> Figure:
+    found = counts(data)
+    beside = [counted(found[each], each) for each in ("cleanup", "group") if found[each]]
+    rules = len({e["rule"] for e in data["fused"] if kind(e) == "fusion"})
+    note = f"by {counted(rules, 'rule')}" if rules else "none applies"
+    return Figure("fusions", f"{found['fusion']:,}", ", ".join([note, *beside]))
+
+
+def _error(data: dict[str, Any]) -> Figure:
+    found = data["verification"]
+    if found["level"] == "none" or not found["checked"]:
+        note = "nothing was checked" if found["level"] == "none" else "nothing to check"
+        return Figure("largest error", "\N{EN DASH}", note)
+    what = "output" if found["level"] == "model" else "rewrite"
+    where = "compared" if found["level"] == "model" else "evaluated"
+    note = f"tolerance {found['tolerance']:.0e}, {counted(found['checked'], what)} {where}"
+    error = found["max_error"]
+    return Figure("largest error", f"{error:.1e}" if error else "0", note)
+
+
+def _misses(data: dict[str, Any]) -> Figure:
+    declined = data["declined"]
+    guards = len({each["guard"] for each in declined})
+    note = f"{counted(guards, 'reason')}, below" if declined else "no rule stopped short"
+    return Figure("near misses", f"{len(declined):,}", note)
+
+
+def _engine(compared: Any) -> str:
+    """What TensorRT made of both models, as far as the report says it."""
+    a, b = ((compared or {}).get(side) or {} for side in "ab")
+    if not (isinstance(a.get("kernels"), int) and isinstance(b.get("kernels"), int)):
+        return ""
+    sentence = f"TensorRT runs {counted(b['kernels'], 'kernel')} instead of {a['kernels']:,}"
+    if a["kernels"] == b["kernels"]:
+        sentence = f"TensorRT runs {counted(b['kernels'], 'kernel')}, as before"
+    if a.get("traffic") and b.get("traffic"):
+        sentence += f", which move {_size(b['traffic'])} instead of {_size(a['traffic'])}"
+    return f"{sentence}."
+
+
+def _size(number: float) -> str:
+    """Bytes with three digits and a unit, as the page writes them."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while number >= 1000 and len(units) > 1:
+        number /= 1000
+        units.pop(0)
+    digits = 0 if units[0] == "B" else max(0, 3 - len(str(int(number))))
+    return f"{number:.{digits}f} {units[0]}"

@@ -1,0 +1,94 @@
+"""The report as one HTML page that needs nothing beside itself, and as a summary for notebooks."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from typing import Any
+
+from trtfuse.report.headline import headline, kind
+from trtfuse.report.text import printable
+
+_FOLDER = importlib.resources.files("trtfuse.report") / "html"
+#: A notebook shows so many near misses.
+_MOST_MISSES = 8
+
+
+def page(data: dict[str, Any]) -> str:
+    """A report as an HTML page: style, script and data in one file, no network.
+
+    Args:
+        data: the report as the schema `trtfuse.report/1` has it; keys that older versions did not
+            write may be missing.
+    """
+    data = _printable(data)
+    return _rendered(
+        "page.html",
+        data={"versions": {}, "engine": None, **data},
+        headline=headline(data),
+        style=_text("page.css"),
+        script=_text("page.js"),
+        content=_embedded(_content(data)),
+        seconds=sum(data.get("seconds", {}).values()),
+    )
+
+
+def notebook(data: dict[str, Any]) -> str:
+    """A report as a short piece of HTML for the output cell of a notebook."""
+    data = _printable(data)
+    rules: dict[tuple[str, str], int] = {}
+    for entry in data["fused"]:
+        key = kind(entry), entry["rule"]
+        rules[key] = rules.get(key, 0) + 1
+    return _rendered(
+        "notebook.html",
+        data=data,
+        headline=headline(data),
+        rules=sorted(rules.items(), key=lambda item: item[0][0] == "cleanup"),
+        misses=data["declined"][:_MOST_MISSES],
+        more=max(0, len(data["declined"]) - _MOST_MISSES),
+    )
+
+
+def _text(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _rendered(template: str, **given: Any) -> str:
+    # Most runs write no page.
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    return str(environment.from_string(_text(template)).render(given))
+
+
+def _content(data: dict[str, Any]) -> dict[str, Any]:
+    """What the script of the page draws from."""
+    kinds = ("fusion", "group", "cleanup")
+    return {
+        **{key: data.get(key) for key in ("before", "after", "declined", "pictures", "graph")},
+        **{key: data.get(key) or {} for key in ("rules", "guards", "seconds", "versions", "cost")},
+        "engine": data.get("engine"),
+        "fused": [{**entry, "is": kinds.index(kind(entry))} for entry in data["fused"]],
+    }
+
+
+def _embedded(content: dict[str, Any]) -> str:
+    """JSON that may stand in a script element, whatever is in it."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def _printable(content: Any) -> Any:
+    """The same, with what is not seen in its texts, or turns signs around, written out."""
+    if isinstance(content, str):
+        return content if content.isprintable() else printable(content)
+    if isinstance(content, dict):
+        return {key: _printable(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_printable(value) for value in content]
+    return content

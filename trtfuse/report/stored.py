@@ -1,0 +1,58 @@
+"""Reports that were written as JSON before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from trtfuse.errors import ModelError
+
+#: What every version of the schema has, and of what kind; the other keys came later.
+_ALWAYS = {
+    "model": str,
+    "before": dict,
+    "after": dict,
+    "fused": list,
+    "declined": list,
+    "verification": dict,
+}
+#: And what each of its entries has.
+_WITHIN = {
+    "before": ("nodes", "operators"),
+    "after": ("nodes", "operators"),
+    "fused": ("rule", "kind", "nodes", "operators", "into", "error"),
+    "declined": ("rule", "at", "guard", "because"),
+    "verification": ("level", "ok", "max_error", "tolerance", "checked", "notes"),
+}
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Reads a report that `trtfuse fuse --report R.json` wrote, now or with an older version.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ModelError: it cannot be read, or is no report.
+    """
+    try:
+        data: Any = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"cannot read '{path}': {error.strerror}") from None
+    except ValueError:
+        raise ModelError(f"'{path}' is no JSON; `trtfuse fuse --report R.json` writes it") from None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(schema, str) or not schema.startswith("trtfuse.report/"):
+        raise ModelError(f"'{path}' is no report of trtfuse; `--report R.json` writes one")
+    if schema != "trtfuse.report/1":
+        raise ModelError(f"'{path}' is of the schema {schema}; this version reads trtfuse.report/1")
+    for key, kind in _ALWAYS.items():
+        if not isinstance(data.get(key), kind):
+            raise ModelError(f"'{path}' is no whole report: there is no '{key}' in it")
+        for entry in data[key] if kind is list else [data[key]]:
+            for field in _WITHIN.get(key, ()):
+                if not isinstance(entry, dict) or field not in entry:
+                    where = f"there is no '{field}' in an entry of '{key}'"
+                    raise ModelError(f"'{path}' is no whole report: {where}")
+    return dict(data)
