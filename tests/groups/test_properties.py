@@ -143,7 +143,7 @@ def test_layers_of_every_kind_become_valid_functions(drawn: Drawn) -> None:
     fused = trtfuse.fuse(drawn.model, verify="none").model
     onnx.checker.check_model(fused)
     again = trtfuse.fuse(fused, verify="none")
-    assert again.report.fused == []
+    assert [each.name for each in again.report.fused if each.kind == "rewrite"] == []
     assert again.model.SerializeToString() == fused.SerializeToString()
 
 
