@@ -133,6 +133,36 @@ def test_what_lists_its_initializers_as_inputs_stays_flat() -> None:
     assert {fusion.kind for fusion in result.report.fused} == {"group"}
 
 
+@pytest.mark.parametrize(
+    "activation",
+    [
+        "Celu<alpha=0.5>",
+        "Elu<alpha=0.5>",
+        "HardSigmoid<alpha=0.3>",
+        "LeakyRelu<alpha=0.2>",
+        "Selu<alpha=1.5>",
+        "Softmax<axis=1>",
+        "Swish<alpha=1.5>",
+        "ThresholdedRelu<alpha=0.3>",
+    ],
+)
+def test_the_reference_evaluator_runs_every_function(activation: str) -> None:
+    # A pointwise chain, or the attention around a Softmax.
+    text = f"""(float[2,4] q, float[4,2] k) => (float[?,?] y) {{
+        m = MatMul(q, k)
+        p = {activation}(m)
+        {"y = MatMul(p, q)" if "Softmax" in activation else "y = Tanh(p)"}
+    }}"""
+    original = model(text, opset=24, ir_version=10)
+    fused = trtfuse.fuse(original, verify="none").model
+    assert len(fused.functions) == 1
+    rng = np.random.default_rng(0)
+    feeds = {"q": rng.standard_normal((2, 4)), "k": rng.standard_normal((4, 2))}
+    given = {name: array.astype(np.float32) for name, array in feeds.items()}
+    (expected,) = ReferenceEvaluator(original).run(None, given)
+    np.testing.assert_array_equal(ReferenceEvaluator(fused).run(None, given)[0], expected)
+
+
 def test_names_of_any_kind() -> None:
     made = two()
     made.graph.node[0].name = "a + b"

@@ -289,7 +289,7 @@ class GroupRule:
     guards: tuple[Condition, ...] = ()
     module: str = ""
     kind: Kind = "group"
-    since: int = 1
+    since: int = 7
 
     def __repr__(self) -> str:
         return f"GroupRule({self.name!r})"
