@@ -6,8 +6,6 @@ that PyTorch exported, each with inputs and with the outputs that they have to g
 
 from __future__ import annotations
 
-import functools
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,16 +15,15 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from backend_cases import KINDS, cases, model_of
 from onnx import ModelProto, TensorProto, TypeProto, helper, numpy_helper
 from onnx.backend.test.case.test_case import TestCase as Case
-from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 from oracle import widened
 
 import trtfuse
 from trtfuse.ir.tensor import Array
 
-KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
 CHUNKS = 24
 
 #: Their Range takes tensors of one dimension, which ONNX forbids. Its checker and ONNX Runtime see
@@ -39,21 +36,6 @@ Runtime = Callable[[ModelProto, list[Any]], list[Any]]
 
 
 # The cases
-
-
-@functools.cache
-def cases() -> tuple[Case, ...]:
-    with warnings.catch_warnings():
-        # The expected outputs are computed as the cases are loaded, overflows and all.
-        warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"onnx\.backend\.test\.")
-        found = [case for kind in KINDS for case in load_model_tests(kind=kind)]
-    return tuple(sorted(found, key=lambda case: (case.kind, case.name)))
-
-
-def model_of(case: Case) -> ModelProto:
-    if case.model is not None:
-        return case.model
-    return onnx.load(Path(case.model_dir or "") / "model.onnx")
 
 
 def data_of(case: Case, model: ModelProto) -> list[Data]:

@@ -364,6 +364,21 @@ def test_a_graph_that_hangs_in_the_air_is_refused(text: str, reason: str) -> Non
     assert message(parsed(text)) == reason
 
 
+def test_a_graph_that_computes_gradients_is_refused() -> None:
+    model = parsed(
+        """
+        g (float[2] x) => (float[2] y, float[2] z) {
+          y = Relu(x)
+          [slope] z = ai.onnx.preview.training.Gradient <xs = ["x"], y = "y"> (x)
+        }
+        """,
+        '<ir_version: 8, opset_import: ["": 17, "ai.onnx.preview.training": 1]>',
+    )
+    assert message(model) == (
+        "node 'slope' computes gradients, which TensorRT does not; export the model for inference"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

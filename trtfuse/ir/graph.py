@@ -247,7 +247,7 @@ class Graph:
         function: the function that this is the graph of (`Graph.of_function`).
 
     Raises:
-        ModelError: a node reads a name that nothing produces before it.
+        ModelError: a node reads a name that nothing produces before it, or computes gradients.
     """
 
     __slots__ = (
@@ -370,6 +370,12 @@ class Graph:
         scope = self._scope
         inputs: list[Value | None] = []
         operator = self.model.operator(proto)
+        if proto.op_type == "Gradient" and proto.domain == "ai.onnx.preview.training":
+            # It names values in its attributes, of which no use tells.
+            raise ModelError(
+                f"node '{proto.name or proto.op_type}' computes gradients, which TensorRT does "
+                "not; export the model for inference"
+            )
         if self.root.function is not None:
             # What an attribute of the function decides is no operator that a rule knows.
             referring = [a.name for a in proto.attribute if a.ref_attr_name]
