@@ -131,11 +131,11 @@ def takes(rule: AnyRule) -> str:
 def guard_table() -> str:
     """Everything that may stop a rule, and which rules it may stop."""
     docs: dict[str, str] = {}
-    stopped: dict[str, list[str]] = {}
+    stopped: dict[str, dict[str, None]] = {}
     for rule in trtfuse.rules():
         for guard in rule.guards:
             docs[guard.name] = guard.doc
-            stopped.setdefault(guard.name, []).append(f"[{rule.name}](../rules/{rule.name}.md)")
+            stopped.setdefault(guard.name, {})[f"[{rule.name}](../rules/{rule.name}.md)"] = None
     docs = IMPLIED | BEFORE | dict(sorted(docs.items()))
     rows = "\n".join(
         f"| `{name}` | {cell(doc)} | {', '.join(stopped.get(name, ['any']))} |"

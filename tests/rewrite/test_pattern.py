@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hypothesis
 import numpy as np
 import pytest
+from graphs import Drawn, graphs
+from hypothesis import settings
 from models import model, node, value
 from onnx import ModelProto, NodeProto, helper
 
@@ -11,7 +14,9 @@ from trtfuse.ir.graph import Value
 from trtfuse.ir.model import Model
 from trtfuse.layers.linear import Convolution, FullyConnected
 from trtfuse.layers.scale import Scale
+from trtfuse.layers.shuffle import Shuffle
 from trtfuse.rewrite.pattern import Match, Pattern, Veto, const, given, op, rest, seen_as, var
+from trtfuse.rewrite.rule import CATALOGUE, Rule
 
 
 def read(text: str, opset: int = 21, **constants: object) -> Model:
@@ -441,3 +446,43 @@ def test_an_output_that_is_left_out_is_none_of_a_match() -> None:
     graph = Model(made)
     pattern = op.Relu(op.Split(var("x"), out=("l", "r"))[1])
     assert ways(pattern, value(graph, "z")) == [{"x": "x", "l": "None", "r": "right"}]
+
+
+# What it has to read from
+
+
+FEEDERS = [
+    (op.Relu(var("x")), None),
+    (op.Relu(op.Conv(var("x"), const("w"))), {"Conv"}),
+    (op.Add(op.Mul(var("x"), const("c")), var("y"), commutes=True), {"Mul"}),
+    (op.Add(op.Exp(var("x")), op.Exp(var("x")) | op.Neg(var("x"))), {"Exp"}),
+    (op.Relu(op.Exp(var("x"))) | op.Neg(op.Log(var("x"))), {"Exp", "Log"}),
+    (op.Relu(op.Exp(var("x"))) | op.Neg(var("x")), None),
+    (op.Split(op.Relu(var("x")), out=("a", "b"))[1], {"Relu"}),
+    (given(op.Relu(op.Exp(var("x"))), lambda _: False), {"Exp"}),
+    (op.Concat(rest("parts", op.Relu(var("x")))), None),
+    (seen_as(Scale, "s", var("x")), None),
+    (seen_as(Scale, "s", seen_as(Convolution, "c", var("x"))), {"Conv", "ConvTranspose"}),
+    (seen_as(Shuffle, "s", op.Relu(var("x"))), None),
+]
+
+
+@pytest.mark.parametrize(("pattern", "feeders"), FEEDERS)
+def test_a_pattern_knows_what_it_has_to_read_from(
+    pattern: Pattern, feeders: set[str] | None
+) -> None:
+    assert pattern.feeders() == feeders
+
+
+@settings(max_examples=settings().max_examples // 2)
+@hypothesis.given(graphs())
+def test_where_a_rule_matches_its_feeders_are(drawn: Drawn) -> None:
+    drawn_model = Model(drawn.model)
+    for each in (n for graph in drawn_model.graphs() for n in graph.nodes()):
+        read_from = {v.producer.op for v in each.inputs if v is not None and v.producer}
+        for rule in CATALOGUE.values():
+            if not isinstance(rule, Rule) or each.op not in rule.pattern.roots():
+                continue
+            if next(rule.pattern.matches(each.output, Match([])), None) is not None:
+                feeders = rule.pattern.feeders()
+                assert feeders is None or feeders & read_from

@@ -12,6 +12,7 @@ for an attribute that refers to the call; theirs stand in the function as well.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -101,11 +102,10 @@ class _Functions:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._made: dict[_Structure, FunctionProto] = {}
-        operators = {schema.name for schema in defs.get_all_schemas_with_history()}
         used = {node.proto.op_type for graph in model.graphs() for node in graph.nodes()}
         own = {function.name for function in model.proto.functions}
         #: A name of a function is that of no operator, and of no function of any domain.
-        self._names = Names(operators | used | own)
+        self._names = Names(_operators() | used | own)
 
     def of(self, group: Group, inputs: list[Value]) -> FunctionProto:
         """The function of the structure of a group."""
@@ -142,6 +142,12 @@ class _Functions:
                 )
         function.output.append(names[group.last.output])
         return function
+
+
+@functools.cache
+def _operators() -> frozenset[str]:
+    """The names of the operators of all domains that ONNX knows."""
+    return frozenset(schema.name for schema in defs.get_all_schemas_with_history())
 
 
 def _in_place(node: Node, attribute: AttributeProto) -> bool:

@@ -83,8 +83,8 @@ def _graphs(model: Model) -> list[Graph]:
     functions = (each for each in model.functions if not each.is_group)
     graphs = [model.graph, *(each for each in functions if _versions(each) == imports)]
     for graph in graphs:
-        for node in graph.canonical():
-            graphs.extend(node.bodies)
+        if any(node.bodies for node in graph.nodes()):
+            graphs.extend(body for node in graph.canonical() for body in node.bodies)
     return graphs
 
 

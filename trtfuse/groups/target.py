@@ -19,7 +19,7 @@ SHARED_MEMORY = {
     "12.0": 99,
 }
 
-#: What is assumed where no target is given: the least of those that TensorRT supports today.
+#: What is assumed where no target is given: the least from 8.0 on. 7.5 has to be asked for.
 DEFAULT_KIB = 99
 
 
@@ -27,7 +27,7 @@ def shared_memory(target: str | None) -> int:
     """The bytes of shared memory that a block may use.
 
     Args:
-        target: a compute capability such as "8.6", or None for any of those supported today.
+        target: a compute capability such as "8.6", or None for the least from 8.0 on.
 
     Raises:
         UsageError: it is unknown.

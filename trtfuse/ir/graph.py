@@ -136,6 +136,10 @@ class Value:
         """Records what its type and shape are."""
         self._known = (element_type, shape)
 
+    def forget(self) -> None:
+        """Forgets what its type and shape are."""
+        self._known = None
+
     def _inferred(self) -> tuple[int | None, Shape | None]:
         if self.source is not None:
             return self.source._inferred()
@@ -704,6 +708,8 @@ def called(domain: str, name: str, overload: str) -> str:
 
 def in_order(nodes: Collection[Node]) -> tuple[Node, ...]:
     """A few nodes of one graph, each after those that it reads from."""
+    if len(nodes) == 1:
+        return tuple(nodes)
     chosen = set(nodes)
     done: dict[Node, None] = {}
     pending = list(reversed(list(nodes)))
@@ -718,15 +724,13 @@ def in_order(nodes: Collection[Node]) -> tuple[Node, ...]:
     return tuple(done)
 
 
-def _producers(node: Node) -> Iterator[Node]:
+def _producers(node: Node) -> list[Node]:
     """The nodes of the same graph that a node, or a body of it, reads from."""
-    for value in node.inputs:
-        if value is not None and value.producer is not None:
-            yield value.producer
-    # Bodies capture in the order in which the file has their nodes.
-    for value in sorted(node.captured(), key=lambda value: value.name):
-        if value.producer is not None:
-            yield value.producer
+    read = [value for value in node.inputs if value is not None]
+    if node.bodies:
+        # Bodies capture in the order in which the file has their nodes.
+        read += sorted(node.captured(), key=lambda value: value.name)
+    return [value.producer for value in read if value.producer is not None]
 
 
 def _depth_first(roots: Iterable[Node | None], done: set[Node]) -> Iterator[Node]:

@@ -100,18 +100,21 @@ class Model:
             infer_shapes(self)
 
     def infer_shapes_again(self) -> bool:
-        """Infers shapes anew after changes, if anybody asked for any; whether that told more."""
+        """Infers shapes anew after changes, if anybody asked for any; whether that changed any."""
         return self._inferred and infer_shapes(self)
 
     def infer_shapes_afresh(self) -> None:
-        """Infers shapes as they would be if the model were written and read again."""
+        """Infers shapes as they would be if the model were written and read again.
+
+        Where nobody has asked for any yet, they are inferred once somebody does.
+        """
         for graph in self.graphs():
             for node in graph.nodes():
                 for value in node.outputs:
                     if value is not None:
-                        value.know(None, None)
-        self._inferred = True
-        infer_shapes(self)
+                        value.forget()
+        if self._inferred:
+            infer_shapes(self)
 
     def add_group_function(self, function: FunctionProto) -> None:
         """Takes in a function that a group of nodes became; it imports what the model does."""

@@ -50,18 +50,18 @@ _LARGEST_SHAPE = 256
 
 
 def infer_shapes(model: Model) -> bool:
-    """Tells every value of a model what inference finds; whether any value learns a size."""
+    """Tells every value of a model what inference finds; whether that changes any."""
     lean = without_weights(model)
     declared = _symbols(lean)
-    learned = _infer(model.graph, lean, declared)
+    changed = _infer(model.graph, lean, declared)
     for function, inputs in _called_with(model):
         # What inference made up around a call is as passing as what it makes up inside.
-        learned |= _infer(function, _as_model(function, inputs), declared)
-    return learned
+        changed |= _infer(function, _as_model(function, inputs), declared)
+    return changed
 
 
 def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
-    before = [(value, _fixed(value.known[1])) for graph in main.walk() for value in _values(graph)]
+    before = [(value, value.known) for graph in main.walk() for value in _values(graph)]
     _slice_as_later(lean)
     for _ in range(_PASSES):
         try:
@@ -79,7 +79,7 @@ def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
             assert element_type is not None
             info = helper.make_tensor_value_info(value.name, element_type, shape)
             lean.graph.value_info.append(info)
-    return any(_fixed(value.known[1]) > fixed for value, fixed in before)
+    return any(value.known != known for value, known in before)
 
 
 def _missed(graph: Graph, inferred: GraphProto) -> list[Value]:
@@ -295,11 +295,6 @@ def _better(
         size if old is None or (isinstance(size, int) and isinstance(old, str)) else old
         for size, old in pairs
     )
-
-
-def _fixed(shape: Shape | None) -> int:
-    """How much is known of a shape: its rank, and its sizes."""
-    return 0 if shape is None else 1 + sum(size is not None for size in shape)
 
 
 def _values(graph: Graph) -> list[Value]:

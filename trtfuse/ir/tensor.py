@@ -312,6 +312,8 @@ def _underflow(peaks: Float64, element_type: int) -> str | None:
     Below the normal numbers the last bits go, and with them what the scale kept apart from the sum.
     """
     smallest = _limits(element_type)[1]
+    if peaks.min(initial=smallest) >= smallest / 8:
+        return None
     lost = (peaks < smallest / 8) & (peaks > 0)
     if not lost.any():
         return None

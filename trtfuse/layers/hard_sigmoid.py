@@ -82,6 +82,10 @@ class SpelledHardSigmoid:
 
     @classmethod
     def of(cls, node: Node) -> Self | None:
+        sources = (value.producer for value in node.inputs if value is not None)
+        if not any(source is not None and source.op in cls.operators for source in sources):
+            # It takes two nodes at least.
+            return None
         after: list[Scale] = []
         below: Node | None = node
         while below is not None and len(after) < _SCALES and (scale := _uniform(below)):

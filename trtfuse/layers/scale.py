@@ -6,6 +6,7 @@ BatchNormalization in inference mode. `c - x` has scale -1 and shift c; `c / x` 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -194,10 +195,12 @@ class Scale:
         gain, bias, mean, variance = (tensor for tensor in tensors if tensor is not None)
         epsilon = float(node.attribute("epsilon", np.float32(1e-5)))
 
+        @functools.cache
         def scale() -> Float64:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return gain.exact() / np.sqrt(variance.exact() + epsilon)
 
+        @functools.cache
         def shift() -> Float64:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return bias.exact() - mean.exact() * scale()

@@ -176,7 +176,9 @@ class Shuffle:
                 target = _moved(node, target)
         except UngroupableError:
             return None
-        return cls(nodes, x, _leaves(source), _leaves(target))
+        if len(permutations) < len(nodes):
+            source, target = _leaves(source), _leaves(target)
+        return cls(nodes, x, source, target)
 
     def steps(self) -> list[Step] | None:
         """The fewest operators that do the same; None if there is no way to spell them."""
@@ -307,10 +309,10 @@ def _blocks(before: list[Factor], after: list[Factor]) -> Groups:
 
 def _moved(node: Node, groups: Groups) -> Groups:
     """What a movement operator makes of groups of factors."""
-    groups = _leaves(groups)
     if node.op == "Transpose":
         perm = node.attribute("perm") or list(reversed(range(len(groups))))
         return [groups[axis] for axis in perm]
+    groups = _leaves(groups)
     shape = node.output.shape
     if node.op == "Squeeze" and squeezes_nothing_or_all(node):
         raise UngroupableError

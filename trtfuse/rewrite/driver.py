@@ -21,7 +21,7 @@ from trtfuse.ir.model import Model, collector_paused
 from trtfuse.ir.tensor import FLOATING, type_name
 from trtfuse.rewrite.explain import nearest_miss
 from trtfuse.rewrite.guards import consumers
-from trtfuse.rewrite.pattern import Match, Veto
+from trtfuse.rewrite.pattern import Match, Seen, Veto
 from trtfuse.rewrite.rule import AnyRule, GraphRule, Replacement, Rule, must_keep_name
 
 
@@ -120,9 +120,13 @@ class Driver:
         for rule in self.rules:
             for operator in rule.pattern.roots():
                 self._by_root.setdefault(operator, []).append(rule)
+        self._by_feeders: dict[tuple[str, frozenset[str]], list[Rule]] = {}
         self._declined: dict[Node, dict[str, Veto]] = {}
         self._queue: deque[Node] = deque()
         self._queued: set[Node] = set()
+        #: Nodes that have not been visited since all were put into the worklist. Whatever reads
+        #: from one of them has not been, either.
+        self._fresh: set[Node] = set()
         self._rank: dict[Node, int] = {}
         self._depth = max((rule.depth for rule in self.rules), default=0)
         self._waiting: dict[Value, list[Node]] = {}
@@ -136,22 +140,32 @@ class Driver:
         # Numbers that are not finite are refused where they end up in a constant.
         with collector_paused(), np.errstate(all="ignore"):
             self._sweep()
-            changed, most = True, 0
-            while changed:
-                made = len(self.fused)
-                graphs = self._enqueue_all()
-                most = most or made + _MOST_REWRITES * (len(self._rank) + 1)
+            graphs = self._enqueue_all()
+            most = len(self.fused) + _MOST_REWRITES * (len(self._rank) + 1)
+            #: How many rewrites there were when rules were last applied to whole graphs.
+            before_graph_rules = -1
+            while self._queue or before_graph_rules < 0:
+                before_round = len(self.fused)
                 self._drain()
-                for rule in self._graph_rules:
-                    # Bodies first: what becomes of them may be moved out of them.
-                    for graph in reversed(graphs):
-                        self._apply(rule, graph)
-                changed = len(self.fused) > made
+                drained = len(self.fused)
+                if drained > before_graph_rules:
+                    before_graph_rules = drained
+                    for rule in self._graph_rules:
+                        # Bodies first: what becomes of them may be moved out of them.
+                        for graph in reversed(graphs):
+                            self._apply(rule, graph)
                 if len(self.fused) > most:
                     self._raise_endless()
-                if changed:
-                    # What has become constant may fix shapes, and what is fixed, become constant.
-                    self.model.infer_shapes_again()
+                if len(self.fused) == before_round:
+                    break
+                # What has become constant may fix shapes, and what is fixed, become constant.
+                shapes_changed = self.model.infer_shapes_again()
+                if shapes_changed or len(self.fused) > drained:
+                    graphs = self._enqueue_all()
+                else:
+                    # What stood in the way may have changed its name.
+                    for node in self._ranked(list(self._declined)):
+                        self._enqueue(node)
             self._sweep()
 
     def _enqueue_all(self) -> list[Graph]:
@@ -168,6 +182,7 @@ class Driver:
                 self._rank[node] = len(self._rank)
                 self._enqueue(node)
                 graphs.extend(node.bodies)
+        self._fresh = set(self._queued)
         return graphs
 
     def _drain(self) -> None:
@@ -175,6 +190,7 @@ class Driver:
         while self._queue:
             node = self._queue.popleft()
             self._queued.discard(node)
+            self._fresh.discard(node)
             if node.graph is not None:
                 self._visit(node)
             done += 1
@@ -223,15 +239,28 @@ class Driver:
         self._declined.pop(node, None)
         if not node.outputs or node.outputs[0] is None:
             return
-        for rule in self._by_root[node.op]:
+        seen: Seen = {}
+        for rule in self._candidates(node):
             vetoes: list[Veto] = []
-            for match in rule.pattern.matches(node.output, Match(vetoes)):
+            for match in rule.pattern.matches(node.output, Match(vetoes, seen)):
                 veto = self._vetoed(rule, match) or self._attempt(rule, match)
                 if veto is None:
                     return
                 vetoes.append(veto)
             if vetoes:
                 self._declined.setdefault(node, {})[rule.name] = vetoes[0]
+
+    def _candidates(self, node: Node) -> list[Rule]:
+        """The rules that may match at a node, by its operator and by those that it reads from."""
+        feeders = frozenset(v.producer.op for v in node.inputs if v is not None and v.producer)
+        key = node.op, feeders
+        if key not in self._by_feeders:
+            self._by_feeders[key] = [
+                rule
+                for rule in self._by_root[node.op]
+                if (needed := rule.pattern.feeders()) is None or not needed.isdisjoint(feeders)
+            ]
+        return self._by_feeders[key]
 
     def _vetoed(self, rule: Rule, match: Match) -> Veto | None:
         """The first thing that speaks against a match: the opset, other consumers, a guard."""
@@ -330,8 +359,11 @@ class Driver:
             self._enqueue(node)
         for _ in range(self._depth - 2):
             # Each once: where paths part and join again there are ever more of them.
-            following = (n for reader in readers for v in reader.outputs if v for n in v.uses)
+            visited = (reader for reader in readers if reader not in self._fresh)
+            following = (n for reader in visited for v in reader.outputs if v for n in v.uses)
             readers = self._ranked(list(dict.fromkeys(following)))
+            if not readers:
+                break
             for node in readers:
                 self._enqueue(node)
         error = None if checked is None else checked.error
@@ -341,6 +373,8 @@ class Driver:
 
     def _ranked(self, nodes: list[Node]) -> list[Node]:
         """Nodes in an order that does not depend on the file's."""
+        if len(nodes) < 2:
+            return nodes
         return sorted(nodes, key=lambda node: self._rank.get(node, -1))
 
     def _prune(self, removed: Node) -> list[Node]:

@@ -36,14 +36,16 @@ class Match:
         bound: what each name of the pattern stands for: a `Value`, or the view of a node.
         nodes: the nodes that the pattern covers, the root first.
         vetoes: what views refused on the way, for the report.
+        seen: what views said of nodes; good for as long as the graph does not change.
     """
 
-    __slots__ = ("bound", "nodes", "vetoes")
+    __slots__ = ("bound", "nodes", "seen", "vetoes")
 
-    def __init__(self, vetoes: list[Veto]) -> None:
+    def __init__(self, vetoes: list[Veto], seen: Seen | None = None) -> None:
         self.bound: dict[Any, Any] = {}
         self.nodes: tuple[Node, ...] = ()
         self.vetoes = vetoes
+        self.seen: Seen = {} if seen is None else seen
 
     def __getitem__(self, name: str) -> Any:
         return self.bound[name]
@@ -69,10 +71,21 @@ class Match:
 
     def with_(self, name: Any, thing: Any, nodes: tuple[Node, ...] = ()) -> Match:
         """The match and one more binding."""
-        more = Match(self.vetoes)
+        more = Match(self.vetoes, self.seen)
         more.bound = self.bound if name is None else {**self.bound, name: thing}
         more.nodes = self.nodes + nodes
         return more
+
+    def view(self, view: type[View], node: Node) -> Any:
+        """What a view says of a node."""
+        key = view, node
+        if key not in self.seen:
+            self.seen[key] = view.of(node)
+        return self.seen[key]
+
+
+#: What a view said of a node: itself, why it refused it, or None.
+Seen = dict[tuple[type["View"], Node], Any]
 
 
 class Pattern:
@@ -85,6 +98,10 @@ class Pattern:
     def roots(self) -> tuple[str, ...]:
         """The operators that can compute a value that matches; empty for any."""
         return ()
+
+    def feeders(self) -> frozenset[str] | None:
+        """Operators of which the node of a match reads from at least one; None for any or none."""
+        return None
 
     def depth(self) -> int:
         """How many nodes in a row it can cover: so far up does a change make a difference."""
@@ -154,6 +171,11 @@ class _Alternatives(Pattern):
         roots = [pattern.roots() for pattern in self.patterns]
         return tuple(dict.fromkeys(sum(roots, ()))) if all(roots) else ()
 
+    def feeders(self) -> frozenset[str] | None:
+        needed = [pattern.feeders() for pattern in self.patterns]
+        known = [each for each in needed if each is not None]
+        return frozenset().union(*known) if len(known) == len(needed) else None
+
     def depth(self) -> int:
         return max(pattern.depth() for pattern in self.patterns)
 
@@ -178,7 +200,7 @@ class _Rest(Pattern):
         found: list[Match] = []
         for value in values:
             # Each input binds names of its own; the first way to match it will do.
-            first = next(self.each.matches(value, Match(match.vetoes)), None)
+            first = next(self.each.matches(value, Match(match.vetoes, match.seen)), None)
             if first is None:
                 return
             found.append(first)
@@ -254,6 +276,10 @@ class Call(Pattern):
     def roots(self) -> tuple[str, ...]:
         return (self.operator,)
 
+    def feeders(self) -> frozenset[str] | None:
+        needed = (frozenset(each.roots()) for each in self.orders[0])
+        return min((each for each in needed if each), key=len, default=None)
+
     def depth(self) -> int:
         return 1 + max((pattern.depth() for pattern in self.inputs), default=0)
 
@@ -273,6 +299,9 @@ class _Output(Pattern):
 
     def roots(self) -> tuple[str, ...]:
         return self.call.roots()
+
+    def feeders(self) -> frozenset[str] | None:
+        return self.call.feeders()
 
     def depth(self) -> int:
         return self.call.depth()
@@ -328,7 +357,7 @@ class SeenAs(Pattern):
         node = None if value is None else value.producer
         if node is None or node.op not in self.view.operators or node.outputs[0] is not value:
             return
-        seen = self.view.of(node)
+        seen = match.view(self.view, node)
         if isinstance(seen, str):
             # Of a root that is no such layer there is nothing to say: no structure matched yet.
             if match.nodes:
@@ -339,6 +368,10 @@ class SeenAs(Pattern):
 
     def roots(self) -> tuple[str, ...]:
         return self.view.operators
+
+    def feeders(self) -> frozenset[str] | None:
+        # A layer of several nodes reads what it computes from further up.
+        return frozenset(self.of.roots()) or None if self.view.longest == 1 else None
 
     def depth(self) -> int:
         return self.view.longest + self.of.depth()
@@ -361,6 +394,9 @@ class Given(Pattern):
 
     def roots(self) -> tuple[str, ...]:
         return self.pattern.roots()
+
+    def feeders(self) -> frozenset[str] | None:
+        return self.pattern.feeders()
 
     def depth(self) -> int:
         return self.pattern.depth()

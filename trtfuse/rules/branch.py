@@ -16,6 +16,8 @@ def constant_if(graph: Graph) -> Changes:
 
     Takes: If.
     """
+    if not any(node.op == "If" for node in graph.nodes()):
+        return
     for node in list(graph.canonical()):
         condition = constant(node.inputs[0]) if node.op == "If" else None
         if condition is None or condition.size != 1:
