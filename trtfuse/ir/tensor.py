@@ -296,11 +296,8 @@ class ScaledTensor(Tensor):
         if self.size == 0:
             return None
         alike = tuple(axis for axis, size in enumerate(self.factor.shape) if size == 1)
-        base = self.base.array()
+        peaks = np.abs(self.base.array()).max(axis=alike, keepdims=True)
         with np.errstate(over="ignore", invalid="ignore"):
-            peaks = np.maximum(
-                base.max(axis=alike, keepdims=True), -base.min(axis=alike, keepdims=True)
-            )
             peaks = np.abs(peaks.astype(np.float64) * self.factor)
         # Weights that share a factor lose precision together.
         return _overflow(float(peaks.max()), self.type) or _underflow(peaks, self.type)

@@ -103,7 +103,7 @@ class Linear:
         if bias is not None and scale is not None:
             bias = bias * scale
         if shift is not None:
-            bias = np.broadcast_to(shift, (self.channels,)) + (0 if bias is None else bias)
+            bias = np.zeros(self.channels) + shift + (0 if bias is None else bias)
         like = self.b or f"{self.product.label}.bias"
         return new.constant(np.asarray(bias), self.weight.type, like)
 
