@@ -160,3 +160,6 @@ _EVALUATE: dict[str, Callable[..., Tensor | None]] = {
     "Unsqueeze": _unsqueeze,
     "Flatten": _flatten,
 }
+
+#: The operators that may compute a constant.
+EVALUATED = frozenset(_EVALUATE)

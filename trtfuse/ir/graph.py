@@ -708,8 +708,6 @@ def called(domain: str, name: str, overload: str) -> str:
 
 def in_order(nodes: Collection[Node]) -> tuple[Node, ...]:
     """A few nodes of one graph, each after those that it reads from."""
-    if len(nodes) == 1:
-        return tuple(nodes)
     chosen = set(nodes)
     done: dict[Node, None] = {}
     pending = list(reversed(list(nodes)))

@@ -201,12 +201,12 @@ def _read_given(source: bytes | ModelProto | onnx_graphsurgeon.Graph | onnx_ir.M
 
 def _read_file(path: Path) -> Model:
     try:
-        proto = _parsed(path.read_bytes(), f"'{path}'")
-        model = Model(proto, path.parent)
+        content = path.read_bytes()
+        model = Model(_parsed(content, f"'{path}'"), path.parent)
         _find_external_data(model)
     except OSError as error:
         raise ModelError(f"cannot read '{path}': {error.strerror}") from None
-    _validate(str(path) if model.external else proto, f"'{path}'")
+    _validate(str(path) if model.external else content, f"'{path}'")
     return model
 
 
@@ -263,7 +263,7 @@ def _parsed(data: bytes, where: str) -> ModelProto:
         raise ModelError(f"{where} is not an ONNX model, or only the beginning of one") from None
 
 
-def _validate(model: ModelProto | str, where: str) -> None:
+def _validate(model: ModelProto | bytes | str, where: str) -> None:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError, EncodeError) as error:

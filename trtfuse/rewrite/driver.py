@@ -21,7 +21,7 @@ from trtfuse.ir.model import Model, collector_paused
 from trtfuse.ir.tensor import FLOATING, type_name
 from trtfuse.rewrite.explain import nearest_miss
 from trtfuse.rewrite.guards import consumers
-from trtfuse.rewrite.pattern import Match, Seen, Veto
+from trtfuse.rewrite.pattern import Match, Veto
 from trtfuse.rewrite.rule import AnyRule, GraphRule, Replacement, Rule, must_keep_name
 
 
@@ -120,7 +120,7 @@ class Driver:
         for rule in self.rules:
             for operator in rule.pattern.roots():
                 self._by_root.setdefault(operator, []).append(rule)
-        self._by_feeders: dict[tuple[str, frozenset[str]], list[Rule]] = {}
+        self._by_read: dict[tuple[str, frozenset[str]], list[Rule]] = {}
         self._declined: dict[Node, dict[str, Veto]] = {}
         self._queue: deque[Node] = deque()
         self._queued: set[Node] = set()
@@ -220,11 +220,15 @@ class Driver:
     def declined(self) -> list[Declined]:
         """What was not rewritten and why, in the order of the graph."""
         found = []
+        by_operator: dict[str, list[Rule]] = {}
+        for rule in self.rules:
+            for operator in rule.explains:
+                by_operator.setdefault(operator, []).append(rule)
         for graph in self.model.graphs():
             for node in graph.nodes():
                 vetoes = self._declined.get(node, {})
-                found += [Declined(rule, node, *veto) for rule, veto in vetoes.items()]
-                explaining = [rule for rule in self.rules if node.op in rule.explains]
+                found += [Declined(name, node, *veto) for name, veto in vetoes.items()]
+                explaining = by_operator.get(node.op, ())
                 if explaining and not any(rule.name in vetoes for rule in explaining):
                     rule, veto = nearest_miss(explaining, node)
                     found.append(Declined(rule.name, node, *veto))
@@ -239,10 +243,11 @@ class Driver:
         self._declined.pop(node, None)
         if not node.outputs or node.outputs[0] is None:
             return
-        seen: Seen = {}
+        vetoes: list[Veto] = []
+        nothing = Match(vetoes)
         for rule in self._candidates(node):
-            vetoes: list[Veto] = []
-            for match in rule.pattern.matches(node.output, Match(vetoes, seen)):
+            vetoes.clear()
+            for match in rule.pattern.matches(node.output, nothing):
                 veto = self._vetoed(rule, match) or self._attempt(rule, match)
                 if veto is None:
                     return
@@ -252,15 +257,12 @@ class Driver:
 
     def _candidates(self, node: Node) -> list[Rule]:
         """The rules that may match at a node, by its operator and by those that it reads from."""
-        feeders = frozenset(v.producer.op for v in node.inputs if v is not None and v.producer)
-        key = node.op, feeders
-        if key not in self._by_feeders:
-            self._by_feeders[key] = [
-                rule
-                for rule in self._by_root[node.op]
-                if (needed := rule.pattern.feeders()) is None or not needed.isdisjoint(feeders)
-            ]
-        return self._by_feeders[key]
+        read = frozenset(v.producer.op for v in node.inputs if v is not None and v.producer)
+        key = node.op, read
+        if key not in self._by_read:
+            rules = self._by_root[node.op]
+            self._by_read[key] = [rule for rule in rules if rule.pattern.may_read(read)]
+        return self._by_read[key]
 
     def _vetoed(self, rule: Rule, match: Match) -> Veto | None:
         """The first thing that speaks against a match: the opset, other consumers, a guard."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-from trtfuse.ir.constants import constant
+from trtfuse.ir.constants import EVALUATED, constant
 from trtfuse.ir.graph import Node, Value, in_order
 from trtfuse.ir.tensor import Tensor
 
@@ -67,7 +67,7 @@ class Match:
     @property
     def ordered(self) -> tuple[Node, ...]:
         """The nodes, each after those it reads from."""
-        return in_order(self.nodes)
+        return self.nodes[::-1] if len(self.nodes) < 3 else in_order(self.nodes)
 
     def with_(self, name: Any, thing: Any, nodes: tuple[Node, ...] = ()) -> Match:
         """The match and one more binding."""
@@ -99,9 +99,9 @@ class Pattern:
         """The operators that can compute a value that matches; empty for any."""
         return ()
 
-    def feeders(self) -> frozenset[str] | None:
-        """Operators of which the node of a match reads from at least one; None for any or none."""
-        return None
+    def may_read(self, operators: frozenset[str]) -> bool:  # noqa: ARG002 - by default, any
+        """Whether a node that reads from these operators may compute a value that matches."""
+        return True
 
     def depth(self) -> int:
         """How many nodes in a row it can cover: so far up does a change make a difference."""
@@ -171,10 +171,8 @@ class _Alternatives(Pattern):
         roots = [pattern.roots() for pattern in self.patterns]
         return tuple(dict.fromkeys(sum(roots, ()))) if all(roots) else ()
 
-    def feeders(self) -> frozenset[str] | None:
-        needed = [pattern.feeders() for pattern in self.patterns]
-        known = [each for each in needed if each is not None]
-        return frozenset().union(*known) if len(known) == len(needed) else None
+    def may_read(self, operators: frozenset[str]) -> bool:
+        return any(pattern.may_read(operators) for pattern in self.patterns)
 
     def depth(self) -> int:
         return max(pattern.depth() for pattern in self.patterns)
@@ -276,9 +274,11 @@ class Call(Pattern):
     def roots(self) -> tuple[str, ...]:
         return (self.operator,)
 
-    def feeders(self) -> frozenset[str] | None:
-        needed = (frozenset(each.roots()) for each in self.orders[0])
-        return min((each for each in needed if each), key=len, default=None)
+    def may_read(self, operators: frozenset[str]) -> bool:
+        fixed, more = self.orders[0], () if self.rest is None else (self.rest.each,)
+        if all(isinstance(each, _Constant) for each in (*fixed, *more)):
+            return operators <= EVALUATED
+        return not any(each.roots() and operators.isdisjoint(each.roots()) for each in fixed)
 
     def depth(self) -> int:
         return 1 + max((pattern.depth() for pattern in self.inputs), default=0)
@@ -300,8 +300,8 @@ class _Output(Pattern):
     def roots(self) -> tuple[str, ...]:
         return self.call.roots()
 
-    def feeders(self) -> frozenset[str] | None:
-        return self.call.feeders()
+    def may_read(self, operators: frozenset[str]) -> bool:
+        return self.call.may_read(operators)
 
     def depth(self) -> int:
         return self.call.depth()
@@ -369,9 +369,10 @@ class SeenAs(Pattern):
     def roots(self) -> tuple[str, ...]:
         return self.view.operators
 
-    def feeders(self) -> frozenset[str] | None:
+    def may_read(self, operators: frozenset[str]) -> bool:
         # A layer of several nodes reads what it computes from further up.
-        return frozenset(self.of.roots()) or None if self.view.longest == 1 else None
+        roots = self.of.roots() if self.view.longest == 1 else ()
+        return not roots or not operators.isdisjoint(roots)
 
     def depth(self) -> int:
         return self.view.longest + self.of.depth()
@@ -395,8 +396,8 @@ class Given(Pattern):
     def roots(self) -> tuple[str, ...]:
         return self.pattern.roots()
 
-    def feeders(self) -> frozenset[str] | None:
-        return self.pattern.feeders()
+    def may_read(self, operators: frozenset[str]) -> bool:
+        return self.pattern.may_read(operators)
 
     def depth(self) -> int:
         return self.pattern.depth()

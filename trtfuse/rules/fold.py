@@ -13,7 +13,7 @@ from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.sizes import FOLLOWED, sizes
 from trtfuse.ir.tensor import FLOATING, Array, Tensor, numpy_type, rounded, type_name
 from trtfuse.layers.shuffle import squeezes_nothing_or_all
-from trtfuse.rewrite.pattern import Match, any_of, given, op, rest
+from trtfuse.rewrite.pattern import Match, any_of, const, given, op, rest
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
 #: Operators that are folded: they depend on nothing but their inputs, and the reference
@@ -94,11 +94,12 @@ FOLDABLE = (
 )
 
 
-def _foldable(m: Match) -> bool:
-    """All inputs are constants, and the result is one that a graph can hold."""
-    node: Node = m.root
-    inputs = [value for value in node.inputs if value is not None]
-    return not node.output.outputs and all(constant(value) is not None for value in inputs)
+_constants = rest("constants", const("each", optional=True))
+
+
+def _is_no_output(m: Match) -> bool:
+    """The result is no output of the graph."""
+    return not m.root.output.outputs
 
 
 def _can_be_initializer(m: Match) -> bool:
@@ -229,7 +230,7 @@ def _widened(tensor: Tensor) -> Array:
 
 @rule(
     "fold-constants",
-    given(any_of(*(op[operator](rest("inputs")) for operator in FOLDABLE)), _foldable),
+    given(any_of(*(op[operator](_constants) for operator in FOLDABLE)), _is_no_output),
     bounded_growth(),
     exact_cast(),
     same_everywhere(),
