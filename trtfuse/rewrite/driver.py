@@ -244,10 +244,10 @@ class Driver:
         if not node.outputs or node.outputs[0] is None:
             return
         vetoes: list[Veto] = []
-        nothing = Match(vetoes)
+        start = Match(vetoes)
         for rule in self._candidates(node):
             vetoes.clear()
-            for match in rule.pattern.matches(node.output, nothing):
+            for match in rule.pattern.matches(node.output, start):
                 veto = self._vetoed(rule, match) or self._attempt(rule, match)
                 if veto is None:
                     return
