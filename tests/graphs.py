@@ -594,7 +594,8 @@ def through_activation(g: Draft, x: Tensor) -> None:
 
     def activated(y: Tensor) -> Tensor:
         operator = g.pick("Relu", "LeakyRelu", "PRelu")
-        slope = [g.stored(np.array([0.25], g.dtype))] if operator == "PRelu" else []
+        one = np.array([0.25] if y.shape else 0.25, g.dtype)
+        slope = [g.stored(one)] if operator == "PRelu" else []
         return g.add(operator, [y, *slope], y.shape, y.large)
 
     if g.chance(2):
@@ -760,7 +761,8 @@ def squeezing(g: Draft, x: Tensor) -> None:
     chosen = [flat[i] for i in g.some(len(flat))]
     shape = tuple(dim for axis, dim in enumerate(x.shape) if axis not in chosen)
     listed = [g.axis(axis, x.rank) for axis in chosen]
-    if g.chance(4):
+    # Before opset 11 inference is wrong about axes that are not in order.
+    if g.opset >= 11 and g.chance(4):
         listed.reverse()
     only = [axis for axis, dim in enumerate(x.shape) if 1 in dim]
     # At opset 10 inference is wrong about what a Slice leaves of size 1.

@@ -419,3 +419,43 @@ def test_an_element_type_that_there_is_not_is_not_known() -> None:
     proto.opset_import.add(domain="custom", version=1)
     assert value(Model(proto).graph, "z").type is None
     assert trtfuse.fuse(proto).report.to_json()
+
+
+@pytest.mark.parametrize("opset", [7, 10, 11, 12])
+def test_axes_of_a_squeeze_stand_in_any_order(opset: int) -> None:
+    text = "(float[1, N, 1] x) => (float[N] y) { y = Squeeze<axes=[2, 0]>(x) }"
+    assert shape(Model(parsed(text, opset=opset)), "y") == ("N",)
+    body = """(bool c, float[1, N, 1] x) => (float[N] y) {
+        y = If(c) <
+            then_branch = a () => (float[?] s) { s = Squeeze<axes=[2, 0]>(x) },
+            else_branch = b () => (float[?] s) { s = Squeeze<axes=[0, 2]>(x) }
+        >
+    }"""
+    assert shape(Model(parsed(body, opset=opset)), "y") == ("N",)
+
+
+def test_what_becomes_fixed_in_a_function_is_known_where_it_is_called() -> None:
+    made = parser.parse_model(
+        """
+        <ir_version: 10, opset_import: ["": 13, "own": 1]>
+        g (float[3, 3] x) => (float[?, ?] z) { y = own.Last(x)  z = own.Same(y) }
+        <domain: "own", opset_import: ["": 13]>
+        Last (x) => (y) {
+            s = Shape(x)
+            one = Constant<value_ints = [1]>()
+            two = Constant<value_ints = [2]>()
+            rows = Slice(s, one, two)
+            three = Constant<value_ints = [3]>()
+            t = Concat<axis = 0>(three, rows, one)
+            v = Reshape(x, t)
+            w = Constant<value_int = -1>()
+            y = Gather<axis = -1>(v, w)
+        }
+        <domain: "own", opset_import: ["": 13]>
+        Same (x) => (y) { s = Constant<value_ints = [3, 3]>()  y = Expand(x, s) }
+        """
+    )
+    result = trtfuse.fuse(made, verify="none")
+    operators = [n.op_type for function in result.model.functions for n in function.node]
+    assert "Expand" not in operators
+    assert trtfuse.fuse(result.model, verify="none").model == result.model

@@ -373,3 +373,17 @@ def test_the_last_factor_of_a_gelu_stays_where_the_builder_looks_for_it() -> Non
     assert fused(fuse(model(text, w=W, root=2**0.5, one=1, half=0.25))) == [
         ("scale-fc", "last + fc")
     ]
+
+
+def test_the_last_factor_of_a_gelu_that_others_read_from_goes_into_the_weights() -> None:
+    text = """(float[4,2] x) => (float[4,3] z, float[4,2] q) {
+        d = Div(x, root)
+        e = Erf(d)
+        a = Add(e, one)
+        p = Mul(x, a)
+        q = Exp(p)
+        [last] y = Mul(p, half)
+        [fc] z = MatMul(y, w)
+    }"""
+    made = model(text, w=W, root=2**0.5, one=1, half=0.5)
+    assert fused(fuse(made)) == [("scale-fc", "last + fc")]

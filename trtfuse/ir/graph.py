@@ -670,6 +670,16 @@ class Graph:
                 note for note in self.proto.quantization_annotation if note.tensor_name in names
             )
 
+    def write_function(self) -> FunctionProto:
+        """The model-local function that this is the graph of, as it is now."""
+        assert self.function is not None
+        written, function = GraphProto(), FunctionProto()
+        self.write(written)
+        copy_fields(self.function, function, without=("node", "value_info"))
+        function.node.extend(written.node)
+        function.value_info.extend(written.value_info)
+        return function
+
     def written_nodes(self) -> list[NodeProto]:
         """The protos of the nodes, in order, with the names and bodies of now."""
         return [_written(node) for node in self.nodes()]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 
 from trtfuse.errors import ModelError, UsageError
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, called, copy_fields
@@ -139,14 +139,9 @@ class Model:
         proto.graph.SetInParent()
         self.graph.write(proto.graph)
         for graph in self.functions:
-            function, written = proto.functions.add(), GraphProto()
-            assert graph.function is not None
-            graph.write(written)
-            copy_fields(graph.function, function, without=("node", "value_info"))
-            function.node.extend(written.node)
-            function.value_info.extend(written.value_info)
+            proto.functions.append(graph.write_function())
             if any(node.proto.domain == GROUP_DOMAIN for node in _all_nodes(graph)):
-                _import_groups(function)
+                _import_groups(proto.functions[-1])
         if any(graph.is_group for graph in self.functions):
             _import_groups(proto)
         return proto

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 from onnx import (
+    AttributeProto,
     FunctionProto,
     GraphProto,
     ModelProto,
@@ -63,6 +64,8 @@ def infer_shapes(model: Model) -> bool:
 def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
     before = [(value, value.known) for graph in main.walk() for value in _values(graph)]
     _slice_as_later(lean)
+    for nodes in (lean.graph.node, *(function.node for function in lean.functions)):
+        _sort_axes(nodes)
     for _ in range(_PASSES):
         try:
             inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
@@ -104,14 +107,7 @@ def _tell_all(main: Graph, inferred: GraphProto, declared: set[str]) -> dict[str
         # New constants may be written as nodes in front of the others.
         for node, written in zip(nodes, proto.node[len(proto.node) - len(nodes) :], strict=True):
             if node.bodies:
-                bodies = [
-                    body
-                    for attribute in written.attribute
-                    for body in (
-                        *([attribute.g] if attribute.HasField("g") else ()),
-                        *attribute.graphs,
-                    )
-                ]
+                bodies = [body for attribute in written.attribute for body in _bodies(attribute)]
                 pairs.extend(zip(node.bodies, bodies, strict=True))
     return same
 
@@ -210,9 +206,25 @@ def _call_instead(nodes: Iterable[NodeProto]) -> set[int]:
             node.domain, node.op_type = _LATER, f"Slice{len(node.input)}"
             counts.add(len(node.input))
         for attribute in node.attribute:
-            for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+            for body in _bodies(attribute):
                 counts |= _call_instead(body.node)
     return counts
+
+
+def _sort_axes(nodes: Iterable[NodeProto]) -> None:
+    """Lists the axes of each Squeeze in order: before opset 11 inference misses some otherwise."""
+    for node in nodes:
+        for attribute in node.attribute:
+            squeezed = node.op_type == "Squeeze" and attribute.name == "axes"
+            if squeezed and all(axis >= 0 for axis in attribute.ints):
+                attribute.ints[:] = sorted(attribute.ints)
+            for body in _bodies(attribute):
+                _sort_axes(body.node)
+
+
+def _bodies(attribute: AttributeProto) -> list[GraphProto]:
+    """The graphs in an attribute."""
+    return [*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs]
 
 
 def _forget_symbols(graph: GraphProto) -> None:
@@ -223,7 +235,7 @@ def _forget_symbols(graph: GraphProto) -> None:
                 dim.Clear()
     for node in graph.node:
         for attribute in node.attribute:
-            for body in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+            for body in _bodies(attribute):
                 _forget_symbols(body)
 
 
@@ -239,7 +251,7 @@ def _needed(function: Graph) -> list[FunctionProto]:
                 if callee is not None and callee not in found:
                     found[callee] = None
                     pending.append(callee)
-    return [graph.function for graph in found if graph.function is not None]
+    return [graph.write_function() for graph in found]
 
 
 def _as_model(function: Graph, inputs: list[Known]) -> ModelProto:
@@ -321,7 +333,8 @@ def type_and_shape(proto: TypeProto) -> tuple[int | None, Shape | None]:
 def without_weights(model: Model) -> ModelProto:
     """A copy of a model in which large and external initializers are inputs."""
     proto = ModelProto()
-    copy_fields(model.proto, proto, without=("graph", "ir_version"))
+    copy_fields(model.proto, proto, without=("graph", "functions", "ir_version"))
+    proto.functions.extend(function.write_function() for function in model.functions)
     # Before IR 4 inference takes an initializer only where the inputs list it.
     proto.ir_version = max(4, model.ir_version)
     source, target = model.graph, proto.graph

@@ -12,7 +12,7 @@ from trtfuse.ir.tensor import Float64, smallest_normal
 from trtfuse.layers.gelu import SpelledGelu
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Factor, Scale
-from trtfuse.rewrite.guards import floating, floating_type, keeps_shape
+from trtfuse.rewrite.guards import consumers, floating, floating_type, keeps_shape
 from trtfuse.rewrite.pattern import Match, given, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -70,7 +70,9 @@ def no_shift_into_padding(m: Match, scale: str, conv: str) -> str | None:
 def is_not_of_gelu(m: Match, scale: str) -> str | None:
     """The scale is not the last factor of a GELU spelled out, which TensorRT runs as one kernel."""
     node = m[scale].node
-    if SpelledGelu.of(node) is None:
+    gelu = SpelledGelu.of(node)
+    if gelu is None or any(consumers(n.output, gelu.nodes) for n in gelu.nodes if n is not node):
+        # What others read from the middle of is no one kernel anyway.
         return None
     return f"{node.label} is the last factor of a GELU, and without it TensorRT does not know that"
 
