@@ -97,7 +97,8 @@ def build(path: Path, size: int, wide: int = 0) -> None:
             inner = max(1, min(inner, (size - data.tell()) // (8 * WIDTH)))
             up, down = new.weight(f"up{i}.w", WIDTH, inner), new.weight(f"down{i}.w", inner, WIDTH)
             y = new.node("Relu", f"act{i}", new.node("MatMul", f"up{i}", y, up))
-            y = new.node("MatMul", f"down{i}", y, down)
+            # Without it, this product and the next would become one.
+            y = new.node("Relu", f"out{i}", new.node("MatMul", f"down{i}", y, down))
             i += 1
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 16, 16])
     output = helper.make_tensor_value_info(y, TensorProto.FLOAT, ["n", WIDTH])
@@ -116,7 +117,7 @@ class Run:
 
 def fuse(source: Path, target: Path, level: str) -> Run:
     """Runs `trtfuse fuse` in a process of its own."""
-    command = [sys.executable, "-m", "trtfuse", "fuse", str(source), "-o", str(target)]
+    command = [sys.executable, "-m", "trtfuse", "fuse", str(source), "-o", str(target), "--flat"]
     start = time.perf_counter()
     process = subprocess.Popen([*command, "--verify", level, "--quiet"])
     _, status, usage = os.wait4(process.pid, 0)

@@ -459,3 +459,29 @@ def test_what_becomes_fixed_in_a_function_is_known_where_it_is_called() -> None:
     operators = [n.op_type for function in result.model.functions for n in function.node]
     assert "Expand" not in operators
     assert trtfuse.fuse(result.model, verify="none").model == result.model
+
+
+def test_what_has_become_a_constant_in_a_body_has_the_shape_of_that() -> None:
+    # Inference sees no constants of the graph around a body.
+    made = parsed(
+        """(bool c, float[2,3,N] x) => (float[?,?,?] y)
+            <int64[1] zero = {0}, int64[1] two = {2}, int64 one = {1}, int64 last = {2}> {
+            y = If(c) <
+                then_branch = a () => (float[?,?,?] p) {
+                    s = Shape(x)
+                    g = Gather(s, one)
+                    h = Unsqueeze(g, zero)
+                    i = Gather(s, last)
+                    first = Constant<value_ints = [0]>()
+                    j = Unsqueeze(i, first)
+                    t = Concat<axis = 0>(h, two, j)
+                    p = Reshape(x, t)
+                },
+                else_branch = b () => (float[?,?,?] q) { q = Neg(x) }
+            >
+        }"""
+    )
+    result = trtfuse.fuse(made, verify="none")
+    (branch, _) = result.model.graph.node[0].attribute
+    assert [node.op_type for node in branch.g.node] == ["Reshape"]
+    assert trtfuse.fuse(result.model, verify="none").model == result.model

@@ -585,6 +585,8 @@ class Graph:
         """Makes a computed value the constant that it always is, under its own name."""
         value.producer = None
         value.tensor = constant.tensor
+        # Its own shape says more than inference may have.
+        value.forget()
         self.initializers[value] = None
         self._list_as_input(value)
 
