@@ -63,7 +63,7 @@ def _headline(report: Report) -> Text:
     before, after = counted(report.before.nodes, "node"), report.after.nodes
     if not report.fused:
         return _line(f"{report.model}: {before}, nothing to fuse", "bold")
-    return _line(f"{report.model}: {before}, {after} after {made(report)}", "bold")
+    return _line(f"{report.model}: {before}, {after:,} after {made(report)}", "bold")
 
 
 def made(report: Report) -> str:
@@ -80,7 +80,7 @@ def made(report: Report) -> str:
 
 def counted(number: int, thing: str, things: str = "") -> str:
     """A number of things: "1 node", "2 nodes"; with the plural given, where it is no s."""
-    return f"{number} {thing if number == 1 else things or f'{thing}s'}"
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def _operators(report: Report) -> Table:
