@@ -74,6 +74,8 @@ class Browser:
         media = {"features": [{"name": n, "value": v} for n, v in features.items()]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
         self.driver.get(path.as_uri())
+        # On a busy machine it comes back before the script at the end has run.
+        self.until(lambda: self.js("return document.readyState") == "complete")
 
     def js(self, script: str, *arguments: object) -> Any:
         return self.driver.execute_script(script, *arguments)
