@@ -514,6 +514,19 @@ def test_a_mean_broadcasts_all_its_operands() -> None:
     assert_computed(text, 13, integers(np.random.default_rng(0), 4))
 
 
+@pytest.mark.parametrize("opset", [7, 13])
+def test_a_tile_repeats_along_the_axes_that_there_are(opset: int) -> None:
+    text = """(float[2,3] x) => (float[4,3] y) {
+        twice = Constant<value = int64[2] {2, 1}>()
+        y = Tile(x, twice)
+    }"""
+    assert_computed(text, opset, integers(np.random.default_rng(0), 2, 3))
+    # As where a rank is guessed that is not known.
+    model = with_text("(float[2,3] x, int64[n] r) => (float[?] y) { y = Tile(x, r) }", opset)
+    with pytest.raises(ValueError, match="3 repeats for 2 axes"):
+        evaluated(model, {"x": np.zeros((2, 3)), "r": np.array([1, 1, 1])})
+
+
 # GELU
 
 

@@ -465,6 +465,17 @@ class Mean(OpRun):
         return (np.asarray(sum(tensors[1:], start=tensors[0]) / len(tensors)),)
 
 
+class Tile(OpRun):
+    """A tensor side by side with itself. The one in onnx repeats along axes that there are not."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, repeats: Array) -> tuple[Array]:
+        if len(repeats) != x.ndim:
+            raise ValueError(f"{len(repeats)} repeats for {x.ndim} axes")
+        return (np.tile(x, repeats),)
+
+
 def _padding(
     auto_pad: str,
     sizes: Sequence[int],
@@ -502,4 +513,5 @@ OPERATORS = (
     AveragePool,
     GlobalMaxPool,
     Mean,
+    Tile,
 )
