@@ -131,14 +131,14 @@ def takes(rule: AnyRule) -> str:
 def guard_table() -> str:
     """Everything that may stop a rule, and which rules it may stop."""
     docs: dict[str, str] = {}
-    stopped: dict[str, dict[str, None]] = {}
+    stopped: dict[str, list[str]] = {}
     for rule in trtfuse.rules():
         for guard in rule.guards:
             docs[guard.name] = guard.doc
-            stopped.setdefault(guard.name, {})[f"[{rule.name}](../rules/{rule.name}.md)"] = None
+            stopped.setdefault(guard.name, []).append(f"[{rule.name}](../rules/{rule.name}.md)")
     docs = IMPLIED | BEFORE | dict(sorted(docs.items()))
     rows = "\n".join(
-        f"| `{name}` | {cell(doc)} | {', '.join(stopped.get(name, ['any']))} |"
+        f"| `{name}` | {cell(doc)} | {', '.join(dict.fromkeys(stopped.get(name, ['any'])))} |"
         for name, doc in docs.items()
     )
     return f"\n| guard | what has to hold | rules |\n| --- | --- | --- |\n{rows}\n\n"

@@ -45,6 +45,8 @@ _PASSES = 4
 #: The opset whose Slice inference gets wrong, and the domain of what stands in for it.
 _WRONG_SLICE = 10
 _LATER = "trtfuse.later"
+#: The first opset for whose Squeeze inference takes axes in any order.
+_ANY_ORDER = 11
 
 #: Constants of more elements than this are left out; no shape is made of that many numbers.
 _LARGEST_SHAPE = 256
@@ -64,8 +66,7 @@ def infer_shapes(model: Model) -> bool:
 def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
     before = [(value, value.known) for graph in main.walk() for value in _values(graph)]
     _slice_as_later(lean)
-    for nodes in (lean.graph.node, *(function.node for function in lean.functions)):
-        _sort_axes(nodes)
+    _squeeze_in_order(lean)
     for _ in range(_PASSES):
         try:
             inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
@@ -211,12 +212,19 @@ def _call_instead(nodes: Iterable[NodeProto]) -> set[int]:
     return counts
 
 
+def _squeeze_in_order(lean: ModelProto) -> None:
+    """Lists the axes of each Squeeze before opset 11 in order: inference misses some otherwise."""
+    if _default_opset(lean.opset_import) < _ANY_ORDER:
+        _sort_axes(lean.graph.node)
+    for each in lean.functions:
+        if _default_opset(each.opset_import) < _ANY_ORDER:
+            _sort_axes(each.node)
+
+
 def _sort_axes(nodes: Iterable[NodeProto]) -> None:
-    """Lists the axes of each Squeeze in order: before opset 11 inference misses some otherwise."""
     for node in nodes:
         for attribute in node.attribute:
-            squeezed = node.op_type == "Squeeze" and attribute.name == "axes"
-            if squeezed and all(axis >= 0 for axis in attribute.ints):
+            if node.op_type == "Squeeze" and attribute.name == "axes":
                 attribute.ints[:] = sorted(attribute.ints)
             for body in _bodies(attribute):
                 _sort_axes(body.node)

@@ -296,8 +296,11 @@ class ScaledTensor(Tensor):
         if self.size == 0:
             return None
         alike = tuple(axis for axis, size in enumerate(self.factor.shape) if size == 1)
-        peaks = np.abs(self.base.array()).max(axis=alike, keepdims=True)
+        base = self.base.array()
         with np.errstate(over="ignore", invalid="ignore"):
+            peaks = np.maximum(
+                base.max(axis=alike, keepdims=True), -base.min(axis=alike, keepdims=True)
+            )
             peaks = np.abs(peaks.astype(np.float64) * self.factor)
         # Weights that share a factor lose precision together.
         return _overflow(float(peaks.max()), self.type) or _underflow(peaks, self.type)
@@ -309,8 +312,6 @@ def _underflow(peaks: Float64, element_type: int) -> str | None:
     Below the normal numbers the last bits go, and with them what the scale kept apart from the sum.
     """
     smallest = _limits(element_type)[1]
-    if peaks.min(initial=smallest) >= smallest / 8:
-        return None
     lost = (peaks < smallest / 8) & (peaks > 0)
     if not lost.any():
         return None

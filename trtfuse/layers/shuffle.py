@@ -177,6 +177,7 @@ class Shuffle:
         except UngroupableError:
             return None
         if len(permutations) < len(nodes):
+            # Only what reshapes splits factors.
             source, target = _leaves(source), _leaves(target)
         return cls(nodes, x, source, target)
 

@@ -142,30 +142,27 @@ class Driver:
             self._sweep()
             graphs = self._enqueue_all()
             most = len(self.fused) + _MOST_REWRITES * (len(self._rank) + 1)
-            #: How many rewrites there were when rules were last applied to whole graphs.
-            before_graph_rules = -1
-            while self._queue or before_graph_rules < 0:
-                before_round = len(self.fused)
+            while True:
+                before = len(self.fused)
                 self._drain()
                 drained = len(self.fused)
-                if drained > before_graph_rules:
-                    before_graph_rules = drained
-                    for rule in self._graph_rules:
-                        # Bodies first: what becomes of them may be moved out of them.
-                        for graph in reversed(graphs):
-                            self._apply(rule, graph)
+                for rule in self._graph_rules:
+                    # Bodies first: what becomes of them may be moved out of them.
+                    for graph in reversed(graphs):
+                        self._apply(rule, graph)
                 if len(self.fused) > most:
                     self._raise_endless()
-                if len(self.fused) == before_round:
+                if len(self.fused) == before:
                     break
                 # What has become constant may fix shapes, and what is fixed, become constant.
-                shapes_changed = self.model.infer_shapes_again()
-                if shapes_changed or len(self.fused) > drained:
+                if self.model.infer_shapes_again() or len(self.fused) > drained:
                     graphs = self._enqueue_all()
-                else:
+                elif self._declined:
                     # What stood in the way may have changed its name.
                     for node in self._ranked(list(self._declined)):
                         self._enqueue(node)
+                else:
+                    break
             self._sweep()
 
     def _enqueue_all(self) -> list[Graph]:
