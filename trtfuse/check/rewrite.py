@@ -19,8 +19,10 @@ from onnx import TensorProto
 from trtfuse.check.inputs import numbers
 from trtfuse.check.model import Verification
 from trtfuse.ir.constants import constant
-from trtfuse.ir.graph import Node, Shape, Value, in_order
+from trtfuse.ir.graph import Dimension, Node, Shape, Value, in_order
+from trtfuse.ir.products import Derived, Dim
 from trtfuse.ir.shapes import MADE_UP
+from trtfuse.ir.sizes import sizes
 from trtfuse.ir.tensor import FLOATING, Array, Float64, numpy_type, rounded, stands_for
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Scale
@@ -250,6 +252,7 @@ def _leading(match: Match, new: Replacement, far: bool) -> tuple[Node, ...]:
         value = pending.pop()
         node = value.producer
         drawable = value.type not in _INTEGERS and not (far and _is_open(value))
+        drawable = drawable and sizes(value) is None
         if node is None or node in chosen or node in inside or drawable:
             continue
         if constant(value) is None and "::" not in node.op and not node.bodies:
@@ -380,13 +383,19 @@ def _sized(
     elif isinstance(layer, Scale):
         fixed.update((1, factor.shape[0]) for factor in layer.factors if factor.per_channel)
     return tuple(
-        fixed[axis]
-        if axis in fixed
-        else dim
-        if isinstance(dim, int)
-        else sizes.setdefault(dim or (value, axis), free + len(sizes))
+        fixed[axis] if axis in fixed else _drawn(dim or Dim(value, axis), free, sizes)
         for axis, dim in enumerate(shape)
     )
+
+
+def _drawn(dim: Dimension | Dim, free: int, sizes: dict[object, int]) -> int:
+    """The size of a dimension: what was drawn of a symbol before, or another than those."""
+    if isinstance(dim, int):
+        return dim
+    if isinstance(dim, Derived):
+        factors = (_drawn(factor, free, sizes) for factor in dim.product.of)
+        return int(dim.product.number) * math.prod(factors)
+    return sizes.setdefault(dim, free + len(sizes))
 
 
 def _draw(value: Value, shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:

@@ -2,133 +2,254 @@
 
 They take the shape of a tensor apart with Shape, Gather and Slice, and put new ones together with
 Concat, also where most sizes are fixed. Which of the numbers are fixed, and which are the size of
-what dimension, follows from the graph, whatever the tensors are at run time.
+what dimension, or a product of such sizes, follows from the graph, whatever the tensors are at run
+time. Some exporters go through floating-point numbers; they are followed as long as those hold the
+sizes exactly.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
-from trtfuse.ir.tensor import numpy_type
+from trtfuse.ir.products import (
+    Dim,
+    Size,
+    is_negative,
+    is_never_negative,
+    is_whole,
+    number_of,
+    product,
+    quotient,
+    total,
+)
+from trtfuse.ir.tensor import Array, numpy_type
 
-
-class Dim(NamedTuple):
-    """The size of a dimension that has no symbol."""
-
-    of: Value
-    axis: int
-
-
-#: A number, the symbol of a dimension, a dimension without one; None where it may be anything.
-Size = int | str | Dim | None
 Sizes = tuple[Size, ...]
 
-#: Operators whose results `sizes` follows.
+#: Operators whose results `sizes` follows, besides Split.
 FOLLOWED = (
+    "Abs",
     "Add",
     "Cast",
+    "Ceil",
     "Concat",
+    "ConstantOfShape",
     "Div",
+    "Equal",
+    "Expand",
+    "Floor",
     "Gather",
     "Identity",
+    "Max",
+    "Min",
+    "Mod",
     "Mul",
+    "Neg",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
     "Reshape",
+    "Round",
     "Shape",
     "Size",
     "Slice",
     "Squeeze",
     "Sub",
+    "Tile",
     "Unsqueeze",
+    "Where",
 )
 
-_INTEGERS = (TensorProto.INT64, TensorProto.INT32)
+#: The types of sizes.
+INTEGERS = (TensorProto.INT64, TensorProto.INT32)
+#: The bits in which a floating-point type holds an integer, by type.
+_PRECISION: dict[int, int] = {
+    TensorProto.FLOAT16: 11,
+    TensorProto.FLOAT: 24,
+    TensorProto.DOUBLE: 53,
+}
+#: The largest power of 2 in a size, and under its fraction line, that each type holds.
+_LARGEST_POWERS: dict[int, tuple[int, int]] = {
+    TensorProto.FLOAT16: (15, 14),
+    TensorProto.FLOAT: (63, 63),
+    TensorProto.DOUBLE: (63, 63),
+}
+#: A dimension of up to 65,536 times a number of so many bits, float32 holds exactly.
+_BITS_OF_NUMBER = 8
 #: No shape has more sizes, and no exporter takes more values to compute one.
 _MOST_SIZES = 64
 _MOST_VALUES = 96
 
+#: What was looked at on the way, and what it holds.
+_Seen = dict[Value, Sizes | None]
+
 
 def sizes(value: Value | None) -> Sizes | None:
-    """What a scalar or a vector of integers holds; None where not even how many there are."""
+    """What a scalar or a vector of sizes holds; None where not even how many there are.
+
+    Booleans are 0 or 1. Of floating-point numbers all are known that it returns any of.
+    """
     return _sizes(value, {})
 
 
-def _sizes(value: Value | None, seen: dict[Value, Sizes | None]) -> Sizes | None:
+def _sizes(value: Value | None, seen: _Seen) -> Sizes | None:
     """As `sizes`; what was looked at on the way is looked at once."""
-    if value is None or value.type not in _INTEGERS or value.rank not in (0, 1):
+    if value is None or value.type not in _LIMITED or value.rank not in (0, 1):
         return None
     if value in seen:
         return seen[value]
     tensor = constant(value)
     if tensor is not None:
         fits = tensor.size <= _MOST_SIZES
-        return tuple(int(number) for number in tensor.array().reshape(-1)) if fits else None
+        return _held(_numbers(tensor.array()), value) if fits else None
     found = None
     if value.producer is not None and len(seen) < _MOST_VALUES:
         seen[value] = None
-        found = _computed(value.producer, seen)
-    if found is None:
+        found = _computed(value.producer, value, seen)
+    if found is None and value.type in INTEGERS:
         (count,) = value.shape or (1,)
         found = (None,) * count if isinstance(count, int) and count <= _MOST_SIZES else None
     seen[value] = None if found is None else _held(found, value)
     return seen[value]
 
 
+def _numbers(array: Array) -> Sizes:
+    """Numbers as they are; None for one that is infinite or none."""
+    listed = array.reshape(-1).tolist()
+    return tuple(_whole(Fraction(each)) if math.isfinite(each) else None for each in listed)
+
+
+def _whole(number: Fraction) -> Size:
+    return int(number) if number.denominator == 1 else number
+
+
 def _held(found: Sizes, value: Value) -> Sizes | None:
     """What of it a value can hold: where a number is too large for its type, it holds another."""
     assert value.type is not None
-    limits = np.iinfo(numpy_type(value.type))
+    if len(found) > _MOST_SIZES:
+        return None
+    holds = _LIMITED[value.type]
+    held = tuple(size if size is not None and holds(size, value.type) else None for size in found)
+    return held if value.type in INTEGERS or None not in held else None
+
+
+def _holds_integer(size: Size, element_type: int) -> bool:
+    number = number_of(size)
+    limits = np.iinfo(numpy_type(element_type))
+    return isinstance(number, int) and bool(limits.min <= number <= limits.max)
+
+
+def _holds_truth(size: Size, _: int) -> bool:
+    return size in (0, 1)
+
+
+def _holds_exactly(size: Size, element_type: int) -> bool:
+    """Whether a floating-point type has exactly this number, for every size of a dimension."""
+    number = Fraction(number_of(size) or 0)
+    bits, (largest, smallest) = _PRECISION[element_type], _LARGEST_POWERS[element_type]
+    numerator, power = abs(number.numerator), number.denominator.bit_length() - 1
+    if number.denominator != 1 << power or power > smallest or numerator >> largest > 1:
+        return False
+    odd = numerator // (numerator & -numerator or 1)
+    if isinstance(size, (int, Fraction)):
+        return odd.bit_length() <= bits
+    # A dimension may well be larger than what float16 holds, and a product of two than float32.
+    single = product(size, quotient(1, number)) if number else None
     return (
-        None
-        if len(found) > _MOST_SIZES
-        else tuple(
-            None if isinstance(size, int) and not limits.min <= size <= limits.max else size
-            for size in found
-        )
+        bits > _PRECISION[TensorProto.FLOAT16]
+        and odd.bit_length() <= _BITS_OF_NUMBER
+        and (isinstance(single, (str, Dim)) or element_type == TensorProto.DOUBLE)
     )
 
 
-def _computed(node: Node, seen: dict[Value, Sizes | None]) -> Sizes | None:
+#: Whether a type holds a size, for all types that sizes are followed through.
+_LIMITED: dict[int, Callable[[Size, int], bool]] = {
+    TensorProto.BOOL: _holds_truth,
+    **dict.fromkeys(INTEGERS, _holds_integer),
+    **dict.fromkeys(_PRECISION, _holds_exactly),
+}
+
+
+def _computed(node: Node, value: Value, seen: _Seen) -> Sizes | None:
     match node.op:
         case "Shape":
             return _shape(node)
         case "Size":
             counted = sizes_of(node.inputs[0])
-            fixed = [size for size in counted or () if isinstance(size, int)]
-            return None if counted is None or len(fixed) < len(counted) else (math.prod(fixed),)
-        case "Identity" | "Cast" | "Squeeze" | "Unsqueeze" | "Reshape":
+            return None if counted is None else (product(*counted),)
+        case "Identity" | "Squeeze" | "Unsqueeze" | "Reshape":
             # Vectors and scalars alike; of what they are made into, the shape of the result tells.
             return _sizes(node.inputs[0], seen)
         case "Concat":
-            listed: Sizes = ()
-            for each in node.inputs:
-                part = _sizes(each, seen)
-                if part is None or len(listed) > _MOST_SIZES:
-                    return None
-                listed += part
-            return listed
+            return _joined(node, seen)
+        case "Split":
+            return _part(node, value, seen)
         case "Gather" | "Slice":
             return _picked(node, _sizes(node.inputs[0], seen))
-        case "Add" | "Sub" | "Mul" | "Div":
-            return _calculated(node.op, *(_sizes(each, seen) for each in node.inputs))
-    return None
+        case "ConstantOfShape" | "Expand" | "Tile":
+            return _repeated(node, seen)
+        case "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceSum":
+            return _reduced(node, seen)
+    if node.op not in _CALCULATED:
+        return None
+    operands = []
+    for each in node.inputs:
+        listed = _sizes(each, seen)
+        if not listed:
+            return None
+        operands.append(listed)
+    count = max(map(len, operands), default=0)
+    if not {len(listed) for listed in operands} <= {1, count}:
+        return None
+    columns = zip(*(each * (count // len(each)) for each in operands), strict=True)
+    return tuple(_CALCULATED[node.op](node, *column) for column in columns)
 
 
 def sizes_of(value: Value | None) -> Sizes | None:
     """The sizes of the dimensions of a value; None where its rank is not known."""
     if value is None or value.shape is None:
         return None
-    return tuple(Dim(value, i) if size is None else size for i, size in enumerate(value.shape))
+    return tuple(
+        Dim(value, i) if size is None else product(size) for i, size in enumerate(value.shape)
+    )
 
 
 def _shape(node: Node) -> Sizes | None:
     found = sizes_of(node.inputs[0])
     return None if found is None else found[node.attribute("start", 0) : node.attribute("end")]
+
+
+def _joined(node: Node, seen: _Seen) -> Sizes | None:
+    listed: Sizes = ()
+    for each in node.inputs:
+        part = _sizes(each, seen)
+        if part is None or len(listed) > _MOST_SIZES:
+            return None
+        listed += part
+    return listed
+
+
+def _part(node: Node, value: Value, seen: _Seen) -> Sizes | None:
+    """What a Split gives one of its outputs."""
+    data = _sizes(node.inputs[0], seen)
+    first = 0
+    for output in node.outputs:
+        (count,) = (output.shape if output is not None else None) or (None,)
+        if data is None or not isinstance(count, int):
+            return None
+        if output is value:
+            return data[first : first + count]
+        first += count
+    return None
 
 
 def _picked(node: Node, data: Sizes | None) -> Sizes | None:
@@ -157,25 +278,126 @@ def _picked(node: Node, data: Sizes | None) -> Sizes | None:
     return data[first:last:along] if along else None
 
 
-def _calculated(operator: str, left: Sizes | None, right: Sizes | None) -> Sizes | None:
-    if not left or not right:
+def _repeated(node: Node, seen: _Seen) -> Sizes | None:
+    """What a ConstantOfShape, Expand or Tile makes of one number, or of a vector."""
+    if node.op == "ConstantOfShape":
+        counts, tensor = _sizes(node.inputs[0], seen), node.attribute("value")
+        one: Sizes | None = _numbers(numpy_helper.to_array(tensor)) if tensor else (0,)
+    else:
+        counts, one = _sizes(node.input(1), seen), _sizes(node.inputs[0], seen)
+    count = product(*counts) if counts is not None and len(counts) <= 1 else None
+    if not one or not isinstance(count, int) or not 0 <= count <= _MOST_SIZES:
         return None
-    count = max(len(left), len(right))
-    if not {len(left), len(right)} <= {1, count}:
-        return None
-    pairs = zip(left * (count // len(left)), right * (count // len(right)), strict=True)
-    return tuple(_result(operator, a, b) for a, b in pairs)
+    if node.op == "Expand" and len(one) > 1:
+        return one if count in (1, len(one)) else None
+    return one * count
 
 
-def _result(operator: str, a: Size, b: Size) -> Size:
-    if not isinstance(a, int) or not isinstance(b, int):
+def _reduced(node: Node, seen: _Seen) -> Sizes | None:
+    """What a vector comes to."""
+    listed, axes = _sizes(node.inputs[0], seen), constant(node.input(1))
+    if not listed or None in listed or (node.input(1) is not None and axes is None):
         return None
-    match operator:
-        case "Add":
-            return a + b
-        case "Sub":
-            return a - b
-        case "Mul":
-            return a * b
+    if node.attribute("noop_with_empty_axes", 0):
+        return None
+    if node.op == "ReduceProd":
+        return (product(*listed),)
+    if node.op == "ReduceSum":
+        return (functools.reduce(total, listed),)
+    return (_extreme(node, *listed),)
+
+
+def _divided(node: Node, a: Size, b: Size) -> Size:
+    found = quotient(a, b)
+    if node.output.type in _PRECISION or is_whole(found):
+        return found
     # Of negative numbers the quotient is rounded to 0 by some and down by others.
-    return a // b if a >= 0 and b > 0 else None
+    fixed = isinstance(a, int) and isinstance(b, int) and a >= 0 and b > 0
+    return a // b if fixed else None  # type: ignore[operator]
+
+
+def _remainder(node: Node, a: Size, b: Size) -> Size:
+    if node.output.type not in INTEGERS:
+        return None
+    if is_whole(quotient(a, b)):
+        return 0
+    return a % b if isinstance(a, int) and isinstance(b, int) and a >= 0 and b > 0 else None
+
+
+def _rounded(node: Node, size: Size) -> Size:
+    if is_whole(size):
+        return size
+    return _ROUNDING[node.op](size) if isinstance(size, Fraction) else None
+
+
+def _cast(node: Node, size: Size) -> Size:
+    if node.output.type == TensorProto.BOOL:
+        return int(size != 0) if isinstance(size, (int, Fraction)) else None
+    return _rounded(node, size) if node.output.type in INTEGERS else size
+
+
+def _absolute(_: Node, size: Size) -> Size:
+    return size if is_never_negative(size) else product(size, -1)
+
+
+def _is_equal(_: Node, a: Size, b: Size) -> Size:
+    if a is None or b is None:
+        return None
+    if a == b or (isinstance(a, (int, Fraction)) and isinstance(b, (int, Fraction))):
+        return int(a == b)
+    apart = any(is_negative(x) and is_never_negative(y) for x, y in ((a, b), (b, a)))
+    return 0 if apart else None
+
+
+def _chosen(_: Node, condition: Size, a: Size, b: Size) -> Size:
+    if a == b:
+        return a
+    return None if condition is None else a if condition else b
+
+
+def _extreme(node: Node, *listed: Size) -> Size:
+    """The largest or the smallest of some sizes."""
+    largest = node.op in ("Max", "ReduceMax")
+    chosen = listed[0]
+    for size in listed[1:]:
+        chosen = _larger(chosen, size, largest)
+    return chosen
+
+
+def _larger(a: Size, b: Size, larger: bool) -> Size:
+    if a == b or a is None or b is None:
+        return a if a == b else None
+    if isinstance(a, (int, Fraction)) and isinstance(b, (int, Fraction)):
+        return max(a, b) if larger else min(a, b)
+    for x, y in ((a, b), (b, a)):
+        if isinstance(x, (int, Fraction)) and x <= 0 and is_never_negative(y):
+            return y if larger else x
+    return None
+
+
+_ROUNDING: dict[str, Callable[[Fraction], int]] = {
+    "Cast": math.trunc,
+    "Ceil": math.ceil,
+    "Floor": math.floor,
+    # To the even one of two that are as near, in ONNX as in Python.
+    "Round": round,
+}
+
+#: What an operator makes of one number of each operand.
+_CALCULATED: dict[str, Callable[..., Size]] = {
+    "Abs": _absolute,
+    "Add": lambda _, a, b: total(a, b),
+    "Cast": _cast,
+    "Ceil": _rounded,
+    "Div": _divided,
+    "Equal": _is_equal,
+    "Floor": _rounded,
+    "Max": _extreme,
+    "Min": _extreme,
+    "Mod": _remainder,
+    "Mul": lambda _, a, b: product(a, b),
+    "Neg": lambda _, size: product(size, -1),
+    "Round": _rounded,
+    "Sub": lambda _, a, b: total(a, product(b, -1)),
+    "Where": _chosen,
+}

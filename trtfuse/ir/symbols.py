@@ -7,11 +7,11 @@ size that is, all values further down are told the size's own symbol instead.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value
-from trtfuse.ir.sizes import sizes
+from trtfuse.ir.products import Size, dimension, is_whole, product, quotient
+from trtfuse.ir.sizes import sizes, sizes_of
 
 #: Operators that compute element by element what they broadcast.
 _ELEMENTWISE = frozenset(
@@ -87,18 +87,18 @@ def _reckoned(node: Node) -> Shape | None:
     """The shape of what a node computes, as far as its inputs tell."""
     if node.op == "Reshape":
         return _reshaped(node.inputs[0], node.input(1), bool(node.attribute("allowzero", 0)))
+    if node.op == "Flatten":
+        return _flattened(node.inputs[0], node.attribute("axis", 1))
     if node.op == "Expand":
-        target = _symbols(sizes(node.input(1)))
+        target = _shape(sizes(node.input(1)))
         return _broadcast((node.inputs[0].shape if node.inputs[0] else None, target))
     if node.op in _ELEMENTWISE:
         return _broadcast(value.shape for value in node.inputs if value is not None)
     return None
 
 
-def _symbols(found: Iterable[object] | None) -> Shape | None:
-    if found is None:
-        return None
-    return tuple(size if isinstance(size, (int, str)) else None for size in found)
+def _shape(found: Iterable[Size] | None) -> Shape | None:
+    return None if found is None else tuple(dimension(size) for size in found)
 
 
 def _broadcast(shapes: Iterable[Shape | None]) -> Shape | None:
@@ -117,36 +117,28 @@ def _broadcast(shapes: Iterable[Shape | None]) -> Shape | None:
 
 def _reshaped(x: Value | None, target: Value | None, allows_zero: bool) -> Shape | None:
     listed = sizes(target)
-    own = None if x is None else x.shape
+    own = sizes_of(x)
     if listed is None:
         return None
-    result: list[Dimension] = []
+    result: list[Size] = []
     rest: int | None = None
     for axis, size in enumerate(listed):
         if size == 0 and not allows_zero:
             result.append(own[axis] if own is not None and axis < len(own) else None)
         elif size == -1:
             rest = axis
-            result.append(None)
+            result.append(1)
         else:
-            result.append(size if isinstance(size, (int, str)) else None)
-    if rest is not None and own is not None:
-        result[rest] = _left(own, [size for axis, size in enumerate(result) if axis != rest])
-    return tuple(result)
+            result.append(size)
+    if rest is not None:
+        left = None if own is None else quotient(product(*own), product(*result))
+        result[rest] = left if is_whole(left) else None
+    return _shape(result)
 
 
-def _left(before: Shape, after: list[Dimension]) -> Dimension:
-    """What is left of a product of sizes divided by others, if that is a number or one symbol."""
-    if None in before or None in after:
+def _flattened(x: Value | None, axis: int) -> Shape | None:
+    own = sizes_of(x)
+    if own is None:
         return None
-    symbols = [size for size in before if isinstance(size, str)]
-    for size in after:
-        if isinstance(size, str):
-            if size not in symbols:
-                return None
-            symbols.remove(size)
-    whole = math.prod(size for size in before if isinstance(size, int))
-    part = math.prod(size for size in after if isinstance(size, int))
-    if not symbols:
-        return whole // part if part and whole % part == 0 else None
-    return symbols[0] if len(symbols) == 1 and whole == part and part else None
+    middle = axis + len(own) if axis < 0 else axis
+    return _shape((product(*own[:middle]), product(*own[middle:])))

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
-from trtfuse.ir.sizes import FOLLOWED, sizes
+from trtfuse.ir.sizes import FOLLOWED, INTEGERS, sizes
 from trtfuse.ir.tensor import FLOATING, Array, Tensor, numpy_type, rounded, type_name
 from trtfuse.layers.shuffle import squeezes_nothing_or_all
 from trtfuse.rewrite.pattern import Match, any_of, const, given, op, rest
@@ -260,6 +260,8 @@ def fold_constants(m: Match, new: Replacement) -> Value:
 def _fixed_sizes(m: Match) -> Array | None:
     """The sizes that a node computes, where all are fixed."""
     node: Node = m.root
+    if node.output.type not in (*INTEGERS, TensorProto.BOOL):
+        return None
     shape = node.output.shape
     if shape is None or not _is_static(shape) or node.output.outputs:
         return None
@@ -286,10 +288,12 @@ def fixed_shape(m: Match, new: Replacement) -> Value:
     """shape(x)[i]  ==  a constant, where the dimension is fixed
 
     Entry Cleanup (constant folding): exporters compute the targets of Reshape and the ends of Slice
-    with Shape, Gather and Concat even of dimensions that do not change.
+    with Shape, Gather and Concat even of dimensions that do not change. Open dimensions that
+    cancel out are followed too, as where Reshape(-1, 8) makes 7 * N rows and 7 * N / N is 7.
 
-    Takes: Shape, Size, and what Gather, Slice, Concat, Squeeze, Unsqueeze, Cast, Reshape, Add, Sub,
-    Mul and Div make of them.
+    Takes: Shape, Size, and what Gather, Slice, Concat, Split, Squeeze, Unsqueeze, Reshape, Expand,
+    Tile, ConstantOfShape, Add, Sub, Mul, Div, Mod, Neg, Abs, Min, Max, Equal, Where and reductions
+    make of them; Cast, Floor, Ceil and Round too, as long as a float holds the sizes exactly.
     """
     found = _fixed_sizes(m)
     assert found is not None

@@ -97,8 +97,8 @@ def reshape_target(m: Match, new: Replacement) -> Value:
     Entry Cleanup (constant folding): a target that exporters compute becomes a constant where it
     says the same for every size: 0 copies a dimension, and -1 is what the others leave.
 
-    Takes: targets made by Shape, Size, Gather, Slice, Concat, Squeeze, Unsqueeze, Cast and
-    arithmetic, of the tensor itself or of another with the same symbols.
+    Takes: targets made by Shape and all that fixed-shape follows, of the tensor itself or of
+    another with the same symbols, also where several dimensions are one in between.
     """
     target = np.array(_target(m), np.int64)
     name = f"{m.root.label}.shape"
