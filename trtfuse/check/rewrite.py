@@ -383,7 +383,9 @@ def _sized(
     elif isinstance(layer, Scale):
         fixed.update((1, factor.shape[0]) for factor in layer.factors if factor.per_channel)
     return tuple(
-        fixed[axis] if axis in fixed else _drawn(dim or Dim(value, axis), free, sizes)
+        fixed[axis]
+        if axis in fixed
+        else _drawn(Dim(value, axis) if dim is None else dim, free, sizes)
         for axis, dim in enumerate(shape)
     )
 

@@ -61,6 +61,8 @@ def quotient(size: Size, by: Size) -> Size:
     """
     if size is None or by is None:
         return None
+    if isinstance(size, int) and isinstance(by, int) and by and size % by == 0:
+        return size // by
     number, of = _taken_apart(size)
     divisor, dimensions = _taken_apart(by)
     left = list(of)

@@ -4,14 +4,13 @@ Transpose, Reshape, Flatten, Squeeze and Unsqueeze only move elements. What a ch
 worked out on factors of dimensions: a Transpose permutes groups of factors, the others group the
 same sequence of factors anew, splitting one where a boundary falls inside it. What remains is the
 order of the factors before and after, whatever the way from one to the other. A symbolic dimension
-is a factor that cannot be split; at most one dimension of a shape may be unknown, and is what the
-others leave.
+is a factor that cannot be split, and one that is a product of such, or of one and a number, can be;
+at most one dimension of a shape may be unknown, and is what the others leave.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -20,26 +19,28 @@ import numpy as np
 from onnx import TensorProto
 
 from trtfuse.ir.constants import constant
-from trtfuse.ir.graph import Dimension, Node, Shape, Value
+from trtfuse.ir.graph import Node, Shape, Value
+from trtfuse.ir.products import Dim, Product, Size, dimension, is_whole, product, quotient
 from trtfuse.rewrite.rule import Replacement
 
+#: From this opset on the axes of Squeeze and Unsqueeze are an input.
+AXES_AS_INPUT = 13
 #: Longer chains are taken in pieces.
 _LONGEST = 8
 
 
 class Factor:
-    """A factor of a dimension: a size or a symbol, and what it was split into."""
+    """A factor of a dimension: its size, and what it was split into."""
 
     __slots__ = ("parts", "size")
 
-    def __init__(self, size: int | str) -> None:
+    def __init__(self, size: Size) -> None:
         self.size = size
         self.parts: tuple[Factor, ...] = ()
 
-    def split(self, first: int) -> None:
-        """Splits off a first factor of this size, which divides it."""
-        assert isinstance(self.size, int)
-        self.parts = (Factor(first), Factor(self.size // first))
+    def split(self, first: Size, second: Size) -> None:
+        """Splits it into two factors whose product it is."""
+        self.parts = (Factor(first), Factor(second))
 
     def leaves(self) -> Iterator[Factor]:
         """What it is made of in the end."""
@@ -64,37 +65,30 @@ def _leaves(groups: Groups) -> Groups:
     return [[leaf for factor in group for leaf in factor.leaves()] for group in groups]
 
 
-def _take(factors: list[Factor], size: Dimension, *, last: bool) -> list[Factor]:
+def _take(factors: list[Factor], size: Size, *, last: bool) -> list[Factor]:
     """Takes the factors of one dimension off one end of a sequence."""
     taken: list[Factor] = []
-    if isinstance(size, str):
-        if not factors or factors[-1 if last else 0].size != size:
-            raise UngroupableError
-        return [factors.pop(-1 if last else 0)]
-    assert size is not None
     missing = size
-    while missing > 1:
+    while missing != 1:
         if not factors:
             raise UngroupableError
         factor = factors.pop(-1 if last else 0)
-        own = factor.size
-        if not isinstance(own, int):
-            raise UngroupableError
-        if missing % own:
+        rest = quotient(missing, factor.size)
+        if not is_whole(rest):
             # A boundary falls inside the factor: the near part of it is ours.
-            if own % missing:
+            far = quotient(factor.size, missing)
+            if not is_whole(far):
                 raise UngroupableError
-            factor.split(own // missing if last else missing)
-            near, far = factor.parts[::-1] if last else factor.parts
-            factors.insert(len(factors) if last else 0, far)
-            factor = near
-            own = missing
+            factor.split(*((far, missing) if last else (missing, far)))
+            near, behind = factor.parts[::-1] if last else factor.parts
+            factors.insert(len(factors) if last else 0, behind)
+            factor, rest = near, 1
         taken.append(factor)
-        missing //= own
+        missing = rest
     return taken[::-1] if last else taken
 
 
-def _grouped(factors: Sequence[Factor], shape: Sequence[Dimension]) -> Groups:
+def _grouped(factors: Sequence[Factor], shape: Sequence[Size]) -> Groups:
     """The factors grouped into the dimensions of a shape, of which one may be unknown."""
     remaining = list(factors)
     unknown = [axis for axis, size in enumerate(shape) if size is None]
@@ -167,7 +161,7 @@ class Shuffle:
         if shape is None or 0 in shape:
             return None
         source: Groups = [
-            [] if size == 1 else [Factor(f"?{axis}" if size is None else size)]
+            [] if size == 1 else [Factor(f"?{axis}" if size is None else product(size))]
             for axis, size in enumerate(shape)
         ]
         target = source
@@ -181,13 +175,18 @@ class Shuffle:
             source, target = _leaves(source), _leaves(target)
         return cls(nodes, x, source, target)
 
+    @property
+    def highest_rank(self) -> int:
+        """The most dimensions that anything has in the chain as it stands."""
+        return max(len(self.source), *(node.output.rank or 0 for node in self.nodes))
+
     def steps(self) -> list[Step] | None:
         """The fewest operators that do the same; None if there is no way to spell them."""
         source, target = self.source, self.target
         if source == target:
             return []
         if _flat(source) == _flat(target):
-            return _spelled(Step("Reshape", source, target))
+            return _spelled(Step("Reshape", source, target)) or _of_ones(source, target)
         across = _permutation(source, target)
         if across is not None:
             return [Step("Transpose", source, target)]
@@ -214,22 +213,37 @@ class Shuffle:
             like = self.nodes[0] if step is steps[-1] else None
             if step.operator == "Transpose":
                 value = new.Transpose(value, perm=step.permutation(), like=like)
-            else:
+            elif step.operator == "Reshape":
                 numbers = np.array(step.reshape_to(), np.int64)
                 name = f"{self.nodes[0].label}.shape"
                 shape = new.constant(numbers, TensorProto.INT64, name)
                 value = new.Reshape(value, shape, like=like)
+            else:
+                value = self._with_ones(new, step, value, like)
             value.know(self.x.type, _dimensions(step.after))
         return value
+
+    def _with_ones(self, new: Replacement, step: Step, value: Value, like: Node | None) -> Value:
+        """A Squeeze or Unsqueeze."""
+        axes = step.axes_of_ones()
+        if new.opset < AXES_AS_INPUT:
+            return new.op(step.operator, value, like=like, axes=axes)
+        name = f"{self.nodes[0].label}.axes"
+        listed = new.constant(np.array(axes, np.int64), TensorProto.INT64, name)
+        return new.op(step.operator, value, listed, like=like)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One Transpose or Reshape between two groupings of the same factors."""
+    """One Transpose, Reshape, Squeeze or Unsqueeze between two groupings of the same factors."""
 
     operator: str
     before: Groups
     after: Groups
+
+    @property
+    def is_reshape(self) -> bool:
+        return self.operator == "Reshape"
 
     def permutation(self) -> list[int]:
         """The `perm` of a Transpose."""
@@ -237,11 +251,20 @@ class Step:
         assert found is not None
         return found
 
+    def axes_of_ones(self) -> list[int]:
+        """The `axes` of a Squeeze or Unsqueeze."""
+        longer, shorter = self.before, self.after
+        if self.operator == "Unsqueeze":
+            longer, shorter = shorter, longer
+        found = _additional_ones(longer, shorter)
+        assert found is not None
+        return found
+
     def reshape_to(self) -> list[int] | None:
         """The target of a Reshape: 0 copies a dimension, -1 is what is left; None if not enough."""
         target = []
         for axis, group in enumerate(self.after):
-            size = _dimension(group)
+            size = _size(group)
             if isinstance(size, int):
                 target.append(size)
             elif axis < len(self.before) and self.before[axis] == group:
@@ -257,22 +280,47 @@ def _spelled(*steps: Step) -> list[Step] | None:
     return None if unspelled else list(steps)
 
 
+def _of_ones(before: Groups, after: Groups) -> list[Step] | None:
+    """The Squeeze or Unsqueeze that there is between two groupings, if one will do."""
+    if _additional_ones(after, before) is not None:
+        return [Step("Unsqueeze", before, after)]
+    if _additional_ones(before, after) is not None:
+        return [Step("Squeeze", before, after)]
+    return None
+
+
+def _additional_ones(longer: Groups, shorter: Groups) -> list[int] | None:
+    """Where one grouping has sizes of 1 that another has not; None if that is not all."""
+    axes, place = [], 0
+    for axis, group in enumerate(longer):
+        if place < len(shorter) and shorter[place] == group:
+            place += 1
+        elif group:
+            return None
+        else:
+            axes.append(axis)
+    return axes if place == len(shorter) else None
+
+
 def _flat(groups: Groups) -> list[Factor]:
     return [factor for group in groups for factor in group]
 
 
-def _dimension(group: list[Factor]) -> Dimension:
-    """The size of a group: a number, the symbol that it is, or None for a product with one."""
-    sizes = [factor.size for factor in group]
-    if all(isinstance(size, int) for size in sizes):
-        return math.prod(size for size in sizes if isinstance(size, int))
-    return sizes[0] if len(sizes) == 1 else None
+def _size(group: list[Factor]) -> Size:
+    """The size of a group."""
+    return product(*(factor.size for factor in group))
+
+
+def _symbols(size: Size) -> set[str | Dim]:
+    """The symbols in a size."""
+    return set(size.of) if isinstance(size, Product) else {size} if isinstance(size, str) else set()
 
 
 def _dimensions(groups: Groups) -> Shape:
     """The shape of groups, as inference would know it."""
-    sizes = (_dimension(group) for group in groups)
-    return tuple(None if isinstance(s, str) and s.startswith("?") else s for s in sizes)
+    sizes = [_size(group) for group in groups]
+    unnamed = [any(str(symbol).startswith("?") for symbol in _symbols(size)) for size in sizes]
+    return tuple(None if no else dimension(s) for s, no in zip(sizes, unnamed, strict=True))
 
 
 def _permutation(before: Groups, after: Groups) -> list[int] | None:
@@ -314,7 +362,7 @@ def _moved(node: Node, groups: Groups) -> Groups:
         perm = node.attribute("perm") or list(reversed(range(len(groups))))
         return [groups[axis] for axis in perm]
     groups = _leaves(groups)
-    shape = node.output.shape
+    shape: Sequence[Size] | None = node.output.shape
     if node.op == "Squeeze" and squeezes_nothing_or_all(node):
         raise UngroupableError
     if node.op == "Reshape":
@@ -325,8 +373,9 @@ def _moved(node: Node, groups: Groups) -> Groups:
     if shape is None or 0 in shape:
         raise UngroupableError
     factors = _flat(groups)
-    known = {factor.size for factor in factors}
-    return _grouped(factors, [d if isinstance(d, int) or d in known else None for d in shape])
+    known = {symbol for factor in factors for symbol in _symbols(factor.size)}
+    sizes = [None if size is None else product(size) for size in shape]
+    return _grouped(factors, [size if _symbols(size) <= known else None for size in sizes])
 
 
 def squeezes_nothing_or_all(node: Node) -> bool:
@@ -336,9 +385,9 @@ def squeezes_nothing_or_all(node: Node) -> bool:
     return axes is not None and len(axes) == 0
 
 
-def _target(node: Node, target: list[int], groups: Groups) -> Shape:
+def _target(node: Node, target: list[int], groups: Groups) -> Sequence[Size]:
     copies = not node.attribute("allowzero", 0)
     return tuple(
-        _dimension(groups[axis]) if size == 0 and copies else None if size == -1 else size
+        _size(groups[axis]) if size == 0 and copies else None if size == -1 else size
         for axis, size in enumerate(target)
     )

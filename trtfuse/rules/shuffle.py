@@ -8,8 +8,9 @@ from onnx import TensorProto
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Value
 from trtfuse.ir.sizes import sizes, sizes_of
-from trtfuse.layers.shuffle import Shuffle
-from trtfuse.rewrite.pattern import Match, given, op, seen_as, var
+from trtfuse.layers.limits import HIGHEST_RANK
+from trtfuse.layers.shuffle import Shuffle, squeezes_nothing_or_all
+from trtfuse.rewrite.pattern import Match, any_of, given, op, rest, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
 
@@ -18,7 +19,38 @@ def _can_be_shorter(chain: Shuffle) -> bool:
     return steps is not None and len(steps) < len(chain.nodes)
 
 
-@rule("shuffle-shuffle", seen_as(Shuffle, "chain", var("x"), where=_can_be_shorter), entry="F6")
+@guard
+def no_more_dimensions(m: Match) -> str | None:
+    """Nothing in between has more dimensions than TensorRT takes, unless the chain had as many."""
+    chain: Shuffle = m["chain"]
+    highest = max((len(step.after) for step in chain.steps() or ()), default=0)
+    if highest <= max(HIGHEST_RANK, chain.highest_rank):
+        return None
+    return (
+        f"what it comes to has {highest} dimensions in between, "
+        f"and TensorRT takes {HIGHEST_RANK} at most"
+    )
+
+
+@guard
+def as_good_without_elements(m: Match) -> str | None:
+    """A -1 beside a size that may be 0, which then stands for nothing, is none that is new."""
+    chain: Shuffle = m["chain"]
+    targets = [step.reshape_to() or [] for step in chain.steps() or () if step.is_reshape]
+    asked = [constant(node.input(1)) for node in chain.nodes if node.op == "Reshape"]
+    had = any(tensor is not None and {0, -1} <= set(tensor.array().tolist()) for tensor in asked)
+    if had or not any({0, -1} <= set(target) for target in targets):
+        return None
+    return f"`{chain.x.name}` may have no elements, and its sizes would not follow then"
+
+
+@rule(
+    "shuffle-shuffle",
+    seen_as(Shuffle, "chain", var("x"), where=_can_be_shorter),
+    no_more_dimensions(),
+    as_good_without_elements(),
+    entry="F6",
+)
 def shuffle_shuffle(m: Match, new: Replacement) -> Value:
     """reshape(transpose(reshape(x)))  ==  reshape(transpose(x)), transpose(x), reshape(x) or x
 
@@ -34,6 +66,77 @@ def shuffle_shuffle(m: Match, new: Replacement) -> Value:
     steps = chain.steps()
     assert steps is not None
     return chain.rebuilt(new, steps)
+
+
+def _says_its_target(m: Match) -> bool:
+    return m.root.op != "Reshape" or constant(m.root.input(1)) is not None
+
+
+def _directly(m: Match) -> list[int] | str:
+    """What to reshape `x` to so that it has the shape of the result; or what is in the way."""
+    x, y, root = m["x"], m["y"], m.root
+    own, between = sizes_of(x) or (), sizes_of(y) or ()
+    listed = constant(root.input(1)) if root.op == "Reshape" else None
+    copies = not root.attribute("allowzero", 0)
+    if listed is not None:
+        wanted = [int(size) for size in listed.array()]
+    else:
+        between = sizes_of(root.output) or ()
+        wanted = [size if isinstance(size, int) else 0 for size in between]
+        if root.output.rank is None or squeezes_nothing_or_all(root):
+            return f"the number of dimensions of `{root.output.name}` is not known"
+    target = []
+    for axis, size in enumerate(wanted):
+        copied = between[axis] if axis < len(between) else None
+        if size or not copies:
+            target.append(size)
+        elif isinstance(copied, int) and copied:
+            target.append(copied)
+        elif copied is not None and own[axis : axis + 1] == (copied,):
+            target.append(0)
+        elif -1 not in target and all(each > 0 for each in (*target, *wanted[axis + 1 :])):
+            target.append(-1)
+        else:
+            of = y if listed is not None else root.output
+            return f"size {axis} of `{of.name}` is not fixed, and `{x.name}` does not have it there"
+    return target
+
+
+@guard
+def no_size_from_in_between(m: Match) -> str | None:
+    """The last shape follows from `x` and from fixed sizes, whatever the first one is."""
+    found = _directly(m)
+    return found if isinstance(found, str) else None
+
+
+_RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+_first = any_of(*(op[operator](var("x"), rest("first"), out="y") for operator in _RESHAPES))
+
+
+@rule(
+    "reshape-reshape",
+    given(
+        any_of(*(op[operator](_first, rest("last")) for operator in _RESHAPES)), _says_its_target
+    ),
+    no_size_from_in_between(),
+    entry="F6",
+)
+def reshape_reshape(m: Match, new: Replacement) -> Value:
+    """reshape(reshape(x, a), b)  ==  reshape(x, b)
+
+    Entry F6 (Shuffle and Shuffle): of two in a row the last one says the shape, also where the
+    sizes of the first one split none of its own, as in 3x4 to 2x6 to 12x1, and where they are
+    computed at run time.
+
+    Takes: Reshape, Flatten, Squeeze and Unsqueeze in any order; in the target of the last one -1,
+    and 0 where it copies a size that is fixed or that the tensor has in the same place.
+    """
+    target = _directly(m)
+    assert isinstance(target, list)
+    name = f"{m.root.label}.shape"
+    shape = new.constant(np.array(target, np.int64), TensorProto.INT64, name)
+    kept = {"allowzero": 1} if m.root.attribute("allowzero", 0) and 0 in target else {}
+    return new.Reshape(m["x"], shape, like=m.root, **kept)
 
 
 def _is_computed(m: Match) -> bool:
