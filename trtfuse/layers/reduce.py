@@ -112,6 +112,25 @@ class Reduce:
 
 
 @dataclass(frozen=True, slots=True)
+class Reduction(Reduce):
+    """A reduction, or where along an axis the largest or smallest number is."""
+
+    operators: ClassVar[tuple[str, ...]] = (*Reduce.operators, "ArgMax", "ArgMin")
+
+    @classmethod
+    def of(cls, node: Node) -> Self | str | None:
+        if node.op in Reduce.operators:
+            return cls._listed(node)
+        x = node.inputs[0]
+        assert x is not None
+        return cls(node, x, (node.attribute("axis", 0),), bool(node.attribute("keepdims", 1)))
+
+    def with_dimensions(self, new: Replacement, keepdims: bool) -> Value:
+        """The same, with the reduced axes kept or not."""
+        return new.again(self.node, *self.node.inputs, keepdims=int(keepdims))
+
+
+@dataclass(frozen=True, slots=True)
 class Mean(Reduce):
     """A mean that keeps its dimensions: a ReduceMean, or a pooling over the whole plane."""
 

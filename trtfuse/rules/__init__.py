@@ -9,8 +9,10 @@ from trtfuse.rules import (
     gelu,
     normalization,
     pad,
+    parts,
     product,
     reduce,
+    resize,
     scale,
     shuffle,
 )
@@ -24,8 +26,10 @@ __all__ = [
     "gelu",
     "normalization",
     "pad",
+    "parts",
     "product",
     "reduce",
+    "resize",
     "scale",
     "shuffle",
 ]

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from onnx import TensorProto
 
-from trtfuse.ir.graph import Value
+from trtfuse.ir.constants import constant
+from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.sizes import Sizes, sizes_of
 from trtfuse.ir.tensor import Tensor
-from trtfuse.layers.reduce import Reduce
+from trtfuse.layers.reduce import Reduce, Reduction
 from trtfuse.rewrite.guards import floating, floating_type
-from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, seen_as, var
+from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
 
@@ -218,6 +220,110 @@ def reduce_reduce(m: Match, new: Replacement) -> Value:
     assert operator is not None
     first, second = _merged_axes(m)
     return outer.rebuilt(new, operator, m["x"], tuple(sorted(first | second)))
+
+
+def _drops(reduce: Reduction) -> bool:
+    return not reduce.keepdims
+
+
+def _keeps(reduce: Reduction) -> bool:
+    return reduce.keepdims
+
+
+def _shapes(m: Match) -> tuple[Sizes | None, Sizes | None]:
+    """What shape the reduction has with its axes kept, and with its axes dropped."""
+    reduce: Reduction = m["reduce"]
+    own = sizes_of(reduce.x)
+    if own is None:
+        return None, None
+    over = reduce.over(len(own))
+    kept = tuple(1 if axis in over else size for axis, size in enumerate(own))
+    return kept, tuple(size for axis, size in enumerate(own) if axis not in over)
+
+
+@guard
+def axes_are_the_reduced(m: Match) -> str | None:
+    """The axes that are added or dropped afterwards are just those that the reduction goes over."""
+    reduce: Reduction = m["reduce"]
+    root: Node = m.root
+    listed = constant(root.input(1))
+    axes = root.attribute("axes") if listed is None else [int(axis) for axis in listed.array()]
+    rank = reduce.x.rank
+    if root.op in ("Squeeze", "Unsqueeze") and axes is not None and rank != 0:
+        if rank is None:
+            same = reduce.axes is not None and sorted(axes) == sorted(reduce.axes)
+        else:
+            same = tuple(sorted(axis % rank for axis in axes)) == reduce.over(rank)
+        over = "all axes" if reduce.axes is None else f"axes {list(reduce.axes)}"
+        return None if same else f"{reduce.node.label} goes over {over}, {root.label} {list(axes)}"
+    kept, dropped = _shapes(m)
+    wanted = dropped if reduce.keepdims else kept
+    if wanted is not None and sizes_of(root.output) == wanted:
+        return None
+    return f"{root.label} is not known to {'drop' if reduce.keepdims else 'restore'} just its axes"
+
+
+@guard
+def is_no_pooling(m: Match) -> str | None:
+    """It does not become a mean that mean-pool would take: that is slower where no layer is near.
+
+    Whether a mean over the whole plane is better as a pooling is to be judged where it stands.
+    """
+    reduce: Reduction = m["reduce"]
+    shape = reduce.x.shape or ()
+    plane = shape[2:]
+    pooled = (
+        reduce.node.op == "ReduceMean"
+        and len(shape) in (4, 5)
+        and reduce.over(len(shape)) == tuple(range(2, len(shape)))
+        and all(isinstance(size, int) for size in plane)
+    )
+    return f"{reduce.node.label} is a mean over the whole plane {list(plane)}" if pooled else None
+
+
+@rule(
+    "reduce-unsqueeze",
+    op.Unsqueeze(seen_as(Reduction, "reduce", var("x"), where=_drops), rest("listed"))
+    | op.Reshape(seen_as(Reduction, "reduce", var("x"), where=_drops), var("shape")),
+    axes_are_the_reduced(),
+    is_no_pooling(),
+    entry="Cleanup",
+    since=1,
+)
+def reduce_unsqueeze(m: Match, new: Replacement) -> Value:
+    """unsqueeze(reduce(x, a), a)  ==  reduce(x, a) with keepdims
+
+    Entry Cleanup (Reduce and Unsqueeze): a reduction keeps its axes by itself.
+
+    Takes: the ten Reduce operators, ArgMax and ArgMin, with axes as attribute or input and of
+    either sign; Unsqueeze, or a Reshape that does the same.
+    """
+    reduce: Reduction = m["reduce"]
+    return reduce.with_dimensions(new, keepdims=True)
+
+
+@rule(
+    "reduce-squeeze",
+    any_of(
+        *(
+            op[operator](seen_as(Reduction, "reduce", var("x"), where=_keeps), rest("listed"))
+            for operator in ("Squeeze", "Reshape", "Flatten")
+        )
+    ),
+    axes_are_the_reduced(),
+    entry="Cleanup",
+    since=1,
+)
+def reduce_squeeze(m: Match, new: Replacement) -> Value:
+    """squeeze(reduce(x, a) with keepdims, a)  ==  reduce(x, a)
+
+    Entry Cleanup (Reduce and Squeeze): a reduction drops its axes by itself.
+
+    Takes: the ten Reduce operators, ArgMax and ArgMin, with axes as attribute or input and of
+    either sign; Squeeze, or a Reshape or Flatten that does the same.
+    """
+    reduce: Reduction = m["reduce"]
+    return reduce.with_dimensions(new, keepdims=False)
 
 
 @rule(

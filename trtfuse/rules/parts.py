@@ -1,0 +1,138 @@
+"""Parts: what is joined in two steps is joined in one, and likewise what is sliced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trtfuse.ir.graph import Node, Value
+from trtfuse.layers.cut import Cut, Limits
+from trtfuse.rewrite.pattern import Match, Pattern, any_of, given, op, rest, seen_as, var
+from trtfuse.rewrite.rule import Replacement, guard, rule
+
+#: A Concat of more is left as it is: in a long chain of them each would list all before it.
+_MOST_JOINED = 256
+#: A Split into more parts is not followed.
+_MOST_PARTS = 8
+
+
+def _axis(node: Node) -> int:
+    """The axis of a Concat or Split, from 0 up where the rank is known."""
+    axis = int(node.attribute("axis", 0))
+    rank = node.output.rank
+    return axis % rank if rank else axis
+
+
+def _is_joined_further(m: Match) -> bool:
+    """All that reads the Concat is a Concat along the same axis."""
+    inner: Node = m.root
+    if inner.output.shared or not inner.output.uses or len(inner.inputs) > _MOST_JOINED:
+        return False
+    (reader,) = inner.output.uses
+    return reader.op == "Concat" and _axis(reader) == _axis(inner)
+
+
+def _joins_joined(m: Match) -> bool:
+    parts = m["parts"]
+    return any("inner" in part for part in parts) and len(list(_joined(m))) <= _MOST_JOINED
+
+
+def _joined(m: Match) -> Iterator[Value]:
+    for part in m["parts"]:
+        yield from part["inner"] if "inner" in part else (part["part"],)
+
+
+@rule(
+    "concat-concat",
+    given(
+        op.Concat(
+            rest(
+                "parts",
+                given(op.Concat(rest("inner")), _is_joined_further) | var("part"),
+            )
+        ),
+        _joins_joined,
+    ),
+    entry="Cleanup",
+)
+def concat_concat(m: Match, new: Replacement) -> Value:
+    """concat(concat(a, b), c)  ==  concat(a, b, c)
+
+    Entry Cleanup (Concat of Concat): what is joined along one axis in two steps is joined in one.
+
+    Takes: Concat of Concats along the same axis, each read by that one alone; up to 256 parts.
+    """
+    return new.again(m.root, *_joined(m))
+
+
+def _split(count: int) -> Pattern:
+    """All parts of a Split, joined in their order."""
+    split = op.Split(var("x"), rest("sizes"), out="first")
+    return given(op.Concat(*(split[index] for index in range(count))), _is_whole)
+
+
+def _is_whole(m: Match) -> bool:
+    split: Node = m["first"].producer
+    return len(split.outputs) == len(m.root.inputs) and _axis(split) == _axis(m.root)
+
+
+@rule(
+    "split-concat",
+    any_of(*(_split(count) for count in range(2, _MOST_PARTS + 1))),
+    entry="Cleanup",
+)
+def split_concat(m: Match, _: Replacement) -> Value:
+    """concat(split(x))  ==  x
+
+    Entry Cleanup (Concat of Split): all parts of a Split, joined again as they were, are what was
+    split.
+
+    Takes: Split into up to eight parts and Concat along the same axis.
+    """
+    x: Value = m["x"]
+    return x
+
+
+def _together(m: Match) -> dict[int, Limits | None]:
+    """The limits of both Slices by axis; None where they are not those of one."""
+    outer: Cut = m["outer"]
+    inner: Cut = m["inner"]
+    found: dict[int, Limits | None] = {**inner.limits, **outer.limits}
+    shape = inner.x.shape or ()
+    for axis in inner.limits.keys() & outer.limits.keys():
+        size = shape[axis] if axis < len(shape) else None
+        found[axis] = inner.limits[axis].then(outer.limits[axis], size)
+    return found
+
+
+@guard
+def one_slice_does_both(m: Match) -> str | None:
+    """What both Slices leave, one leaves, whatever the size of the axis is."""
+    outer: Cut = m["outer"]
+    inner: Cut = m["inner"]
+    for axis, limits in sorted(_together(m).items()):
+        if limits is None:
+            first, second = inner.limits[axis], outer.limits[axis]
+            return (
+                f"size {axis} of `{inner.x.name}` is open, and no one Slice takes "
+                f"[{':'.join(map(str, first))}] and of that [{':'.join(map(str, second))}] there"
+            )
+    return None
+
+
+@rule(
+    "slice-slice",
+    seen_as(Cut, "outer", seen_as(Cut, "inner", var("x"))),
+    one_slice_does_both(),
+    entry="Cleanup",
+)
+def slice_slice(m: Match, new: Replacement) -> Value:
+    """x[a:b][:, c:d]  ==  x[a:b, c:d]
+
+    Entry Cleanup (Slice of Slice): a Slice takes several axes at once. Two along the same axis are
+    one where its size is fixed, or where both count from its beginning.
+
+    Takes: Slice with constant starts, ends, axes and steps, as attributes or inputs.
+    """
+    outer: Cut = m["outer"]
+    limits = {axis: each for axis, each in _together(m).items() if each is not None}
+    return outer.rebuilt(new, m["x"], limits)

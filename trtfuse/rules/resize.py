@@ -1,0 +1,134 @@
+"""Resize: scales and sizes that exporters compute from the shape of what is resized."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from onnx import TensorProto
+
+from trtfuse.ir.constants import constant
+from trtfuse.ir.graph import Value
+from trtfuse.ir.products import quotient
+from trtfuse.ir.sizes import sizes, sizes_of
+from trtfuse.rewrite.pattern import Match, given, op, var
+from trtfuse.rewrite.rule import Replacement, guard, rule
+
+#: A float32 holds a number of so many bits, over any power of 2 that a size has.
+_BITS = 24
+
+
+def _scales_are_computed(m: Match) -> bool:
+    return constant(m["scales"]) is None
+
+
+@guard
+def fixed_scales(m: Match) -> str | None:
+    """The scales are the same for every size."""
+    scales: Value = m["scales"]
+    found = sizes(scales)
+    if found is None or not all(isinstance(scale, (int, Fraction)) for scale in found):
+        return (
+            f"the scales `{scales.name}` are computed at run time, and not the same for all sizes"
+        )
+    return None
+
+
+@rule(
+    "resize-scales",
+    given(
+        op.Resize(var("x"), var("scales"))
+        | op.Upsample(var("x"), var("scales"))
+        | op.Resize(var("x"), var("roi", optional=True), var("scales")),
+        _scales_are_computed,
+    ),
+    fixed_scales(),
+    entry="Cleanup",
+)
+def resize_scales(m: Match, new: Replacement) -> Value:
+    """resize(x, scales = h * 2 / h)  ==  resize(x, scales = 2)
+
+    Entry Cleanup (constant folding): exporters divide the size that is wanted by the one that is
+    there. Where that is one number for every size, it is a constant.
+
+    Takes: Resize and Upsample, and the arithmetic that fixed-shape follows.
+    """
+    scales: Value = m["scales"]
+    numbers = np.array([float(scale) for scale in sizes(scales) or ()])  # type: ignore[arg-type]
+    fixed = new.constant(numbers, TensorProto.FLOAT, scales)
+    return new.again(m.root, *(fixed if value is scales else value for value in m.root.inputs))
+
+
+def _sizes_are_computed(m: Match) -> bool:
+    return constant(m["sizes"]) is None
+
+
+def _scales(m: Match) -> list[Fraction] | None:
+    """By how much each axis grows or shrinks, where that is exact."""
+    own, wanted = sizes_of(m["x"]), sizes(m["sizes"])
+    axes = m.root.attribute("axes")
+    if own is None or wanted is None:
+        return None
+    resized = own if axes is None else [own[axis] for axis in axes]
+    if len(resized) != len(wanted):
+        return None
+    scales = []
+    for size, result in zip(resized, wanted, strict=True):
+        scale = quotient(result, size)
+        if not isinstance(scale, (int, Fraction)) or scale <= 0:
+            return None
+        exact = Fraction(scale)
+        numerator, denominator = exact.numerator, exact.denominator
+        # Of an open size a fraction is no whole number, and of others it may be rounded.
+        halves = isinstance(size, int) and not denominator & (denominator - 1)
+        if numerator.bit_length() > _BITS or (denominator != 1 and not halves):
+            return None
+        scales.append(exact)
+    return scales
+
+
+@guard
+def exact_scales(m: Match) -> str | None:
+    """Each size is that of `x` times a number that a float32 holds exactly."""
+    if _scales(m) is not None:
+        return None
+    return (
+        f"the sizes `{m['sizes'].name}` are computed, and are not those of `{m['x'].name}` "
+        "times fixed numbers"
+    )
+
+
+@guard
+def scales_do_as_sizes_do(m: Match) -> str | None:
+    """The result depends on the sizes in no other way than by the scales that they come to."""
+    policy = m.root.attribute("keep_aspect_ratio_policy", "stretch")
+    mode = m.root.attribute("coordinate_transformation_mode", "half_pixel")
+    if policy != "stretch":
+        return f"{m.root.label} keeps the aspect ratio ({policy})"
+    if mode == "tf_crop_and_resize":
+        return f"{m.root.label} resizes a part of `{m['x'].name}`"
+    return None
+
+
+@rule(
+    "resize-sizes",
+    given(
+        op.Resize(var("x"), var("roi", optional=True), var("scales", optional=True), var("sizes")),
+        _sizes_are_computed,
+    ),
+    scales_do_as_sizes_do(),
+    exact_scales(),
+    entry="Cleanup",
+)
+def resize_sizes(m: Match, new: Replacement) -> Value:
+    """resize(x, sizes = h * 2)  ==  resize(x, scales = 2)
+
+    Entry Cleanup (constant folding): sizes that exporters compute with Shape, Mul and Floor become
+    constant scales where they come to the same for every size.
+
+    Takes: Resize, axes listed or not, of open dimensions times whole numbers, and of fixed ones
+    times whole numbers, halves, quarters and so on.
+    """
+    scales = np.array([float(scale) for scale in _scales(m) or ()])
+    fixed = new.constant(scales, TensorProto.FLOAT, f"{m.root.label}.scales")
+    return new.again(m.root, m["x"], m["roi"], fixed)
