@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -16,7 +17,8 @@ from onnx.reference import ReferenceEvaluator
 
 import trtfuse
 from trtfuse.ir.model import Model
-from trtfuse.ir.sizes import Dim, Size, sizes
+from trtfuse.ir.products import Dim, Product, Size
+from trtfuse.ir.sizes import sizes
 
 LONGEST = np.iinfo(np.int64).max
 
@@ -35,6 +37,12 @@ OPERANDS: dict[str, Any] = {
     "pair": np.array([[0, 1]]),
     "far": np.array([7]),
     "narrow": np.array([3], np.int32),
+    "six": np.array([6]),
+    "half": np.float32(0.5),
+    "one_and_a_half": np.float32(1.5),
+    "tenth": np.float32(0.1),
+    "twofold": np.float32(2),
+    "bits": np.float32(257),
 }
 
 
@@ -67,14 +75,92 @@ def held(read: Model, name: str = "y") -> tuple[Size, ...] | None:
         ("s = Shape<start=1, end=2>(x) y = Add(s, two)", (5,)),
         ("s = Shape<start=1, end=2>(x) y = Sub(two, s)", (-1,)),
         ("s = Shape<start=3>(x) y = Div(s, three)", (2,)),
-        ("s = Shape<end=2>(x) y = Mul(s, two)", (None, 6)),
-        ("s = Shape<start=3>(x) m = Sub(two, s) y = Div(m, two)", (None,)),
+        ("s = Shape<end=2>(x) y = Mul(s, two)", (Product(2, ("n",)), 6)),
+        ("s = Shape<start=3>(x) m = Sub(two, s) y = Div(m, two)", (-3,)),
+        ("s = Shape<start=3>(x) m = Sub(two, s) d = Add(m, one) y = Div(d, two)", (None,)),
         ("s = Shape<start=3>(x) y = Div(s, first)", (None,)),
         ("r = Reshape(x, three_sizes) t = Size(r) y = Unsqueeze(t, first)", (24,)),
     ],
 )
 def test_sizes_follow_the_arithmetic_of_shapes(calls: str, expected: tuple[Size, ...]) -> None:
     made = read(calls, three_sizes=np.array([2, 3, 4]))
+    assert held(made) == expected
+
+
+#: The size n of x, and the sizes n and 8, as floats.
+FLOAT = "b = Shape<end=1>(x) f = Cast<to=1>(b) "
+BOTH = "b = Shape(x) g = Gather(b, ends) f = Cast<to=1>(g) "
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        (f"{FLOAT} y = Cast<to=7>(f)", ("n",)),
+        (f"{FLOAT} m = Mul(f, twofold) y = Cast<to=7>(m)", (Product(2, ("n",)),)),
+        (f"{FLOAT} m = Mul(f, twofold) r = Floor(m) y = Cast<to=7>(r)", (Product(2, ("n",)),)),
+        (f"{FLOAT} m = Mul(f, twofold) r = Ceil(m) d = Div(r, f) y = Cast<to=7>(d)", (2,)),
+        (f"{FLOAT} m = Mul(f, half) d = Div(m, half) y = Cast<to=7>(d)", ("n",)),
+        (f"{BOTH} m = Mul(f, half) r = Round(m) y = Cast<to=7>(r)", (None, 4)),
+        (f"{BOTH} m = Mul(f, one_and_a_half) y = Cast<to=7>(m)", (None, 12)),
+        # What a float does not hold exactly is rounded at run time.
+        (f"{FLOAT} m = Mul(f, tenth) d = Div(m, tenth) y = Cast<to=7>(d)", (None,)),
+        (f"{FLOAT} m = Mul(f, bits) y = Cast<to=7>(m)", (None,)),
+        ("f = Cast<to=1>(inexact) y = Cast<to=7>(f)", (2**24,)),
+        ("h = Cast<to=10>(even) y = Cast<to=7>(h)", (4096,)),
+        ("b = Shape<end=1>(x) h = Cast<to=10>(b) y = Cast<to=7>(h)", (None,)),
+        ("b = Shape<end=1>(x) d = Cast<to=11>(b) y = Cast<to=7>(d)", ("n",)),
+    ],
+)
+def test_floats_are_followed_where_they_hold_the_sizes(
+    calls: str, expected: tuple[Size, ...]
+) -> None:
+    made = read(calls, ends=np.array([0, 3]), inexact=np.array([2**24 + 1]), even=np.array([4096]))
+    assert held(made) == expected
+
+
+#: The sizes n, 3 and 8.
+THREE = "b = Shape(x) s = Gather(b, which) "
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        ("m = Mul(s, two) y = Div(m, two)", ("n", 3, 8)),
+        ("m = Mul(s, s) y = Div(m, s)", ("n", 3, 8)),
+        ("m = Mul(s, six) y = Div(m, s)", (6, 6, 6)),
+        ("y = Div(s, two)", (None, 1, 4)),
+        ("y = Add(s, s)", (Product(2, ("n",)), 6, 16)),
+        ("y = Sub(s, s)", (0, 0, 0)),
+        ("z = Sub(s, s) y = Add(z, s)", ("n", 3, 8)),
+        ("y = Add(s, one)", (None, 4, 9)),
+        ("m = Mul(s, six) y = Mod(m, three)", (0, 0, 0)),
+        ("y = Mod(s, three)", (None, 0, 2)),
+        ("y = Neg(s)", (Product(-1, ("n",)), -3, -8)),
+        ("t = Neg(s) y = Abs(t)", ("n", 3, 8)),
+        ("y = Max(s, six)", (None, 6, 8)),
+        ("y = Max(s, back)", ("n", 3, 8)),
+        ("y = Min(s, six, s)", (None, 3, 6)),
+        ("y = Min(s, first)", (0, 0, 0)),
+        ("k = Equal(s, back) y = Where(k, one, s)", ("n", 3, 8)),
+        ("k = Equal(s, three) y = Where(k, one, s)", (None, 1, 8)),
+        ("k = Equal(s, s) y = Cast<to=7>(k)", (1, 1, 1)),
+        ("l = Shape(s) o = ConstantOfShape<value=int64[1] {1}>(l) m = Mul(o, back) "
+         "k = Equal(s, m) y = Where(k, o, s)", ("n", 3, 8)),
+        ("y = ReduceProd(s)", (Product(24, ("n",)),)),
+        ("y = ReduceProd(s, first)", (Product(24, ("n",)),)),
+        ("g = Slice(s, one, three) y = ReduceSum(g, first)", (11,)),
+        ("g = Slice(s, one, three) y = ReduceMax(g)", (8,)),
+        ("y = ReduceMin(s)", (None,)),
+        ("g = Slice(s, first, two) y = Tile(g, two)", ("n", 3, "n", 3)),
+        ("g = Slice(s, first, one) y = Expand(g, two)", ("n", "n")),
+        ("y = Expand(s, one)", ("n", 3, 8)),
+        ("p, y = Split(s, parts)", (3, 8)),
+        ("y, p = Split(s, parts)", ("n",)),
+    ],
+)  # fmt: skip
+def test_arithmetic_of_open_sizes(calls: str, expected: tuple[Size, ...]) -> None:
+    which = np.array([0, 1, 3])
+    made = read(f"{THREE} {calls}", which=which, parts=np.array([1, 2]))
     assert held(made) == expected
 
 
@@ -165,71 +251,105 @@ def test_sums_that_are_too_many_come_to_an_end() -> None:
     assert time.process_time() - start < 3
 
 
-def draw_calls(draw: Any) -> tuple[list[str], int]:
-    """Lines that compute vectors v0, v1, ... of integers, each from those before."""
-    lines = ["v0 = Shape(x)"]
-    for index in range(1, draw(st.integers(2, 8))):
-        a, b = (f"v{draw(st.integers(0, index - 1))}" for _ in range(2))
-        low, high, step = (
-            draw(st.integers(-5, 5)),
-            draw(st.integers(-5, 5)),
-            draw(st.integers(1, 2)),
-        )
-        back = draw(st.booleans())
-        limits = [low, high, -step if back else step]
-        names = [f"c{index}_{i}" for i in range(3)]
+def draw_calls(draw: Any) -> tuple[list[str], list[str]]:
+    """Lines that compute vectors of integers, each from those before, and the names of these."""
+    lines, names = ["v0 = Shape(x)"], ["v0"]
+    for index in range(1, draw(st.integers(2, 9))):
+        a, b = (draw(st.sampled_from(names)) for _ in range(2))
+        numbers = [draw(st.integers(-5, 5)), draw(st.integers(-5, 5)), draw(st.integers(1, 3))]
+        numbers[2] *= draw(st.sampled_from((1, 1, -1)))
+        low, high, step = (f"c{index}_{i}" for i in range(3))
         lines += [
             f"{name} = Constant<value=int64[1] {{{number}}}>()"
-            for name, number in zip(names, limits, strict=True)
+            for name, number in zip((low, high, step), numbers, strict=True)
         ]
-        operators = (
-            f"Concat<axis=0>({a}, {b})",
-            f"Slice({a}, {names[0]}, {names[1]}, axis, {names[2]})",
-            f"Slice({a}, {names[0]}, {names[1]})",
-            f"Mul({a}, {names[0]})",
-            f"Add({a}, {names[1]})",
-            f"Sub({names[0]}, {a})",
-            f"Div({a}, {names[2]})",
-            f"Reshape({a}, back)",
-            f"Cast<to=6>({a})",
+        factor = draw(st.sampled_from((0.5, 2.0, 3.0, 1.5, 0.1)))
+        rounding = draw(st.sampled_from(("Floor", "Ceil", "Round", "Identity")))
+        floats = (
+            f"f{index} = Cast<to=1>({a}) k{index} = Constant<value_float={factor}>() "
+            f"m{index} = Mul(f{index}, k{index}) r{index} = {rounding}(m{index}) "
         )
-        operator = draw(st.sampled_from(operators))
-        if operator.startswith("Cast"):
-            lines.append(f"n{index} = {operator} v{index} = Cast<to=7>(n{index})")
-        else:
-            lines.append(f"v{index} = {operator}")
-    return lines, index
+        v = f"v{index}"
+        lines.append(
+            draw(
+                st.sampled_from(
+                    (
+                        f"{v} = Concat<axis=0>({a}, {b})",
+                        f"{v} = Slice({a}, {low}, {high}, axis, {step})",
+                        f"{v} = Slice({a}, {low}, {high})",
+                        f"{v} = Mul({a}, {low})",
+                        f"{v} = Mul({a}, {a})",
+                        f"{v} = Add({a}, {a})",
+                        f"{v} = Add({a}, {high})",
+                        f"{v} = Sub({low}, {a})",
+                        f"{v} = Sub({a}, {a})",
+                        f"{v} = Reshape({a}, back)",
+                        f"{v} = ReduceProd({a})",
+                        f"{v} = Max({a}, {low})",
+                        f"{v} = Min({a}, {low})",
+                        f"{v} = Abs({a})",
+                        f"{v} = Neg({a})",
+                        f"t{index} = Abs({a}) u{index} = Abs({step}) {v} = Div(t{index}, u{index})",
+                        f"t{index} = Abs({a}) u{index} = Abs({step}) {v} = Mod(t{index}, u{index})",
+                        f"t{index} = Mul({a}, {step}) {v} = Div(t{index}, {step})",
+                        f"t{index} = Equal({a}, {low}) {v} = Where(t{index}, {high}, {a})",
+                        f"n{index} = Cast<to=6>({a}) {v} = Cast<to=7>(n{index})",
+                        f"{floats} {v} = Cast<to=7>(r{index})",
+                        f"{floats} d{index} = Div(r{index}, k{index}) {v} = Cast<to=7>(d{index})",
+                    )
+                )
+            )
+        )
+        names.append(v)
+    return lines, names
 
 
 @st.composite
-def arithmetic(draw: Any) -> tuple[ModelProto, list[int]]:
-    lines, last = draw_calls(draw)
-    shape = draw(st.lists(st.integers(0, 4), min_size=1, max_size=4))
+def arithmetic(draw: Any) -> tuple[ModelProto, list[int | str]]:
+    lines, names = draw_calls(draw)
+    sizes = st.sampled_from((0, 1, 2, 3, 4, "n", "m"))
+    shape = draw(st.lists(sizes, min_size=1, max_size=4))
     text = (
-        f"(float[{','.join(map(str, shape))}] x) => (int64[?] v{last})"
+        f"(float[{','.join(map(str, shape))}] x) => (int64[?] {names[-1]})"
         "<int64[1] axis = {0}, int64[1] back = {-1}>"
         f"{{ {' '.join(lines)} }}"
     )
     made = parser.parse_model(f'<ir_version: 8, opset_import: ["": 21]> drawn {text}')
-    for index in range(last):
-        made.graph.output.append(onnx.helper.make_tensor_value_info(f"v{index}", 7, ["?"]))
+    for name in names[:-1]:
+        made.graph.output.append(onnx.helper.make_tensor_value_info(name, 7, ["?"]))
     return made, shape
 
 
+def at(size: Size, real: dict[Any, int]) -> Any:
+    """A size where the dimensions have these sizes."""
+    if isinstance(size, Product):
+        return size.number * math.prod(real[each] for each in size.of)
+    return real.get(size, size)
+
+
 @given(arithmetic())
-def test_what_is_known_of_fixed_shapes_is_what_they_hold(
-    drawn: tuple[ModelProto, list[int]],
+def test_what_is_known_is_what_the_tensors_hold_at_any_size(
+    drawn: tuple[ModelProto, list[int | str]],
 ) -> None:
     made, shape = drawn
     names = [output.name for output in made.graph.output]
-    found = ReferenceEvaluator(made).run(None, {"x": np.zeros(shape, np.float32)})
     read = Model(made)
-    for name, expected in zip(names, found, strict=True):
-        known = held(read, name)
-        if known is not None:
-            assert len(known) == len(expected), name
-            pairs = zip(known, expected.tolist(), strict=True)
-            assert all(size in (None, number) for size, number in pairs), (name, known, expected)
+    known = {name: held(read, name) for name in names}
+    for n, m in ((2, 3), (5, 5), (1, 64), (0, 7)):
+        real: dict[Any, int] = {"n": n, "m": m}
+        x = np.zeros([real.get(size, size) for size in shape], np.float32)
+        with np.errstate(divide="ignore"):
+            found = ReferenceEvaluator(made).run(None, {"x": x})
+        for name, expected in zip(names, found, strict=True):
+            sizes = known[name]
+            if sizes is not None:
+                assert len(sizes) == len(expected), name
+                pairs = zip(sizes, expected.tolist(), strict=True)
+                assert all(size is None or at(size, real) == number for size, number in pairs), (
+                    name,
+                    sizes,
+                    expected,
+                )
 
 
 def test_a_number_too_large_for_its_type_does_not_stop_the_work() -> None:

@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from trtfuse.ir.graph import Shape
 from trtfuse.ir.model import Model
+from trtfuse.ir.products import Product, dimension
 
 
 def shape_of(calls: str, inputs: str = "float[n,3,8] x", **more: Any) -> Shape:
@@ -62,6 +63,46 @@ def test_what_is_left_may_be_no_symbol(target: list[int]) -> None:
     left = found[target.index(-1)]
     assert not isinstance(left, int)
     assert left != "n"
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "y = Reshape(f, t)",
+        "g = Relu(f) y = Reshape(g, t)",
+        "p = MatMul(f, square) y = Reshape(p, t)",
+        "u0 = Reshape(f, t) r2 = Shape(u0) h = Gather(r2, zero) v = Unsqueeze(h, axis) "
+        "t2 = Concat<axis=0>(v, rest) f2 = Reshape(u0, flat) y = Reshape(f2, t2)",
+    ],
+)
+def test_a_batch_that_goes_through_flattening_comes_back(back: str) -> None:
+    calls = f"{TARGET} f = Reshape(x, flat) {back}"
+    square = np.zeros((8, 8), np.float32)
+    found = shape_of(calls, rest=np.array([3, 8]), flat=np.array([-1, 8]), square=square)
+    assert found == ("n", 3, 8)
+
+
+def test_the_size_of_what_is_flattened_divides_again() -> None:
+    calls = "f = Reshape(x, flat) s = Shape(f) r = Gather(s, zero) q = Div(r, three) "
+    calls += "u = Unsqueeze(q, axis) t = Concat<axis=0>(u, rest) y = Reshape(f, t)"
+    more = {"flat": np.array([-1, 8]), "three": np.array(3), "rest": np.array([3, 8])}
+    assert shape_of(calls, **more) == ("n", 3, 8)
+
+
+def test_equal_products_have_one_symbol_and_others_have_others() -> None:
+    calls = "f = Reshape(x, flat) g = Flatten<axis=2>(x) y = Add(f, g)"
+    first = shape_of(calls, flat=np.array([-1, 8]))
+    assert first[1] == 8
+    assert isinstance(first[0], str)
+    assert dimension(Product(3, ("n",))) == first[0]
+    assert dimension(Product(2, ("n",))) != first[0]
+    assert dimension(Product(1, ("n", "n"))) != dimension(Product(1, ("m", "n")))
+
+
+def test_a_symbol_that_looks_like_a_product_is_no_part_of_one() -> None:
+    assert dimension(Product(1, ("a*b", "c"))) is None
+    assert dimension(Product(-2, ("n",))) is None
+    assert shape_of("y = Flatten<axis=0>(x)", 'float["a*b",c] x')[0] == 1
 
 
 def test_two_symbols_of_which_one_is_left() -> None:

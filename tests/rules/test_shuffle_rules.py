@@ -13,6 +13,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import trtfuse
+from trtfuse.layers.limits import HIGHEST_RANK
 
 SIZES = (1, 2, 3, 4, 6)
 
@@ -260,3 +261,191 @@ def test_what_is_left_does_not_follow_where_another_size_may_be_0() -> None:
                 "`x` may have no elements, its size 0 being n",
             )
         ]
+
+
+@pytest.mark.parametrize(
+    ("x", "calls", "left"),
+    [
+        # 6 falls inside 4, and 2 inside 3.
+        ("3,4", "r = Reshape(x, two_six) y0 = Reshape(r, twelve)", "Reshape"),
+        ("3,4", "r = Reshape(x, two_six) y0 = Flatten<axis=0>(r)", "Reshape"),
+        ("3,4", "r = Reshape(x, two_six) u = Unsqueeze(r, one) y0 = Reshape(u, twelve)", "Reshape"),
+        ("3,4", "r = Reshape(x, two_six) s = Reshape(r, four_three) y0 = Reshape(s, back)", None),
+        ("n,3,4", "r = Reshape(x, any_six) y0 = Reshape(r, any_four_three)", "Reshape"),
+        ("n,3,4", "r = Reshape(x, any_six) s = Reshape(r, any_four_three) "
+         "t = Transpose<perm=[0, 2, 1]>(s) y0 = Identity(t)", "Reshape Transpose"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("verify", ["none", "rewrite"])
+def test_of_reshapes_that_do_not_nest_the_last_one_is_left(
+    x: str, calls: str, left: str | None, verify: str
+) -> None:
+    made = model(
+        f"(float[{x}] x) => (float[?] y) {{ {calls} f = Relu(y0) y = Reshape(f, flat) }}",
+        two_six=np.array([2, 6]),
+        twelve=np.array([12, 1]),
+        four_three=np.array([4, 3]),
+        any_six=np.array([0, 2, 6]),
+        any_four_three=np.array([-1, 4, 3]),
+        back=np.array([3, 4]),
+        one=np.array([1]),
+        flat=np.array([-1]),
+    )
+    result = trtfuse.fuse(made, verify=verify)
+    expected = [*(left.split() if left else ()), "Relu", "Reshape"]
+    assert [node.op_type for node in result.model.graph.node] == expected
+    for batch in (1, 2) if "n" in x else (1,):
+        shape = [batch if size == "n" else int(size) for size in x.split(",")]
+        numbers = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+        assert_moved_alike(made, result.model, numbers)
+    again = trtfuse.fuse(result.model, verify=verify)
+    assert again.model.SerializeToString() == result.model.SerializeToString()
+
+
+def test_of_a_reshape_to_computed_sizes_nothing_is_left_before_another() -> None:
+    made = model(
+        """(float[n,m,12] x, float[k,p] z) => (float[?,?] y) {
+            s = Shape(x) n = Gather(s, zero) m = Gather(s, one) h = Div(m, two)
+            g = Mul(h, two) j = Sub(m, g) e = Add(g, j)
+            t = Concat<axis=0>(n, e, twelve)
+            [first] r = Reshape(x, t) [last] f = Reshape(r, flat) y = Relu(f)
+        }""",
+        zero=np.array([0]),
+        one=np.array([1]),
+        two=np.array([2]),
+        twelve=np.array([3, 4]),
+        flat=np.array([-1, 6]),
+    )
+    result = trtfuse.fuse(made)
+    assert nodes(result.model) == ["last: Reshape(x, last.shape) -> f", "-: Relu(f) -> y"]
+    assert constants(result.model)["last.shape"].tolist() == [-1, 6]
+    assert ("reshape-reshape", "first + last") in fused(result)
+
+
+@pytest.mark.parametrize(
+    ("target", "because"),
+    [
+        # Left to -1, it follows from the others.
+        ([0, 6], None),
+        ([-1, 0], "size 1 of `r` is not fixed, and `x` does not have it there"),
+    ],
+)
+def test_a_size_copied_from_in_between_that_x_does_not_have_keeps_both(
+    target: list[int], because: str | None
+) -> None:
+    made = model(
+        """(float[n,4] x, int64[2] s) => (float[?,?] y) {
+            [first] r = Reshape(x, s) [last] f = Reshape(r, target) y = Relu(f)
+        }""",
+        target=np.array(target),
+    )
+    missed = declined(trtfuse.fuse(made, rules=["reshape-reshape"], verify="none"))
+    expected = [("reshape-reshape", "last", "no-size-from-in-between", because)]
+    assert missed == (expected if because else [])
+
+
+def test_a_copied_size_of_0_stays_one() -> None:
+    made = model(
+        """(float[0,6] x) => (float[?,?] y) {
+            r = Reshape<allowzero=1>(x, first) f = Reshape<allowzero=1>(r, last) y = Relu(f)
+        }""",
+        first=np.array([4, 0]),
+        last=np.array([5, 0]),
+    )
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(made, verify=verify)
+        assert_moved_alike(made, result.model, np.zeros((0, 6), np.float32))
+
+
+DEEP = """(float[512,3] x) => (float[512,3] y) {
+    a = Reshape(x, s0) b = Transpose<perm=[2,1,0,3,4]>(a) c = Reshape(b, s2)
+    d = Transpose<perm=[0,3,2,1,4]>(c) e = Reshape(d, s4)
+    f = Transpose<perm=[0,3,2,1,4]>(e) [last] g = Reshape(f, s6) y = Relu(g)
+}"""
+
+
+@pytest.mark.parametrize("verify", ["none", "rewrite"])
+def test_nothing_in_between_has_more_dimensions_than_tensorrt_takes(verify: str) -> None:
+    made = model(
+        DEEP,
+        s0=np.array([2, 2, 2, 64, 3]),
+        s2=np.array([8, 2, 2, 2, 24]),
+        s4=np.array([64, 2, 2, 2, 3]),
+        s6=np.array([512, 3]),
+    )
+    result = trtfuse.fuse(made, verify=verify)
+    because = "what it comes to has 10 dimensions in between, and TensorRT takes 8 at most"
+    assert ("shuffle-shuffle", "last", "no-more-dimensions", because) in declined(result)
+    targets = [c for name, c in constants(result.model).items() if c.dtype == np.int64]
+    assert max(len(target) for target in targets) <= HIGHEST_RANK
+    assert len(result.model.graph.node) <= len(made.graph.node)
+    x = np.arange(512 * 3, dtype=np.float32).reshape(512, 3)
+    assert_moved_alike(made, result.model, x)
+
+
+def test_a_chain_of_as_many_dimensions_already_is_merged() -> None:
+    sizes = [2, 3, 2, 3, 2, 3, 2, 3, 2]
+    made = model(
+        """(float[2,3,2,3,2,3,2,3,2] x) => (float[2,3,2,3,2,3,2,3,2] y) {
+            a = Transpose<perm=[1,0,2,3,4,5,6,7,8]>(x) b = Reshape(a, flat) c = Reshape(b, t)
+            d = Transpose<perm=[1,0,2,3,4,5,6,7,8]>(c) y = Relu(d)
+        }""",
+        flat=np.array([-1]),
+        t=np.array([3, 2, *sizes[2:]]),
+    )
+    assert nodes(trtfuse.fuse(made).model) == ["-: Relu(x) -> y"]
+
+
+def test_sizes_of_1_are_put_between_unknown_ones_at_once() -> None:
+    made = model(
+        """(float[n,m] x) => (float[?,?,?,?] y) {
+            a = Unsqueeze(x, axis) [last] b = Unsqueeze(a, axis) y = Relu(b)
+        }""",
+        axis=np.array([0]),
+    )
+    result = trtfuse.fuse(made)
+    assert nodes(result.model) == ["last: Unsqueeze(x, last.axes) -> b", "-: Relu(b) -> y"]
+    assert constants(result.model)["last.axes"].tolist() == [0, 1]
+    made = model(
+        """(float[1,n,1,m] x) => (float[?,?] y) {
+            a = Squeeze<axes=[0]>(x) [last] b = Squeeze<axes=[1]>(a) y = Relu(b)
+        }""",
+        opset=11,
+    )
+    result = trtfuse.fuse(made)
+    assert nodes(result.model) == ["last: Squeeze(x) -> b", "-: Relu(b) -> y"]
+    x = np.arange(6, dtype=np.float32).reshape(1, 2, 1, 3)
+    assert_moved_alike(made, result.model, x)
+
+
+@pytest.mark.parametrize("rule", ["shuffle-shuffle"])
+def test_what_runs_without_elements_goes_on_doing_so(rule: str) -> None:
+    made = model(
+        """(float[n,m,3] x) => (float[?,?] y) {
+            a = Unsqueeze(x, two) [last] b = Flatten<axis=1>(a) y = Relu(b)
+        }""",
+        two=np.array([2]),
+    )
+    result = trtfuse.fuse(made, rules=[rule])
+    because = "`x` may have no elements, and its sizes would not follow then"
+    assert declined(result) == [(rule, "last", "as-good-without-elements", because)]
+
+
+def test_a_product_of_sizes_is_taken_apart_again() -> None:
+    made = model(
+        """(float[n,6,4] x) => (float[n,6,4] y) {
+            f = Reshape(x, rows) r = Relu(f)
+            s = Shape(x) n = Gather(s, zero) t = Concat<axis=0>(n, rest)
+            a = Reshape(r, t) b = Reshape(a, rows) e = Exp(b) [end] y = Reshape(e, t)
+        }""",
+        rows=np.array([-1, 4]),
+        zero=np.array([0]),
+        rest=np.array([6, 4]),
+    )
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(made, verify=verify)
+        operators = [node.op_type for node in result.model.graph.node]
+        assert operators == ["Reshape", "Relu", "Exp", "Reshape"]
+        for batch in (1, 3, 0):
+            x = np.arange(batch * 24, dtype=np.float32).reshape(batch, 6, 4)
+            assert_moved_alike(made, result.model, x)

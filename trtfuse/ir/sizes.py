@@ -139,7 +139,7 @@ def _held(found: Sizes, value: Value) -> Sizes | None:
         return None
     holds = _LIMITED[value.type]
     held = tuple(size if size is not None and holds(size, value.type) else None for size in found)
-    return held if value.type in INTEGERS or None not in held else None
+    return held if value.type in INTEGERS or any(size is not None for size in held) else None
 
 
 def _holds_integer(size: Size, element_type: int) -> bool:
