@@ -7,7 +7,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models import constants, declined, fused, model, nodes
+from models import attributes, constants, declined, fused, model, nodes
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -670,3 +670,142 @@ def test_another_power_is_no_square(two: Any, rank: int) -> None:
         axes=np.array([-1]),
     )
     assert fused(trtfuse.fuse(made, rules=["sum-of-squares"], verify="none")) == []
+
+
+ALL_REDUCTIONS = [*ALL_REDUCES, "ArgMax", "ArgMin"]
+
+
+def reduction(operator: str, opset: int, axis: int, keepdims: int) -> tuple[str, bool]:
+    """The call of a reduction of x over one axis, and whether it takes the axis as an input."""
+    if operator.startswith("Arg"):
+        return f"{operator}<axis={axis}, keepdims={keepdims}>(x)", False
+    if opset >= (13 if operator == "ReduceSum" else 18):
+        return f"{operator}<keepdims={keepdims}>(x, axis)", True
+    return f"{operator}<axes=[{axis}], keepdims={keepdims}>(x)", False
+
+
+def steps(operator: str, opset: int, axis: int, keepdims: int, second: int) -> ModelProto:
+    """A reduction of x, then a Squeeze or an Unsqueeze of an axis."""
+    call, taken = reduction(operator, opset, axis, keepdims)
+    other = "Squeeze" if keepdims else "Unsqueeze"
+    after = f"{other}(r, second)" if opset >= 13 else f"{other}<axes=[{second}]>(r)"
+    kind = "int64" if operator.startswith("Arg") else "double"
+    shape = "?,?" if keepdims else "?,?,?"
+    text = f"(double[n,3,4] x) => ({kind}[{shape}] y) {{ [r] r = {call} [u] u = {after} "
+    given = {"axis": np.array([axis])} if taken else {}
+    if opset >= 13:
+        given["second"] = np.array([second])
+    return model(f"{text} y = Identity(u) }}", opset=opset, **given)
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize(
+    ("operator", "opset", "axis", "second"),
+    [
+        *((operator, 18, 1, 1) for operator in ALL_REDUCTIONS),
+        *((operator, 7, 2, 2) for operator in ALL_REDUCTIONS),
+        *(
+            ("ReduceSum", opset, axis, second)
+            for opset in (11, 13, 17, onnx.defs.onnx_opset_version())
+            for axis, second in ((1, 1), (-1, 2), (0, -3))
+        ),
+        ("ArgMax", 13, -1, 2),
+        ("ArgMin", 11, 0, -3),
+    ],
+)
+def test_a_reduction_keeps_or_drops_its_axes_itself(
+    operator: str, opset: int, keepdims: int, axis: int, second: int
+) -> None:
+    made = steps(operator, opset, axis, keepdims, second)
+    rule = "reduce-squeeze" if keepdims else "reduce-unsqueeze"
+    result = trtfuse.fuse(made)
+    assert (rule, "r + u") in fused(result)
+    (node,) = result.model.graph.node
+    assert attributes(node)["keepdims"] == 1 - keepdims
+    x = np.abs(np.random.default_rng(0).standard_normal((2, 3, 4)))
+    assert_same(made, result.model, x=x)
+    again = trtfuse.fuse(result.model)
+    assert again.model.SerializeToString() == result.model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("keepdims", "call", "shape"),
+    [
+        (0, "Reshape(r, kept)", "n,1,4"),
+        (1, "Reshape(r, dropped)", "n,4"),
+        (1, "Flatten<axis=1>(r)", "n,4"),
+    ],
+)
+def test_a_reshape_that_keeps_or_drops_the_axes_counts(
+    keepdims: int, call: str, shape: str
+) -> None:
+    made = model(
+        f"""(float[n,3,4] x) => (float[{shape}] y) {{
+            [r] r = ReduceMax<keepdims={keepdims}>(x, axis) [u] u = {call} y = Relu(u)
+        }}""",
+        axis=np.array([1]),
+        **({"kept": np.array([0, 1, 4])} if "kept" in call else {}),
+        **({"dropped": np.array([0, 4])} if "dropped" in call else {}),
+    )
+    result = trtfuse.fuse(made)
+    assert [node.op_type for node in result.model.graph.node] == ["ReduceMax", "Relu"]
+    for batch in (1, 2):
+        assert_same(made, result.model, x=np.ones((batch, 3, 4), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "calls", "rule", "because"),
+    [
+        ("n,3,4", "r = ReduceMax<keepdims=0>(x, one) [u] u = Unsqueeze(r, two)",
+         "reduce-unsqueeze", "node_of_r goes over axes [1], u [2]"),
+        ("n,3,4", "r = ReduceMax<keepdims=0>(x, one) [u] u = Unsqueeze(r, both)",
+         "reduce-unsqueeze", "node_of_r goes over axes [1], u [1, 2]"),
+        ("n,3,1", "r = ReduceMax<keepdims=1>(x, one) [u] u = Squeeze(r, two)",
+         "reduce-squeeze", "node_of_r goes over axes [1], u [2]"),
+        ("n,3,4", "r = ReduceMax<keepdims=0>(x, one) [u] u = Reshape(r, moved)",
+         "reduce-unsqueeze", "u is not known to restore just its axes"),
+        ("n,3,1", "r = ReduceMax<keepdims=1>(x, one) [u] u = Squeeze(r)",
+         "reduce-squeeze", "u is not known to drop just its axes"),
+        ("3", "r = ReduceMax<keepdims=0>(x) [u] u = Unsqueeze(r, first)",
+         "reduce-unsqueeze", "node_of_r goes over all axes, u [0, 1]"),
+    ],
+)  # fmt: skip
+def test_other_axes_are_added_or_dropped_as_before(
+    shape: str, calls: str, rule: str, because: str
+) -> None:
+    given = {
+        "one": np.array([1]),
+        "two": np.array([2]),
+        "both": np.array([1, 2]),
+        "first": np.array([0, 1]),
+        "moved": np.array([0, 4, 1]),
+    }
+    words = calls.replace("(", " ").replace(")", " ").replace(",", " ").split()
+    used = {name: each for name, each in given.items() if name in words}
+    rank = "?,?,?,?" if "both" in words else "?,?,?"
+    if rule == "reduce-squeeze" or "first" in words:
+        rank = "?,?"
+    made = model(f"(float[{shape}] x) => (float[{rank}] y) {{ {calls} y = Relu(u) }}", **used)
+    missed = declined(trtfuse.fuse(made, rules=[rule]))
+    assert missed == [(rule, "u", "axes-are-the-reduced", because)]
+
+
+def test_a_mean_over_the_whole_plane_is_not_made_a_pooling_on_the_way() -> None:
+    made = model(
+        """(float[n,3,5,6] x) => (float[n,3,1,1] y) {
+            [mean] r = ReduceMean<keepdims=0>(x, plane) [u] u = Unsqueeze(r, plane) y = Relu(u)
+        }""",
+        plane=np.array([2, 3]),
+    )
+    because = "mean is a mean over the whole plane [5, 6]"
+    assert ("reduce-unsqueeze", "u", "is-no-pooling", because) in declined(trtfuse.fuse(made))
+
+
+def test_a_scalar_has_no_axes_to_keep() -> None:
+    made = model(
+        """(float x) => (float[1] y) {
+            r = ReduceMax<keepdims=0>(x) u = Unsqueeze(r, a) y = Relu(u)
+        }""",
+        a=np.array([0]),
+    )
+    assert fused(trtfuse.fuse(made, rules=["reduce-unsqueeze"])) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import TypeGuard
 
 import numpy as np
@@ -260,7 +261,7 @@ def fold_constants(m: Match, new: Replacement) -> Value:
 def _fixed_sizes(m: Match) -> Array | None:
     """The sizes that a node computes, where all are fixed."""
     node: Node = m.root
-    if node.output.type not in (*INTEGERS, TensorProto.BOOL):
+    if node.output.type not in (*INTEGERS, TensorProto.BOOL) and not _is_scales(node.output):
         return None
     shape = node.output.shape
     if shape is None or not _is_static(shape) or node.output.outputs:
@@ -268,11 +269,23 @@ def _fixed_sizes(m: Match) -> Array | None:
     if node.op == "Squeeze" and squeezes_nothing_or_all(node):
         return None
     found = None if constant(node.output) is not None else sizes(node.output)
-    if found is None or not all(isinstance(size, int) for size in found):
+    fixed = [size for size in found or () if isinstance(size, (int, Fraction))]
+    if found is None or len(fixed) < len(found) or math.prod(shape) != len(found):
         return None
     assert node.output.type is not None
-    fits = math.prod(shape) == len(found)
-    return np.array(found, numpy_type(node.output.type)).reshape(shape) if fits else None
+    whole = node.output.type != TensorProto.FLOAT
+    numbers = [int(size) if whole else float(size) for size in fixed]
+    return np.array(numbers, numpy_type(node.output.type)).reshape(shape)
+
+
+def _is_scales(value: Value) -> bool:
+    """Whether a value is nothing but the scales of Resizes: these fail where one is not a number.
+
+    Of an open size, h / h is 1 unless that is 0; what else reads it would see the difference.
+    """
+    return value.type == TensorProto.FLOAT and all(
+        value in node.inputs[1:3] and node.op in ("Resize", "Upsample") for node in value.uses
+    )
 
 
 def _is_fixed(m: Match) -> bool:
@@ -293,7 +306,8 @@ def fixed_shape(m: Match, new: Replacement) -> Value:
 
     Takes: Shape, Size, and what Gather, Slice, Concat, Split, Squeeze, Unsqueeze, Reshape, Expand,
     Tile, ConstantOfShape, Add, Sub, Mul, Div, Mod, Neg, Abs, Min, Max, Equal, Where and reductions
-    make of them; Cast, Floor, Ceil and Round too, as long as a float holds the sizes exactly.
+    make of them; Cast, Floor, Ceil and Round too, as long as a float holds the sizes exactly. The
+    result is an integer or a truth value, or the scales of a Resize or Upsample.
     """
     found = _fixed_sizes(m)
     assert found is not None

@@ -1,4 +1,4 @@
-"""Resize: scales and sizes that exporters compute from the shape of what is resized."""
+"""Resize: sizes that exporters compute from the shape of what is resized."""
 
 from __future__ import annotations
 
@@ -16,47 +16,6 @@ from trtfuse.rewrite.rule import Replacement, guard, rule
 
 #: A float32 holds a number of so many bits, over any power of 2 that a size has.
 _BITS = 24
-
-
-def _scales_are_computed(m: Match) -> bool:
-    return constant(m["scales"]) is None
-
-
-@guard
-def fixed_scales(m: Match) -> str | None:
-    """The scales are the same for every size."""
-    scales: Value = m["scales"]
-    found = sizes(scales)
-    if found is None or not all(isinstance(scale, (int, Fraction)) for scale in found):
-        return (
-            f"the scales `{scales.name}` are computed at run time, and not the same for all sizes"
-        )
-    return None
-
-
-@rule(
-    "resize-scales",
-    given(
-        op.Resize(var("x"), var("scales"))
-        | op.Upsample(var("x"), var("scales"))
-        | op.Resize(var("x"), var("roi", optional=True), var("scales")),
-        _scales_are_computed,
-    ),
-    fixed_scales(),
-    entry="Cleanup",
-)
-def resize_scales(m: Match, new: Replacement) -> Value:
-    """resize(x, scales = h * 2 / h)  ==  resize(x, scales = 2)
-
-    Entry Cleanup (constant folding): exporters divide the size that is wanted by the one that is
-    there. Where that is one number for every size, it is a constant.
-
-    Takes: Resize and Upsample, and the arithmetic that fixed-shape follows.
-    """
-    scales: Value = m["scales"]
-    numbers = np.array([float(scale) for scale in sizes(scales) or ()])  # type: ignore[arg-type]
-    fixed = new.constant(numbers, TensorProto.FLOAT, scales)
-    return new.again(m.root, *(fixed if value is scales else value for value in m.root.inputs))
 
 
 def _sizes_are_computed(m: Match) -> bool:
