@@ -112,7 +112,9 @@ def test_no_shape_is_computed_any_more(length: int | str, verify: str) -> None:
     assert before.count("Shape") == 36
     result = trtfuse.fuse(made, verify=verify, groups="off")
     left = [node.op_type for node in result.model.graph.node]
+    # A shape of which two sizes are open cannot be said by a constant.
     if length == LENGTH:
+        assert (len(before), len(left)) == (283, 60)
         computed = {"Shape", "Cast", "Slice", "Squeeze", "Unsqueeze", "Concat", "Mul"}
         assert computed.isdisjoint(left)
     for batch in (1, 3):
@@ -120,4 +122,3 @@ def test_no_shape_is_computed_any_more(length: int | str, verify: str) -> None:
         np.testing.assert_allclose(run(result.model, x), run(made, x), rtol=1e-4, atol=1e-5)
     again = trtfuse.fuse(result.model, verify=verify, groups="off")
     assert again.model.SerializeToString() == result.model.SerializeToString()
-    print(length, len(before), len(left), sorted(left))

@@ -449,3 +449,36 @@ def test_a_product_of_sizes_is_taken_apart_again() -> None:
         for batch in (1, 3, 0):
             x = np.arange(batch * 24, dtype=np.float32).reshape(batch, 6, 4)
             assert_moved_alike(made, result.model, x)
+
+
+def test_a_target_computed_in_floats_is_resolved() -> None:
+    made = model(
+        """(float[n,3,24] x) => (float[n,12,2,3] y) {
+            s = Shape(x) f = Cast<to=1>(s) b = Slice(f, zero, one, zero) k = Cast<to=7>(b)
+            t = Concat<axis=0>(k, rest) [end] y = Reshape(x, t)
+        }""",
+        zero=np.array([0]),
+        one=np.array([1]),
+        rest=np.array([12, 2, -1]),
+        opset=13,
+    )
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(made, verify=verify)
+        assert nodes(result.model) == ["end: Reshape(x, end.shape) -> y"]
+        x = np.arange(144, dtype=np.float32).reshape(2, 3, 24)
+        assert_moved_alike(made, result.model, x)
+
+
+def test_of_two_ways_to_move_the_one_is_taken_that_runs_without_elements() -> None:
+    made = model(
+        """(float[n,t,16] x) => (float[?,?,?,?] y) {
+            a = Reshape(x, heads) b = Transpose<perm=[0,2,1,3]>(a)
+            c = Transpose<perm=[0,1,3,2]>(b) y = Relu(c)
+        }""",
+        heads=np.array([0, 0, 2, 8]),
+    )
+    result = trtfuse.fuse(made)
+    operators = [node.op_type for node in result.model.graph.node]
+    assert operators == ["Reshape", "Transpose", "Relu"]
+    (target,) = constants(result.model).values()
+    assert target.tolist() == [0, 0, 2, 8]

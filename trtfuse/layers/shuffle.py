@@ -191,12 +191,21 @@ class Shuffle:
         if across is not None:
             return [Step("Transpose", source, target)]
         # Whole dimensions of x in the order of the result, or of the result in the order of x.
+        options: list[list[Step] | None] = []
         moved = _in_order_of(source, target)
         if _flat(moved) == _flat(target):
-            return _spelled(Step("Transpose", source, moved), Step("Reshape", moved, target))
+            options.append(
+                _spelled(Step("Transpose", source, moved), Step("Reshape", moved, target))
+            )
         moved = _in_order_of(target, source)
         if _flat(moved) == _flat(source):
-            return _spelled(Step("Reshape", source, moved), Step("Transpose", moved, target))
+            options.append(
+                _spelled(Step("Reshape", source, moved), Step("Transpose", moved, target))
+            )
+        if options:
+            spelled = [option for option in options if option is not None]
+            sure = (o for o in spelled if not any(step.needs_elements for step in o))
+            return next(sure, spelled[0] if spelled else None)
         blocks = _blocks(_flat(source), _flat(target))
         moved = _in_order_of(blocks, target)
         return _spelled(
@@ -242,8 +251,9 @@ class Step:
     after: Groups
 
     @property
-    def is_reshape(self) -> bool:
-        return self.operator == "Reshape"
+    def needs_elements(self) -> bool:
+        """Whether it is a Reshape with -1 beside a size that may be 0."""
+        return self.operator == "Reshape" and {0, -1} <= set(self.reshape_to() or ())
 
     def permutation(self) -> list[int]:
         """The `perm` of a Transpose."""

@@ -36,10 +36,9 @@ def no_more_dimensions(m: Match) -> str | None:
 def as_good_without_elements(m: Match) -> str | None:
     """A -1 beside a size that may be 0, which then stands for nothing, is none that is new."""
     chain: Shuffle = m["chain"]
-    targets = [step.reshape_to() or [] for step in chain.steps() or () if step.is_reshape]
     asked = [constant(node.input(1)) for node in chain.nodes if node.op == "Reshape"]
     had = any(tensor is not None and {0, -1} <= set(tensor.array().tolist()) for tensor in asked)
-    if had or not any({0, -1} <= set(target) for target in targets):
+    if had or not any(step.needs_elements for step in chain.steps() or ()):
         return None
     return f"`{chain.x.name}` may have no elements, and its sizes would not follow then"
 
