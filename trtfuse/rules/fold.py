@@ -284,8 +284,15 @@ def _is_scales(value: Value) -> bool:
     Of an open size, h / h is 1 unless that is 0; what else reads it would see the difference.
     """
     return value.type == TensorProto.FLOAT and all(
-        value in node.inputs[1:3] and node.op in ("Resize", "Upsample") for node in value.uses
+        _scales(node) is value and node.inputs.count(value) == 1 for node in value.uses
     )
+
+
+def _scales(node: Node) -> Value | None:
+    """The scales of a Resize or Upsample; before opset 11 a Resize has no region before them."""
+    if node.op not in ("Resize", "Upsample"):
+        return None
+    return node.input(1) if len(node.inputs) == 2 else node.input(2)
 
 
 def _is_fixed(m: Match) -> bool:
