@@ -35,8 +35,8 @@ def holds(wide: int, narrow: int) -> bool:
     """Whether a type has every number of another, so that a Cast to it loses nothing.
 
     Args:
-        wide, narrow: each a `TensorProto.DataType`. Of types that are not `PLAIN` only the type
-            itself holds every number.
+        wide: a `TensorProto.DataType`; of types that are not `PLAIN` none holds those of others.
+        narrow: the other type.
     """
     if wide == narrow:
         return True
@@ -48,7 +48,7 @@ def holds(wide: int, narrow: int) -> bool:
             lowest, highest = integer_range(wide)
             return lowest <= low and high <= highest
         # Up to two to the power of its digits, a floating type has all integers.
-        return max(-low, high) <= 2 ** (_float(wide).nmant + 1)
+        return bool(max(-low, high) <= 2 ** (_float(wide).nmant + 1))
     if wide in INTEGERS:
         return False
     a, b = _float(wide), _float(narrow)

@@ -13,7 +13,6 @@ from trtfuse.layers.broadcast import OF_MANY, OF_TWO, expands_beyond
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, given, op, rest, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
-
 #: No axis is longer than this; an end there or further off is that of the axis.
 _FAR = int(np.iinfo(np.int32).max)
 
@@ -217,16 +216,14 @@ def _of_an_expanded(operator: str) -> list[Pattern]:
     expanded = op.Expand(var("y"), var("target"), out="expanded")
     others = [var(f"operand{i}") for i in range(count)]
     more = [rest("more")] if operator in OF_MANY else []
-    return [
-        op[operator](*others[:i], expanded, *others[i + 1 :], *more) for i in range(count)
-    ]
+    return [op[operator](*others[:i], expanded, *others[i + 1 :], *more) for i in range(count)]
 
 
 @guard
 def operands_are_as_large(m: Match) -> str | None:
     """What the Expand makes larger, the operator makes as large by itself."""
-    operands = [value for value in m.root.inputs if value is not m["expanded"]]
-    return expands_beyond(m["target"], (m["y"], *operands))
+    others = (v for v in m.root.inputs if v is not None and v is not m["expanded"])
+    return expands_beyond(m["target"], (m["y"], *others))
 
 
 @rule(
