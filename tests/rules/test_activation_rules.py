@@ -199,8 +199,8 @@ def test_integers_that_overflow_are_left_alone() -> None:
         (
             "within-range",
             "relu",
-            "floating",
-            "`x` is int8, and only floating-point numbers may be regrouped",
+            "never-overflows",
+            "`x` is int8, and the Abs of its least number may be negative",
         ),
     ]
 

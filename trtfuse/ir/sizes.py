@@ -45,6 +45,7 @@ FOLLOWED = (
     "Squeeze",
     "Sub",
     "Unsqueeze",
+    "Where",
 )
 
 _INTEGERS = (TensorProto.INT64, TensorProto.INT32)
@@ -116,7 +117,23 @@ def _computed(node: Node, seen: dict[Value, Sizes | None]) -> Sizes | None:
             return _picked(node, _sizes(node.inputs[0], seen))
         case "Add" | "Sub" | "Mul" | "Div":
             return _calculated(node.op, *(_sizes(each, seen) for each in node.inputs))
+        case "Where":
+            return _chosen(node, seen)
     return None
+
+
+def _chosen(node: Node, seen: dict[Value, Sizes | None]) -> Sizes | None:
+    """What a Where with a constant condition takes from two vectors."""
+    condition = constant(node.inputs[0])
+    a, b = (_sizes(each, seen) for each in node.inputs[1:])
+    if condition is None or not condition.size or len(condition.shape) > 1 or not a or not b:
+        return None
+    listed = tuple(condition.array().reshape(-1).tolist())
+    count = max(len(listed), len(a), len(b))
+    if not {len(listed), len(a), len(b)} <= {1, count}:
+        return None
+    spread = (each * (count // len(each)) for each in (listed, a, b))
+    return tuple(x if c else y for c, x, y in zip(*spread, strict=True))
 
 
 def sizes_of(value: Value | None) -> Sizes | None:

@@ -14,7 +14,7 @@ from trtfuse.layers.clip import Bounded, Clip
 from trtfuse.layers.hard_sigmoid import SWISH, SpelledHardSigmoid, SpelledHardSwish
 from trtfuse.layers.linear import Convolution, FullyConnected
 from trtfuse.layers.scale import Scale
-from trtfuse.rewrite.guards import floating, keeps_shape, operator_takes
+from trtfuse.rewrite.guards import floating, keeps_shape, known_type, operator_takes
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -64,9 +64,9 @@ _bounded = seen_as(Bounded, "inner", var("x"), out="y")
 
 @guard
 def never_overflows(m: Match, inner: str) -> str | None:
-    """What gives the inner range does so for every number of the type.
+    """The inner range holds for every number of the type.
 
-    The absolute value of the least signed integer is too large for its type, and stays negative.
+    Abs leaves the least number of a signed integer type negative, since its opposite is too large.
     """
     seen: Bounded = m[inner]
     kind = seen.x.type
@@ -125,17 +125,10 @@ def clip_without_bounds(m: Match, _: Replacement) -> Value:
     return x
 
 
-@guard
-def of_known_numbers(m: Match, name: str) -> str | None:
-    """The type of the value is known."""
-    value: Value = m[name]
-    return None if value.type else f"the type of `{value.name}` is not known"
-
-
 @rule(
     "clip-clip",
     seen_as(Clip, "outer", seen_as(Clip, "inner", var("x"), out="y")),
-    of_known_numbers("x"),
+    known_type("x"),
     ranges_overlap("outer", "inner"),
     entry="C4",
 )
@@ -145,7 +138,8 @@ def clip_clip(m: Match, new: Replacement) -> Value:
     Entry C4 (nested activations): a Clip or Relu of a Clip or Relu limits to what both ranges have
     in common; from opset 11 a Min or Max by a constant is a Clip too.
 
-    Takes: Clip with bounds as attributes or constant inputs, Relu, and Min or Max by one number.
+    Takes: Clip with bounds as attributes or constant inputs, Relu, and Min or Max by one number, of
+    floating-point numbers or integers.
     """
     inner: Clip = m["inner"]
     outer: Clip = m["outer"]
@@ -242,9 +236,9 @@ def hard_swish(m: Match, new: Replacement) -> Value:
 
 @guard
 def feeds_convolutions(m: Match) -> str | None:
-    """Only convolutions read it: before anything else, TensorRT runs the spelled-out form as well.
+    """Only convolutions read it; anything else runs as fast after the spelled-out form, or faster.
 
-    Before a mean it runs it better: it takes the last division into the mean's kernel.
+    TensorRT computes the mean of the spelled-out form in one kernel, and that of HardSwish in two.
     """
     output: Value = m.root.output
     if output.outputs:

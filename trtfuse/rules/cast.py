@@ -7,6 +7,7 @@ from onnx import TensorProto
 from trtfuse.ir.graph import Value
 from trtfuse.ir.tensor import type_name
 from trtfuse.ir.types import INTEGERS, PLAIN, holds
+from trtfuse.rewrite.guards import known_type
 from trtfuse.rewrite.pattern import Match, op, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -68,13 +69,6 @@ def cast_cast(m: Match, new: Replacement) -> Value:
     """
     x: Value = m["x"]
     return x if x.type == m.root.attribute("to") else new.again(m.root, x)
-
-
-@guard
-def known_type(m: Match, name: str) -> str | None:
-    """The type of the value is known."""
-    value: Value = m[name]
-    return None if value.type else f"the type of `{value.name}` is not known"
 
 
 @rule(

@@ -289,7 +289,7 @@ def fixed_shape(m: Match, new: Replacement) -> Value:
     with Shape, Gather and Concat even of dimensions that do not change.
 
     Takes: Shape, Size, and what Gather, Slice, Concat, Squeeze, Unsqueeze, Cast, Reshape, Add, Sub,
-    Mul and Div make of them.
+    Mul, Div and Where by a constant make of them.
     """
     found = _fixed_sizes(m)
     assert found is not None

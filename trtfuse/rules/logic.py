@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from onnx import TensorProto
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
-from trtfuse.ir.sizes import sizes_of
-from trtfuse.ir.tensor import type_name
+from trtfuse.ir.sizes import Size, sizes, sizes_of
+from trtfuse.ir.tensor import Array, type_name
 from trtfuse.ir.types import INTEGERS
 from trtfuse.layers.broadcast import larger_than
 from trtfuse.rewrite.pattern import Match, any_of, given, op, var
@@ -20,6 +21,51 @@ _OPPOSITE = {
     "Less": "GreaterOrEqual",
     "LessOrEqual": "Greater",
 }
+
+
+def _equal(a: Size, b: Size) -> bool | None:
+    """Whether two sizes are the same; None where that shows at run time."""
+    if a is None or b is None:
+        return None
+    if a == b:
+        return True
+    negative = (isinstance(a, int) and a < 0) or (isinstance(b, int) and b < 0)
+    return False if negative or (isinstance(a, int) and isinstance(b, int)) else None
+
+
+def _compared(node: Node) -> Array | None:
+    """What an Equal of sizes gives, where no size matters that is open."""
+    shape = node.output.shape
+    a, b = (sizes(value) for value in node.inputs)
+    if not a or not b or shape is None or not {len(a), len(b)} <= {1, max(len(a), len(b))}:
+        return None
+    count = max(len(a), len(b))
+    pairs = zip(a * (count // len(a)), b * (count // len(b)), strict=True)
+    decided = [_equal(*pair) for pair in pairs]
+    if None in decided or shape not in ((count,), ()) or (shape == () and count > 1):
+        return None
+    return np.array(decided, bool).reshape(shape)
+
+
+@rule(
+    "size-comparison",
+    given(
+        op.Equal(var("a"), var("b")),
+        lambda m: not m.root.output.outputs and _compared(m.root) is not None,
+    ),
+    entry="Cleanup",
+)
+def size_comparison(m: Match, new: Replacement) -> Value:
+    """equal(sizes, -1)  ==  a constant
+
+    Entry Cleanup: a size is never negative, whatever it is. PyTorch's exporters ask each size that
+    a tensor is expanded to whether it is -1, and put a 1 there.
+
+    Takes: Equal of what is made of Shape and of constants, by the operators that fixed-shape takes.
+    """
+    compared = _compared(m.root)
+    assert compared is not None
+    return new.constant(compared, TensorProto.BOOL, m.root.output.name)
 
 
 @rule("not-not", op.Not(op.Not(var("x"), out="negated")), entry="Cleanup", shared=("negated",))
