@@ -40,7 +40,7 @@ def numpy_of(element_type: int) -> np.dtype[Any]:
 def edges(element_type: int) -> Array:
     """Numbers at the edges of a type, and some in it."""
     kind = numpy_of(element_type)
-    if kind == bool:
+    if kind.kind == "b":
         return np.array([False, True])
     if kind.kind in "iu":
         info = np.iinfo(kind)
@@ -78,7 +78,7 @@ def test_a_type_holds_another_where_its_edges_come_back(wide: int, narrow: int) 
         if numpy_of(wide).kind in "iu" and numpy_of(narrow).kind in "iu":
             # Wrapped around twice, a number comes back as well.
             kept = [int(n) for n in numbers] == [int(n) for n in numbers.astype(numpy_of(wide))]
-    if numpy_of(wide) == bool:
+    if numpy_of(wide).kind == "b":
         kept = wide == narrow
     if numpy_of(wide).kind in "iu" and numpy_of(narrow).kind not in "iub":
         kept = False
@@ -96,9 +96,7 @@ def chain(*types: int) -> ModelProto:
     first, *others = types
     calls = " ".join(f"[c{i}] v{i + 1} = Cast<to={to}>(v{i})" for i, to in enumerate(others))
     last = len(others)
-    return model(
-        f"({NAMES[first]}[n] v0) => ({NAMES[others[-1]]}[?] v{last}) {{ {calls} }}"
-    )
+    return model(f"({NAMES[first]}[n] v0) => ({NAMES[others[-1]]}[?] v{last}) {{ {calls} }}")
 
 
 ROUND_TRIPS = [
