@@ -727,7 +727,6 @@ INTEGERS = "`x` is int32, and only floating-point numbers may be regrouped"
 @pytest.mark.parametrize(
     ("rule", "at", "body"),
     [
-        ("clip-clip", "c2", "[c1] a = Clip(x, zero, six) [c2] b = Clip(a, two, ten)"),
         ("hard-sigmoid", "d", "[a] a = Add(x, two) [c] c = Clip(a, zero, six) [d] b = Div(c, six)"),
         ("activation-scale", "s", "[l] a = MatMul(x, w) [f] c = Relu(a) [s] b = Mul(c, two)"),
     ],
@@ -784,12 +783,12 @@ def test_only_a_scale_that_is_one_factor_moves_through_an_activation(
     assert fused(trtfuse.fuse(made, rules=[rule], verify="none")) == []
 
 
-INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+INTEGER_TYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
 @given(st.data())
 def test_nested_limits_of_integers_limit_to_what_they_have_in_common(data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(INTEGERS))
+    kind = data.draw(st.sampled_from(INTEGER_TYPES))
     info = np.iinfo(kind)
     low, high = int(info.min), int(info.max)
     numbers = st.sampled_from((low, low + 1, 0, 1, 3, 5, high - 1, high)) | st.integers(low, high)
@@ -818,18 +817,15 @@ def test_nested_limits_of_integers_limit_to_what_they_have_in_common(data: st.Da
         result = trtfuse.fuse(made, verify=verify, groups="off")
         onnx.checker.check_model(result.model, full_check=True)
         assert "check" not in [miss.guard for miss in result.report.declined]
-        np.testing.assert_array_equal(limited(made, x), limited(result.model, x))
+        np.testing.assert_array_equal(of_limits(made, x), of_limits(result.model, x))
         # TensorRT takes no Relu of integers, and no Clip of them with one bound.
         for node in result.model.graph.node:
             assert node.op_type != "Relu"
-            one_bound = node.op_type == "Clip" and "" in [
-                *node.input,
-                *[""] * (3 - len(node.input)),
-            ]
-            assert not one_bound or node in made.graph.node or len(result.report.fused) == 0
+            made_anew = node.op_type == "Clip" and any("." in name for name in node.input)
+            assert not made_anew or (len(node.input) == 3 and all(node.input))
 
 
-def limited(made: ModelProto, x: Array) -> Array:
+def of_limits(made: ModelProto, x: Array) -> Array:
     """What Clip, Min and Max make of x, straight from their definitions."""
     numbers = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
     values: dict[str, Array] = {"v0": x, **numbers}
@@ -867,10 +863,10 @@ def test_limits_of_integers_become_what_tensorrt_takes(
 ) -> None:
     given = {"six": np.int64(6), "two": np.int64(2), "big": np.int64(2**62 + 1)}
     used = {name: number for name, number in given.items() if name in body}
-    made = model(f"(int64[n] x) => (int64[n] y) {{ {body} y = Abs(b) }}", **used)
+    made = model(f"(int64[n] x) => (int64[n] y) {{ {body} y = Neg(b) }}", **used)
     result = trtfuse.fuse(made, groups="off")
     limit = result.model.graph.node[0]
-    assert [node.op_type for node in result.model.graph.node] == [operator, "Abs"]
+    assert [node.op_type for node in result.model.graph.node] == [operator, "Neg"]
     known = constants(result.model)
     assert [int(known[name]) for name in limit.input if name in known] == numbers
     assert {known[name].dtype for name in limit.input if name in known} == {np.dtype(np.int64)}
@@ -932,7 +928,7 @@ def test_x_times_its_hard_sigmoid_is_a_hard_swish(kind: str, operands: str, opse
         opset=opset,
         ir_version=10,
     )
-    numbers = np.array([-9, -3, -1.5, -0.0, 0, 1, 2.5, 3, 9, np.inf, -np.inf, np.nan])
+    numbers = np.array([-9, -3, -1.5, -0.0, 0, 1, 2.5, 3, 9, np.inf, np.nan])
     x = numbers.astype({"float": "f4", "float16": "f2", "double": "f8"}[kind])
     for verify in ("none", "rewrite"):
         result = trtfuse.fuse(made, verify=verify, groups="off")
@@ -1037,7 +1033,10 @@ def test_a_hard_swish_spelled_out_stays_where_its_numbers_are_others() -> None:
     )
     ((rule, _, guard, because),) = declined(result)
     assert (rule, guard) == ("spelled-hard-swish", "numbers-of-hard-sigmoid")
-    assert because == "`three` is 3.00099993, and HardSigmoid(alpha=0.166666672, beta=0.5) takes 3"
+    assert (
+        because
+        == "`three` is 3.00099993, and HardSigmoid(alpha=0.166666672, beta=0.5) takes 2.99999991"
+    )
 
 
 @pytest.mark.parametrize(

@@ -94,10 +94,15 @@ class SpelledHardSigmoid:
         return cls.scaled(node, ())
 
     @classmethod
-    def scaled(cls, node: Node, outside: Sequence[Scale]) -> Self | None:
+    def scaled(
+        cls, node: Node, outside: Sequence[Scale], meant: tuple[float, float] | None = None
+    ) -> Self | None:
         """The HardSigmoid that a node spells with scales besides, which apply last.
 
-        Those scales are not among its nodes.
+        Args:
+            node: its last node.
+            outside: the scales; they are not among its nodes.
+            meant: the alpha and beta that it has to have, roughly; any if left out.
         """
         after: list[Scale] = []
         below: Node | None = node
@@ -117,7 +122,7 @@ class SpelledHardSigmoid:
             before.insert(0, above)
             x = above.x
         scales = [*after, *outside]
-        fit = _fit(before, clip, scales) if before or scales else None
+        fit = _fit(before, clip, scales, meant) if before or scales else None
         if fit is None:
             return None
         nodes = [scale.node for scale in (*before, *after)]
@@ -187,8 +192,7 @@ def _gate(node: Node, outside: Sequence[Scale]) -> SpelledHardSigmoid | None:
     """The HardSigmoid of a HardSwish that a node spells with scales besides."""
     if node.op not in SpelledHardSigmoid.operators:
         return None
-    seen = SpelledHardSigmoid.scaled(node, outside)
-    return seen if seen is not None and (seen.alpha, seen.beta) == SWISH else None
+    return SpelledHardSigmoid.scaled(node, outside, SWISH)
 
 
 def _factor(node: Node) -> Scale | None:
@@ -221,7 +225,7 @@ def _number(step: Scale, by: float, plus: float, needed_by: float, needed_plus: 
 
 
 def _fit(
-    before: list[Scale], clip: Clip, after: list[Scale]
+    before: list[Scale], clip: Clip, after: list[Scale], meant: tuple[float, float] | None
 ) -> tuple[float, float, tuple[Number, ...]] | None:
     """Alpha and beta, and what the numbers would have to be; None if it is not even roughly one."""
     steps = [*before, *after]
@@ -243,6 +247,10 @@ def _fit(
     if not roughly or factor(behind) <= 0 or factor(0) == 0:
         return None
     alpha, beta = (float(np.float32(number)) for number in (factor(0), shift(0)))
+    if meant is not None:
+        if not np.allclose((alpha, beta), meant, rtol=_ROUGHLY):
+            return None
+        alpha, beta = meant
     if alpha == 0 or not math.isfinite(alpha) or not math.isfinite(beta):
         return None
     # The last number of each kind makes up for what the rounding of alpha and beta does.
