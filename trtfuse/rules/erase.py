@@ -63,7 +63,7 @@ def _same_shape(node: Node) -> bool:
 
 
 def _expand(node: Node) -> bool:
-    x, target = node.inputs
+    x, target = node.input(0), node.input(1)
     assert x is not None
     assert target is not None
     return _same_shape(node) or expands_beyond(target, (x,)) is None
