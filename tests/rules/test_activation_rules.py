@@ -199,8 +199,8 @@ def test_integers_that_overflow_are_left_alone() -> None:
         (
             "within-range",
             "relu",
-            "floating",
-            "`x` is int8, and only floating-point numbers may be regrouped",
+            "never-overflows",
+            "`x` is int8, and the Abs of its least number may be negative",
         ),
     ]
 
@@ -727,7 +727,6 @@ INTEGERS = "`x` is int32, and only floating-point numbers may be regrouped"
 @pytest.mark.parametrize(
     ("rule", "at", "body"),
     [
-        ("clip-clip", "c2", "[c1] a = Clip(x, zero, six) [c2] b = Clip(a, two, ten)"),
         ("hard-sigmoid", "d", "[a] a = Add(x, two) [c] c = Clip(a, zero, six) [d] b = Div(c, six)"),
         ("activation-scale", "s", "[l] a = MatMul(x, w) [f] c = Relu(a) [s] b = Mul(c, two)"),
     ],
@@ -782,3 +781,286 @@ def test_only_a_scale_that_is_one_factor_moves_through_an_activation(
         **{name: value for name, value in given.items() if name in scale},
     )
     assert fused(trtfuse.fuse(made, rules=[rule], verify="none")) == []
+
+
+INTEGER_TYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+@given(st.data())
+def test_nested_limits_of_integers_limit_to_what_they_have_in_common(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(INTEGER_TYPES))
+    info = np.iinfo(kind)
+    low, high = int(info.min), int(info.max)
+    numbers = st.sampled_from((low, low + 1, 0, 1, 3, 5, high - 1, high)) | st.integers(low, high)
+    calls, given = [], {}
+    for index in range(data.draw(st.integers(1, 4))):
+        operator = data.draw(st.sampled_from(("Clip", "Min", "Max")))
+        limits = sorted(data.draw(st.tuples(numbers, numbers)))
+        names = [f"l{index}", f"h{index}"]
+        if operator == "Clip":
+            names = data.draw(st.sampled_from((names, names[:1], ["", names[1]])))
+        else:
+            names = names[:1]
+        given |= {
+            name: np.array(limit, kind)
+            for name, limit in zip((f"l{index}", f"h{index}"), limits, strict=True)
+            if name in names
+        }
+        calls.append(f"v{index + 1} = {operator}(v{index}, {', '.join(names)})")
+    made = model(
+        f"({kind}[n] v0) => ({kind}[n] y) {{ {' '.join(calls)} y = Identity(v{len(calls)}) }}",
+        opset=14,
+        **given,
+    )
+    x = np.array([low, low + 1, 0, 1, 2, 3, 4, 5, 6, high - 1, high], kind)
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(made, verify=verify, groups="off")
+        onnx.checker.check_model(result.model, full_check=True)
+        assert "check" not in [miss.guard for miss in result.report.declined]
+        np.testing.assert_array_equal(of_limits(made, x), of_limits(result.model, x))
+        # TensorRT takes no Relu of integers, and no Clip of them with one bound.
+        for node in result.model.graph.node:
+            assert node.op_type != "Relu"
+            made_anew = node.op_type == "Clip" and any("." in name for name in node.input)
+            assert not made_anew or (len(node.input) == 3 and all(node.input))
+
+
+def of_limits(made: ModelProto, x: Array) -> Array:
+    """What Clip, Min and Max make of x, straight from their definitions."""
+    numbers = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
+    values: dict[str, Array] = {"v0": x, **numbers}
+    for node in made.graph.node:
+        inputs = [values[name] if name else None for name in node.input]
+        first, *bounds = inputs
+        assert first is not None
+        match node.op_type:
+            case "Clip":
+                least, most = (*bounds, None, None)[:2]
+                found = first if least is None else np.maximum(first, least)
+                found = found if most is None else np.minimum(found, most)
+            case "Max":
+                found = np.maximum(*inputs)
+            case "Min":
+                found = np.minimum(*inputs)
+            case _:
+                found = first
+        values[node.output[0]] = found
+    return values["y"]
+
+
+@pytest.mark.parametrize(
+    ("body", "operator", "numbers"),
+    [
+        ("a = Min(x, six) b = Max(a, two)", "Clip", [2, 6]),
+        ("a = Max(x, two) b = Max(a, six)", "Max", [6]),
+        ("a = Min(six, x) b = Min(two, a)", "Min", [2]),
+        ("a = Clip(x, two, six) b = Min(a, big)", "Clip", [2, 6]),
+        ("a = Max(x, big) b = Max(a, two)", "Max", [2**62 + 1]),
+    ],
+)
+def test_limits_of_integers_become_what_tensorrt_takes(
+    body: str, operator: str, numbers: list[int]
+) -> None:
+    given = {"six": np.int64(6), "two": np.int64(2), "big": np.int64(2**62 + 1)}
+    used = {name: number for name, number in given.items() if name in body}
+    made = model(f"(int64[n] x) => (int64[n] y) {{ {body} y = Neg(b) }}", **used)
+    result = trtfuse.fuse(made, groups="off")
+    limit = result.model.graph.node[0]
+    assert [node.op_type for node in result.model.graph.node] == [operator, "Neg"]
+    known = constants(result.model)
+    assert [int(known[name]) for name in limit.input if name in known] == numbers
+    assert {known[name].dtype for name in limit.input if name in known} == {np.dtype(np.int64)}
+    assert_settled(result.model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "call", "stays"),
+    [
+        ("uint8", "Clip(x, zero, top)", False),
+        ("uint8", "Max(x, zero)", False),
+        ("uint8", "Min(x, top)", False),
+        ("int8", "Max(x, zero)", True),
+        ("uint8", "Max(x, one)", True),
+        ("uint16", "Min(x, top)", True),
+    ],
+)
+def test_a_limit_to_the_range_of_the_type_does_nothing(kind: str, call: str, stays: bool) -> None:
+    given = {"zero": 0, "one": 1, "top": 255}
+    used = {name: np.array(n).astype(kind) for name, n in given.items() if name in call}
+    made = model(f"({kind}[n] x) => ({kind}[?] y) {{ [l] a = {call} y = Identity(a) }}", **used)
+    assert fused(trtfuse.fuse(made, rules=["clip-without-bounds"])) == (
+        [] if stays else [("clip-without-bounds", "l")]
+    )
+
+
+def test_limits_of_integers_that_have_nothing_in_common_stay() -> None:
+    made = model(
+        "(int32[n] x) => (int32[n] y) { a = Min(x, one) [m] b = Max(a, two) y = Neg(b) }",
+        one=np.int32(1),
+        two=np.int32(2),
+    )
+    because = "the ranges [-inf, 1] and [2, inf] have nothing in common"
+    assert declined(trtfuse.fuse(made)) == [("clip-clip", "m", "ranges-overlap", because)]
+
+
+def test_a_limit_of_an_unknown_type_stays() -> None:
+    made = onnx.parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 17, "own": 1]>
+        g (float[n] x) => (float[n] y) {
+            zero = Constant<value_int=0>() z = own.Op(x)
+            a = Clip(z, zero) [b] b = Clip(a, , zero) y = own.Op(b)
+        }"""
+    )
+    assert declined(trtfuse.fuse(made)) == [
+        ("clip-clip", "b", "known-type", "the type of `z` is not known")
+    ]
+
+
+SWISH = "HardSigmoid<alpha=0.16666667, beta=0.5>(x)"
+
+
+@pytest.mark.parametrize("kind", ["float", "float16", "double"])
+@pytest.mark.parametrize("operands", ["x, h", "h, x"])
+@pytest.mark.parametrize("opset", [14, 22, defs.onnx_opset_version()])
+def test_x_times_its_hard_sigmoid_is_a_hard_swish(kind: str, operands: str, opset: int) -> None:
+    made = model(
+        f"({kind}[n] x) => ({kind}[n] y) {{ h = {SWISH} [m] b = Mul({operands}) y = Neg(b) }}",
+        opset=opset,
+        ir_version=10,
+    )
+    numbers = np.array([-9, -3, -1.5, -0.0, 0, 1, 2.5, 3, 9, np.inf, np.nan])
+    x = numbers.astype({"float": "f4", "float16": "f2", "double": "f8"}[kind])
+    for verify in ("none", "rewrite"):
+        result = trtfuse.fuse(made, verify=verify, groups="off")
+        assert fused(result) == [("hard-swish", "node_of_h + m")]
+        np.testing.assert_allclose(computed(result.model, x), computed(made, x), rtol=1e-3)
+        assert_settled(result.model)
+
+
+@pytest.mark.parametrize(
+    ("call", "guard", "because"),
+    [
+        ("HardSigmoid(x)", None, None),
+        ("HardSigmoid<alpha=0.16666667, beta=0.4>(x)", None, None),
+        ("HardSigmoid<alpha=0.1667>(x)", None, None),
+        ("HardSigmoid<alpha=0.16666667>(z)", None, None),
+        ("HardSigmoid<alpha=0.16666667>(x)", "opset",
+         "the model imports opset 13, and the rule needs 14"),
+    ],
+)  # fmt: skip
+def test_another_hard_sigmoid_times_x_stays(call: str, guard: str, because: str) -> None:
+    made = model(
+        f"(float[n] x, float[n] z) => (float[n] y) {{ h = {call} [m] b = Mul(x, h) y = Neg(b) }}",
+        opset=14 if guard is None else 13,
+    )
+    result = trtfuse.fuse(made, groups="off")
+    assert fused(result) == []
+    assert declined(result) == ([] if guard is None else [("hard-swish", "m", guard, because)])
+
+
+def test_a_hard_swish_of_a_type_that_the_opset_does_not_take_stays() -> None:
+    made = model(
+        f"(bfloat16[n] x) => (bfloat16[n] y) {{ h = {SWISH} [m] b = Mul(x, h) y = Neg(b) }}",
+        opset=22,
+        ir_version=10,
+    )
+    assert [rule for rule, _ in fused(trtfuse.fuse(made, groups="off"))] == ["hard-swish"]
+
+
+SPELLED_SWISH = [
+    "p = Add(x, three) c = Clip(p, zero, six) m = Mul(x, c) b = Div(m, six)",
+    "p = Add(three, x) c = Clip(p, zero, six) m = Mul(c, x) b = Mul(m, sixth)",
+    "p = Add(x, three) c = Clip(p, zero, six) d = Div(c, six) b = Mul(d, x)",
+    "p = Add(x, three) c = Clip(p, zero, six) d = Mul(x, sixth) b = Mul(d, c)",
+    "p = Add(x, three) r = Relu(p) c = Min(r, six) m = Mul(x, c) b = Div(m, six)",
+    "p = Add(x, three) d = Div(p, six) c = Clip(d, zero, one) b = Mul(x, c)",
+    "d = Div(x, six) p = Add(d, half) c = Clip(p, zero, one) b = Mul(c, x)",
+]
+SWISH_NUMBERS = {"zero": 0.0, "one": 1.0, "half": 0.5, "three": 3.0, "six": 6.0, "sixth": 1 / 6}
+
+
+def spelled_swish(body: str, kind: Any = np.float32, **others: float) -> ModelProto:
+    """A HardSwish spelled out, before a convolution."""
+    used = {
+        name: kind(number)
+        for name, number in (SWISH_NUMBERS | others).items()
+        if f" {name}" in body or f"({name}" in body
+    }
+    name = {np.float32: "float", np.float16: "float16", np.float64: "double"}[kind]
+    return model(
+        f"({name}[n,3,h,w] x) => ({name}[?,?,?,?] y) {{ {body} [conv] y = Conv(b, weights) }}",
+        opset=18,
+        weights=np.ones((2, 3, 1, 1), kind),
+        **used,
+    )
+
+
+@pytest.mark.parametrize("body", SPELLED_SWISH)
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_a_hard_swish_spelled_out_before_a_convolution_is_one(body: str, kind: Any) -> None:
+    made = spelled_swish(body, kind)
+    rng = np.random.default_rng(0)
+    x = (4 * rng.standard_normal((2, 3, 4, 5))).astype(kind)
+    for verify in ("none", "rewrite"):
+        # What is read by a layer with weights may go into them first.
+        rules = ["hard-sigmoid", "hard-swish", "spelled-hard-swish", "clip-clip"]
+        result = trtfuse.fuse(made, verify=verify, groups="off", rules=rules)
+        assert [node.op_type for node in result.model.graph.node] == ["HardSwish", "Conv"]
+        np.testing.assert_allclose(
+            computed(result.model, x), computed(made, x), rtol=1e-2, atol=1e-2
+        )
+        assert_settled(result.model)
+
+
+@pytest.mark.parametrize(
+    ("body", "others"),
+    [
+        (SPELLED_SWISH[0], {"three": 2.5}),
+        (SPELLED_SWISH[0], {"six": 5.0}),
+        (SPELLED_SWISH[1], {"sixth": 0.2}),
+        (SPELLED_SWISH[0].replace("Mul(x, c)", "Mul(p, c)"), {}),
+        (SPELLED_SWISH[0].replace("Div(m", "Sub(m"), {}),
+    ],
+)
+def test_what_is_no_hard_swish_stays(body: str, others: dict[str, float]) -> None:
+    result = trtfuse.fuse(spelled_swish(body, **others), rules=["spelled-hard-swish"])
+    assert fused(result) == []
+
+
+def test_a_hard_swish_spelled_out_stays_where_its_numbers_are_others() -> None:
+    result = trtfuse.fuse(
+        spelled_swish(SPELLED_SWISH[0], three=3.001), rules=["spelled-hard-swish"]
+    )
+    ((rule, _, guard, because),) = declined(result)
+    assert (rule, guard) == ("spelled-hard-swish", "numbers-of-hard-sigmoid")
+    assert (
+        because
+        == "`three` is 3.00099993, and HardSigmoid(alpha=0.166666672, beta=0.5) takes 2.99999991"
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "because"),
+    [
+        ("y = GlobalAveragePool(b)", "end reads it, and only a convolution gains by it"),
+        ("y = Identity(b)", "end reads it, and only a convolution gains by it"),
+    ],
+)
+def test_a_hard_swish_spelled_out_before_anything_else_stays(end: str, because: str) -> None:
+    made = model(
+        f"(float[n,3,h,w] x) => (float[?,?,?,?] y) {{ {SPELLED_SWISH[0]} [end] {end} }}",
+        zero=0.0,
+        three=3.0,
+        six=6.0,
+    )
+    result = trtfuse.fuse(made, rules=["spelled-hard-swish"])
+    assert declined(result) == [("spelled-hard-swish", "node_of_b", "feeds-convolutions", because)]
+    made = model(
+        f"(float[n,3,h,w] x) => (float[?,?,?,?] b) {{ {SPELLED_SWISH[0]} }}",
+        zero=0.0,
+        three=3.0,
+        six=6.0,
+    )
+    result = trtfuse.fuse(made, rules=["spelled-hard-swish"])
+    because = "`b` is an output of the graph, and only a convolution gains by it"
+    assert [miss[2:] for miss in declined(result)] == [("feeds-convolutions", because)]

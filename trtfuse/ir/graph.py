@@ -526,6 +526,19 @@ class Graph:
             new.uses[node] = new.uses.get(node, 0) + count
         old.uses.clear()
 
+    def leave_out(self, node: Node, indices: Iterable[int]) -> None:
+        """Lets a node go without optional inputs."""
+        node.stale = True
+        for index in indices:
+            value = node.inputs[index]
+            node.inputs[index] = None
+            if value is not None:
+                value.uses[node] -= 1
+                if not value.uses[node]:
+                    del value.uses[node]
+        while node.inputs and node.inputs[-1] is None:
+            node.inputs.pop()
+
     def recapture(self, old: Value, new: Value) -> bool:
         """Lets this body capture `new` where it captured `old`; whether it did so already."""
         inner = self.captures.pop(old)

@@ -10,6 +10,8 @@ import numpy as np
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.tensor import Tensor, numpy_type
+from trtfuse.ir.types import INTEGERS
 from trtfuse.layers.scale import Factor, not_constant
 from trtfuse.rewrite.rule import Replacement
 
@@ -80,7 +82,7 @@ class Clip:
                 return f"its bound `{value.name}` is {not_constant(value)}"
             if tensor.size != 1:
                 return f"its bound `{value.name}` has shape {list(tensor.shape)}"
-            bounds[index] = float(tensor.exact().reshape(()))
+            bounds[index] = _number(tensor)
         low, high = bounds
         if not low <= high:
             return f"its bounds {low:g} and {high:g} cross"
@@ -100,7 +102,7 @@ class Clip:
                 continue
             if why := Factor(bound.name, tensor.shape, tensor.exact).broadcasts(x):
                 return why
-            number = float(tensor.exact().reshape(()))
+            number = _number(tensor)
             if math.isnan(number):
                 return f"its bound `{bound.name}` is not a number"
             if node.op == "Max":
@@ -109,21 +111,41 @@ class Clip:
         return None
 
     def rebuilt(self, new: Replacement, x: Value, low: float, high: float) -> Value:
-        """A Clip of x to another range; a Relu where that is what the range is."""
+        """A Clip of x to another range; a Relu where that is what the range is.
+
+        Of integers, TensorRT takes no Relu and no Clip with one bound: they get a Max or a Min.
+        """
+        if x.type in INTEGERS:
+            return self._rebuilt_of_integers(new, x, low, high)
         if (low, high) == (0.0, math.inf):
             return new.Relu(x, like=self.node)
         if new.opset < _BOUNDS_AS_INPUTS:
             bounds = {"min": (low, -_LARGEST), "max": (high, _LARGEST)}
             given = {name: each for name, (each, absent) in bounds.items() if each != absent}
             return new.Clip(x, like=self.node, **given)
+        return new.Clip(x, *self._bounds(new, x, low, high), like=self.node)
+
+    def _rebuilt_of_integers(self, new: Replacement, x: Value, low: float, high: float) -> Value:
+        least, most = self._bounds(new, x, low, high)
+        if most is None and least is not None:
+            return new.Max(x, least, like=self.node)
+        if least is None and most is not None:
+            return new.Min(x, most, like=self.node)
+        return new.Clip(x, least, most, like=self.node)
+
+    def _bounds(
+        self, new: Replacement, x: Value, low: float, high: float
+    ) -> tuple[Value | None, Value | None]:
+        """The bounds as constants, None for one that is infinite."""
         assert x.type is not None
-        inputs = [
+        kind = numpy_type(x.type) if x.type in INTEGERS else np.float64
+        least, most = (
             None
             if bound == absent
-            else new.constant(np.array(bound), x.type, f"{self.node.label}.{name}")
+            else new.constant(np.array(bound, kind), x.type, f"{self.node.label}.{name}")
             for name, bound, absent in (("min", low, -math.inf), ("max", high, math.inf))
-        ]
-        return new.Clip(x, *inputs, like=self.node)
+        )
+        return least, most
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +179,13 @@ class Bounded:
             return cls(node, x, *_RANGES[node.op])
         seen = Clip.of(node)
         return cls(node, seen.x, *seen.range) if isinstance(seen, Clip) else None
+
+
+def _number(tensor: Tensor) -> float:
+    """The number of a tensor of one; integers as they are, since a float does not hold them all."""
+    if tensor.type in INTEGERS:
+        return int(tensor.array().reshape(()))
+    return float(tensor.exact().reshape(()))
 
 
 def _opset(node: Node) -> int:

@@ -1,8 +1,9 @@
-"""HardSigmoid spelled out: a Clip with scales before and after it."""
+"""HardSigmoid and HardSwish spelled out: a Clip with scales before and after it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -21,6 +22,10 @@ _SCALES = 2
 _ROUGHLY = 0.02
 #: What float64 arithmetic on a few constants is off by at most.
 _SAME = 1e-14
+
+
+#: The alpha and beta of the HardSigmoid in a HardSwish, as an operator has them.
+SWISH = (float(np.float32(1 / 6)), 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,19 @@ class SpelledHardSigmoid:
         if not any(source is not None and source.op in cls.operators for source in sources):
             # It takes two nodes at least.
             return None
+        return cls.scaled(node, ())
+
+    @classmethod
+    def scaled(
+        cls, node: Node, outside: Sequence[Scale], meant: tuple[float, float] | None = None
+    ) -> Self | None:
+        """The HardSigmoid that a node spells with scales besides, which apply last.
+
+        Args:
+            node: its last node.
+            outside: the scales; they are not among its nodes.
+            meant: the alpha and beta that it has to have, roughly; any if left out.
+        """
         after: list[Scale] = []
         below: Node | None = node
         while below is not None and len(after) < _SCALES and (scale := _uniform(below)):
@@ -103,12 +121,84 @@ class SpelledHardSigmoid:
                 break
             before.insert(0, above)
             x = above.x
-        fit = _fit(before, clip, after) if before or after else None
+        scales = [*after, *outside]
+        fit = _fit(before, clip, scales, meant) if before or scales else None
         if fit is None:
             return None
         nodes = [scale.node for scale in (*before, *after)]
         nodes.insert(len(before), below)
-        return cls(tuple(reversed(nodes)), x, clip, tuple(before), tuple(after), *fit)
+        return cls(tuple(reversed(nodes)), x, clip, tuple(before), tuple(scales), *fit)
+
+
+@dataclass(frozen=True, slots=True)
+class SpelledHardSwish:
+    """x * s * clip(a * x + b, low, high), where that is x * HardSigmoid(x) with alpha 1/6, roughly.
+
+    Attributes:
+        nodes: all of them, the last one first.
+        x: what it is of.
+        gate: the HardSigmoid in it; it has the scales of the product as well.
+    """
+
+    operators: ClassVar[tuple[str, ...]] = ("Mul", "Div")
+    title: ClassVar[str] = "a HardSwish spelled out"
+    longest: ClassVar[int] = 2 * _SCALES + 3
+
+    nodes: tuple[Node, ...]
+    x: Value
+    gate: SpelledHardSigmoid
+
+    @property
+    def alpha(self) -> float:
+        return self.gate.alpha
+
+    @property
+    def beta(self) -> float:
+        return self.gate.beta
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        return self.gate.numbers
+
+    @property
+    def before(self) -> tuple[Scale, ...]:
+        return self.gate.before
+
+    @property
+    def after(self) -> tuple[Scale, ...]:
+        return self.gate.after
+
+    @classmethod
+    def of(cls, node: Node) -> Self | None:
+        outer = _factor(node)
+        product = node if outer is None else outer.x.producer
+        if product is None or product.op != "Mul":
+            return None
+        outside = () if outer is None else (outer,)
+        for gate, other in (product.inputs, product.inputs[::-1]):
+            if gate is None or gate.producer is None or other is None:
+                continue
+            scaled = None if other.producer is None else _factor(other.producer)
+            for x, inside in ((other, ()), *([(scaled.x, (scaled,))] if scaled else [])):
+                seen = _gate(gate.producer, (*inside, *outside))
+                if seen is not None and seen.x is x:
+                    inner = (scale.node for scale in inside)
+                    nodes = (*(s.node for s in outside), product, *inner, *seen.nodes)
+                    return cls(tuple(nodes), x, seen)
+        return None
+
+
+def _gate(node: Node, outside: Sequence[Scale]) -> SpelledHardSigmoid | None:
+    """The HardSigmoid of a HardSwish that a node spells with scales besides."""
+    if node.op not in SpelledHardSigmoid.operators:
+        return None
+    return SpelledHardSigmoid.scaled(node, outside, SWISH)
+
+
+def _factor(node: Node) -> Scale | None:
+    """The scale that a node is, if it only multiplies by a single number."""
+    scale = _uniform(node)
+    return scale if scale is not None and scale.shift is None else None
 
 
 def _uniform(node: Node) -> Scale | None:
@@ -135,7 +225,7 @@ def _number(step: Scale, by: float, plus: float, needed_by: float, needed_plus: 
 
 
 def _fit(
-    before: list[Scale], clip: Clip, after: list[Scale]
+    before: list[Scale], clip: Clip, after: list[Scale], meant: tuple[float, float] | None
 ) -> tuple[float, float, tuple[Number, ...]] | None:
     """Alpha and beta, and what the numbers would have to be; None if it is not even roughly one."""
     steps = [*before, *after]
@@ -157,6 +247,10 @@ def _fit(
     if not roughly or factor(behind) <= 0 or factor(0) == 0:
         return None
     alpha, beta = (float(np.float32(number)) for number in (factor(0), shift(0)))
+    if meant is not None:
+        if not np.allclose((alpha, beta), meant, rtol=_ROUGHLY):
+            return None
+        alpha, beta = meant
     if alpha == 0 or not math.isfinite(alpha) or not math.isfinite(beta):
         return None
     # The last number of each kind makes up for what the rounding of alpha and beta does.

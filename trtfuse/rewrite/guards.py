@@ -27,6 +27,13 @@ def floating(m: Match, name: str) -> str | None:
 
 
 @guard
+def known_type(m: Match, name: str) -> str | None:
+    """The type of the value is known."""
+    value: Value = m[name]
+    return None if value.type else f"the type of `{value.name}` is not known"
+
+
+@guard
 def operator_takes(m: Match, operator: str, name: str) -> str | None:
     """The operator that is to be made takes the type of the value, in the opset of the model."""
     value: Value = m[name]

@@ -8,11 +8,13 @@ import numpy as np
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.tensor import FLOATING, type_name
+from trtfuse.ir.types import INTEGERS, integer_range
 from trtfuse.layers.clip import Bounded, Clip
-from trtfuse.layers.hard_sigmoid import SpelledHardSigmoid
+from trtfuse.layers.hard_sigmoid import SWISH, SpelledHardSigmoid, SpelledHardSwish
 from trtfuse.layers.linear import Convolution, FullyConnected
 from trtfuse.layers.scale import Scale
-from trtfuse.rewrite.guards import floating, keeps_shape, operator_takes
+from trtfuse.rewrite.guards import floating, keeps_shape, known_type, operator_takes
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -60,10 +62,26 @@ def _within(m: Match) -> bool:
 _bounded = seen_as(Bounded, "inner", var("x"), out="y")
 
 
+@guard
+def never_overflows(m: Match, inner: str) -> str | None:
+    """The inner range holds for every number of the type.
+
+    Abs leaves the least number of a signed integer type negative, since its opposite is too large.
+    """
+    seen: Bounded = m[inner]
+    kind = seen.x.type
+    if seen.node.op != "Abs" or kind in FLOATING:
+        return None
+    if kind in INTEGERS and integer_range(kind)[0] == 0:
+        return None
+    known = "of unknown type" if kind is None else type_name(kind)
+    return f"`{seen.x.name}` is {known}, and the Abs of its least number may be negative"
+
+
 @rule(
     "within-range",
     given(seen_as(Clip, "outer", _bounded) | op.Abs(_bounded), _within),
-    floating("x"),
+    never_overflows("inner"),
     entry="C4",
     shared=("y",),
 )
@@ -80,18 +98,28 @@ def within_range(m: Match, _: Replacement) -> Value:
     return y
 
 
+def _limits_nothing(clip: Clip) -> bool:
+    """Whether every number is in the range."""
+    low, high = -math.inf, math.inf
+    if clip.x.type in INTEGERS:
+        low, high = integer_range(clip.x.type)
+    return clip.low <= low and high <= clip.high
+
+
 @rule(
     "clip-without-bounds",
-    seen_as(Clip, "clip", var("x"), where=lambda clip: clip.range == (-math.inf, math.inf)),
+    seen_as(Clip, "clip", var("x"), where=_limits_nothing),
     entry="C4",
 )
 def clip_without_bounds(m: Match, _: Replacement) -> Value:
     """clip(x)  ==  x
 
-    Entry C4 (nested activations): a Clip that has no bounds, or infinite ones. Before opset 11 a
-    Clip without bounds limits to the numbers of float32, and stays.
+    Entry C4 (nested activations): a Clip that has no bounds, or infinite ones, or of integers those
+    of their type. Before opset 11 a Clip without bounds limits to the numbers of float32, and
+    stays.
 
-    Takes: Clip with bounds left out, or infinite.
+    Takes: Clip with bounds left out or infinite; Clip, Min and Max of integers by numbers that no
+    other number of the type is beyond.
     """
     x: Value = m["x"]
     return x
@@ -100,7 +128,7 @@ def clip_without_bounds(m: Match, _: Replacement) -> Value:
 @rule(
     "clip-clip",
     seen_as(Clip, "outer", seen_as(Clip, "inner", var("x"), out="y")),
-    floating("x"),
+    known_type("x"),
     ranges_overlap("outer", "inner"),
     entry="C4",
 )
@@ -110,7 +138,8 @@ def clip_clip(m: Match, new: Replacement) -> Value:
     Entry C4 (nested activations): a Clip or Relu of a Clip or Relu limits to what both ranges have
     in common; from opset 11 a Min or Max by a constant is a Clip too.
 
-    Takes: Clip with bounds as attributes or constant inputs, Relu, and Min or Max by one number.
+    Takes: Clip with bounds as attributes or constant inputs, Relu, and Min or Max by one number, of
+    floating-point numbers or integers.
     """
     inner: Clip = m["inner"]
     outer: Clip = m["outer"]
@@ -134,7 +163,7 @@ def log_softmax(m: Match, new: Replacement) -> Value:
 @guard
 def numbers_of_hard_sigmoid(m: Match, spelled: str) -> str | None:
     """Alpha and beta are float32, and the constants within one unit in the last place of theirs."""
-    seen: SpelledHardSigmoid = m[spelled]
+    seen: SpelledHardSigmoid | SpelledHardSwish = m[spelled]
     needed: dict[Value, float] = {}
     wanted = f"HardSigmoid(alpha={seen.alpha:.9g}, beta={seen.beta:.9g})"
     for number in seen.numbers:
@@ -150,7 +179,7 @@ def numbers_of_hard_sigmoid(m: Match, spelled: str) -> str | None:
 @guard
 def scales_keep_shape(m: Match, spelled: str) -> str | None:
     """The constants do not broadcast what they scale."""
-    seen: SpelledHardSigmoid = m[spelled]
+    seen: SpelledHardSigmoid | SpelledHardSwish = m[spelled]
     factors = ((scale.x, f) for scale in (*seen.before, *seen.after) for f in scale.factors)
     return next((why for x, factor in factors if (why := factor.broadcasts(x))), None)
 
@@ -175,11 +204,80 @@ def hard_sigmoid(m: Match, new: Replacement) -> Value:
     one number before them and after them, such as PyTorch's Hardsigmoid.
     """
     seen: SpelledHardSigmoid = m["spelled"]
+    _read_as_needed(new, seen)
+    return new.HardSigmoid(m["x"], alpha=seen.alpha, beta=seen.beta, like=m.root)
+
+
+@rule(
+    "hard-swish",
+    op.Mul(
+        var("x"),
+        op.HardSigmoid(
+            var("x"),
+            alpha=lambda alpha: alpha == SWISH[0],
+            beta=lambda beta: beta is None or beta == SWISH[1],
+        ),
+        commutes=True,
+    ),
+    operator_takes("HardSwish", "x"),
+    entry="F3",
+    since=14,
+)
+def hard_swish(m: Match, new: Replacement) -> Value:
+    """x * hard_sigmoid(x, alpha=1/6, beta=1/2)  ==  hard_swish(x)
+
+    Entry F3 (Scale and Activation), where one operator says it: what PyTorch's exporters write for
+    Hardswish, from the opset that has the operator.
+
+    Takes: HardSigmoid with the alpha and beta of HardSwish, and Mul in either order.
+    """
+    return new.HardSwish(m["x"], like=m.root)
+
+
+@guard
+def feeds_convolutions(m: Match) -> str | None:
+    """Only convolutions read it; anything else runs as fast after the spelled-out form, or faster.
+
+    TensorRT computes the mean of the spelled-out form in one kernel, and that of HardSwish in two.
+    """
+    output: Value = m.root.output
+    if output.outputs:
+        return f"`{output.name}` is an output of the graph, and only a convolution gains by it"
+    other = next((node for node in output.uses if node.op != "Conv"), None)
+    return None if other is None else f"{other.label} reads it, and only a convolution gains by it"
+
+
+@rule(
+    "spelled-hard-swish",
+    seen_as(SpelledHardSwish, "spelled", var("x")),
+    floating("x"),
+    operator_takes("HardSwish", "x"),
+    scales_keep_shape("spelled"),
+    numbers_of_hard_sigmoid("spelled"),
+    feeds_convolutions(),
+    entry="F3",
+    since=14,
+)
+def spelled_hard_swish(m: Match, new: Replacement) -> Value:
+    """x * clip(x + 3, 0, 6) / 6  ==  hard_swish(x), before a convolution
+
+    Entry F3 (Scale and Activation), where one operator says it. The constants are read as the
+    numbers that make it exact, as in hard-sigmoid.
+
+    Takes: what hard-sigmoid takes, times x, with the division before or after the product, as Div
+    by 6 or Mul by 1/6.
+    """
+    seen: SpelledHardSwish = m["spelled"]
+    _read_as_needed(new, seen.gate)
+    return new.HardSwish(m["x"], like=m.root)
+
+
+def _read_as_needed(new: Replacement, seen: SpelledHardSigmoid) -> None:
+    """Lets the check read constants as the numbers that make a spelling exact."""
     for number in seen.numbers:
         tensor = constant(number.value)
         if number.value is not None and tensor is not None and not number.same:
             new.reads(number.value, np.full(tensor.shape, number.needed))
-    return new.HardSigmoid(m["x"], alpha=seen.alpha, beta=seen.beta, like=m.root)
 
 
 @guard

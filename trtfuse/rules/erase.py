@@ -8,8 +8,14 @@ import numpy as np
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.products import Size
+from trtfuse.ir.sizes import Sizes, sizes, sizes_of
+from trtfuse.layers.broadcast import OF_MANY, OF_TWO, expands_beyond
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, given, op, rest, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
+
+#: No axis is longer than this; an end there or further off is that of the axis.
+_FAR = int(np.iinfo(np.int32).max)
 
 
 def _leads_elsewhere(m: Match) -> bool:
@@ -57,6 +63,13 @@ def _same_shape(node: Node) -> bool:
     return before.shape is not None and None not in before.shape and before.shape == after.shape
 
 
+def _expand(node: Node) -> bool:
+    x, target = node.input(0), node.input(1)
+    assert x is not None
+    assert target is not None
+    return _same_shape(node) or expands_beyond(target, (x,)) is None
+
+
 def _cast(node: Node) -> bool:
     x = node.inputs[0]
     return x is not None and x.type == node.attribute("to")
@@ -68,8 +81,48 @@ def _pad(node: Node) -> bool:
 
 
 def _slice(node: Node) -> bool:
+    if node.input(4) is not None and not _ones(node.input(4)):
+        return False
     # A slice of full size with steps of 1 begins at the beginning.
-    return (node.input(4) is None or _ones(node.input(4))) and _same_shape(node)
+    return _same_shape(node) or _takes_all(node)
+
+
+def _takes_all(node: Node) -> bool:
+    """Whether a Slice begins at 0 and ends at or behind the end, on each of its axes."""
+    x = node.inputs[0]
+    starts, ends, axes = (
+        _listed(node, *each) for each in ((1, "starts"), (2, "ends"), (3, "axes"))
+    )
+    if starts is None or ends is None or x is None:
+        return False
+    if axes is None:
+        if node.input(3) is not None:
+            return False
+        axes = tuple(range(len(starts)))
+    own = sizes_of(x)
+    return all(
+        start == 0 and (_is_last(end) or (own is not None and _reaches(end, own, axis)))
+        for start, end, axis in zip(starts, ends, axes, strict=True)
+    )
+
+
+def _listed(node: Node, index: int, name: str) -> Sizes | None:
+    """What a Slice is given as an input or, before opset 10, as an attribute."""
+    attribute = node.attribute(name)
+    return sizes(node.input(index)) if attribute is None else tuple(attribute)
+
+
+def _is_last(end: Size) -> bool:
+    """Whether an end is as far off as exporters write it where they mean the end of the axis."""
+    return isinstance(end, int) and end >= _FAR
+
+
+def _reaches(end: Size, own: Sizes, axis: Size) -> bool:
+    """Whether an end is at or behind the end of an axis."""
+    if end is None or not isinstance(axis, int) or not -len(own) <= axis < len(own):
+        return False
+    size = own[axis]
+    return end == size or (isinstance(end, int) and isinstance(size, int) and end >= size)
 
 
 def _tile(node: Node) -> bool:
@@ -88,7 +141,7 @@ def _one_output(node: Node) -> bool:
 _DOES_NOTHING: dict[str, Callable[[Node], bool]] = {
     "Cast": _cast,
     "Concat": _one_input,
-    "Expand": _same_shape,
+    "Expand": _expand,
     "Pad": _pad,
     "Slice": _slice,
     "Split": _one_output,
@@ -147,8 +200,9 @@ def no_op(m: Match, _: Replacement) -> Value:
     """f(x)  ==  x
 
     Entry Cleanup: a Cast to the type that x has, a Pad by nothing, a Slice or Expand to the shape
-    that x has, a Tile by 1, a Concat, Sum, Max, Min or Mean of one, and a Split into one go. Those
-    of Reshape and Transpose and their like are part of shuffle-shuffle.
+    that x has, a Slice of all of an axis whatever its size is, a Tile by 1, a Concat, Sum, Max, Min
+    or Mean of one, and a Split into one go. Those of Reshape and Transpose and their like are part
+    of shuffle-shuffle.
 
     Takes: Cast, Concat, Expand, Max, Mean, Min, Pad, Slice, Split, Sum and Tile, with attributes or
     inputs by opset.
@@ -157,41 +211,38 @@ def no_op(m: Match, _: Replacement) -> Value:
     return x
 
 
-def _expanded(name: str, to: str) -> Pattern:
-    """A value that is expanded to the shape of another."""
-    shape = op.Shape(var(to), out="shape", start=_none_or_zero, end=_is_none)
-    return op.Expand(var(name), shape, out="expanded")
+def _of_an_expanded(operator: str) -> list[Pattern]:
+    """An operator that broadcasts, each of its operands in turn being an Expand."""
+    count = {"Where": 3}.get(operator, 2)
+    expanded = op.Expand(var("y"), var("target"), out="expanded")
+    others = [var(f"operand{i}") for i in range(count)]
+    more = [rest("more")] if operator in OF_MANY else []
+    return [op[operator](*others[:i], expanded, *others[i + 1 :], *more) for i in range(count)]
 
 
-def _none_or_zero(start: int | None) -> bool:
-    return not start
-
-
-def _is_none(end: int | None) -> bool:
-    return end is None
+@guard
+def operands_are_as_large(m: Match) -> str | None:
+    """What the Expand makes larger, the operator makes as large by itself."""
+    others = (v for v in m.root.inputs if v is not None and v is not m["expanded"])
+    return expands_beyond(m["target"], (m["y"], *others))
 
 
 @rule(
     "expanded-operand",
-    any_of(
-        *(
-            pattern
-            for operator in ("Add", "Div", "Mul", "Pow", "Sub")
-            for pattern in (
-                op[operator](var("x"), _expanded("y", to="x")),
-                op[operator](_expanded("y", to="x"), var("x")),
-            )
-        )
-    ),
+    any_of(*(p for operator in (*OF_TWO, "Where", *OF_MANY) for p in _of_an_expanded(operator))),
+    operands_are_as_large(),
     entry="Cleanup",
-    shared=("shape",),
+    shared=("expanded",),
 )
 def expanded_operand(m: Match, new: Replacement) -> Value:
-    """x * expand(y, shape(x))  ==  x * y
+    """x * expand(y, sizes)  ==  x * y, where x and y broadcast to the sizes by themselves
 
-    Entry Cleanup: these operators broadcast by themselves.
+    Entry Cleanup: these operators broadcast by themselves. An Expand to sizes that no operand is
+    certain to have stays, as it may be what makes the result as large.
 
-    Takes: Add, Div, Mul, Pow and Sub, with the Expand on either side, as in PyTorch's normalize.
+    Takes: Add, Div, Mul, Sub, Pow, Mod, the comparisons, logical and bitwise operators and Where,
+    any operand of theirs being an Expand, and the first two of Max, Mean, Min and Sum; sizes that
+    are constant, or computed from Shape, as in PyTorch's normalize.
     """
     operands = (m["y"] if value is m["expanded"] else value for value in m.root.inputs)
     return new.again(m.root, *operands)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from models import constants, fused, model
+
+import trtfuse
+
+RNG = np.random.default_rng(0)
+WEIGHTS = RNG.standard_normal((4, 4, 3, 3)).astype(np.float32)
+MATRIX = RNG.standard_normal((4, 4)).astype(np.float32)
+CONV = "Conv<pads=[1,1,1,1]>"
+
+
+def operators(made: trtfuse.FusionResult) -> list[str]:
+    return [node.op_type for node in made.model.graph.node]
+
+
+def test_equal_nodes_are_one() -> None:
+    made = model("(float[n,4] x) => (float[n,4] y) { a = Exp(x) b = Exp(x) [y] y = Mul(a, b) }")
+    result = trtfuse.fuse(made)
+    assert fused(result)[0][0] == "duplicate-node"
+    assert operators(trtfuse.fuse(made, groups="off")) == ["Exp", "Mul"]
+
+
+def test_a_dequantizer_for_each_reader_stays() -> None:
+    quantized = RNG.integers(-99, 99, (4, 4, 3, 3)).astype(np.int8)
+    made = model(
+        f"""(int8[n,4,8,8] x) => (int8[n,4,8,8] y) {{
+            [d1] x1 = DequantizeLinear(x, s1, z1) [d2] x2 = DequantizeLinear(x, s2, z2)
+            [w1] v1 = DequantizeLinear<axis=0>(q1, ws1, wz1)
+            [w2] v2 = DequantizeLinear<axis=0>(q2, ws2, wz2)
+            [c1] c1 = {CONV}(x1, v1) [r1] r1 = Relu(c1) [q1] a = QuantizeLinear(r1, s1, z1)
+            [d3] b = DequantizeLinear(a, s1, z1) [c2] c2 = {CONV}(b, v2)
+            [add] sum = Add(c2, x2) [q2] y = QuantizeLinear(sum, s2, z2)
+        }}""",
+        opset=17,
+        q1=quantized,
+        q2=quantized,
+        **{name: np.float32(0.1) for name in ("s1", "s2")},
+        **{name: np.int8(0) for name in ("z1", "z2")},
+        **{name: np.full(4, 0.1, np.float32) for name in ("ws1", "ws2")},
+        **{name: np.zeros(4, np.int8) for name in ("wz1", "wz2")},
+    )
+    result = trtfuse.fuse(made, groups="flat")
+    assert fused(result) == [
+        ("quantized", "d1 + w1 + c1 + r1 + q1"),
+        ("conv-sum", "c2 + add"),
+    ]
+    assert constants(result.model).keys() == constants(made).keys()
+    assert trtfuse.fuse(made, groups="off").model == made
+
+
+@pytest.mark.parametrize("operator", ["QuantizeLinear", "DynamicQuantizeLinear"])
+def test_a_quantizer_for_each_reader_stays(operator: str) -> None:
+    inputs, outputs = ("x, s, z", "") if operator == "QuantizeLinear" else ("x", ", s{i}, z{i}")
+    calls = " ".join(f"q{i}{outputs.format(i=i)} = {operator}({inputs})" for i in (1, 2))
+    made = model(
+        f"(float[n] x) => (float[n] y) {{ {calls} a = DequantizeLinear(q1, s, z) "
+        "b = DequantizeLinear(q2, s, z) y = Add(a, b) }",
+        s=np.float32(0.1),
+        z=np.uint8(0),
+    )
+    assert fused(trtfuse.fuse(made, groups="off")) == []
+
+
+READERS = [
+    # What each of two equal layers is read by, and whether they stay apart.
+    ("p = Relu(a)", "q = Sigmoid(b)", True),
+    ("p = Relu(a)", "q = Relu(b)", False),
+    ("p = Relu(a)", "q = Add(b, x)", True),
+    ("p = Add(a, x)", "q = Add(b, x)", False),
+    ("p = Add(x, a)", "q = Add(b, x)", True),
+    ("p = Mul(a, k)", "q = Mul(b, x)", True),
+    ("p = Relu(a)", f"q = {CONV}(b, w)", False),
+    ("p = Softmax(a)", "q = Sigmoid(b)", False),
+    ("p = Softmax(a)", "q = Softmax<axis=1>(b)", False),
+    ("p = Relu(a) more = Exp(a)", "q = Sigmoid(b) less = Exp(b)", False),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "apart"), READERS)
+def test_equal_convolutions_that_take_different_readers_stay_apart(
+    one: str, other: str, apart: bool
+) -> None:
+    made = model(
+        f"(float[n,4,8,8] x) => (float[?,?,?,?] y) {{ a = {CONV}(x, w) b = {CONV}(x, w) {one} "
+        f"{other} y = Concat<axis=0>(p, q{', more, less' if 'more' in one else ''}) }}",
+        w=WEIGHTS,
+        k=RNG.standard_normal((1, 4, 8, 8)).astype(np.float32),
+    )
+    result = trtfuse.fuse(made, groups="off")
+    left = (made if apart else result.model).graph.node
+    assert operators(result).count("Conv") == [n.op_type for n in left].count("Conv")
+    assert ("duplicate-node" in [rule for rule, _ in fused(result)]) != apart
+    again = trtfuse.fuse(result.model, groups="off")
+    assert again.model.SerializeToString() == result.model.SerializeToString()
+
+
+def test_equal_products_stay_apart_where_one_takes_its_reader() -> None:
+    made = model(
+        "(float[n,4] x) => (float[n,4] y, float[n,4] z) "
+        "{ a = MatMul(x, w) z = MatMul(x, w) p = Relu(a) y = Softmax(p) }",
+        w=MATRIX,
+    )
+    assert fused(trtfuse.fuse(made, groups="off")) == []
+    made = model(
+        "(float[4,4] x) => (float[4,4] y) { a = MatMul(x, w) b = MatMul(x, w) y = MatMul(a, b) }",
+        w=MATRIX,
+    )
+    assert operators(trtfuse.fuse(made, groups="off")) == ["MatMul", "MatMul"]
+
+
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [
+        ("QuantizeLinear(x, a, z)", {}),
+        ("DequantizeLinear(q, a, z)", {"q": np.zeros(3, np.uint8)}),
+    ],
+)
+def test_a_scale_stays_apart_from_a_number_that_happens_to_be_the_same(
+    call: str, given: dict[str, npt.ArrayLike]
+) -> None:
+    kind = "uint8" if call.startswith("Q") else "float"
+    made = model(
+        f"(float[3] x) => ({kind}[3] y, float[3] v) {{ y = {call} v = Mul(x, b) }}",
+        a=np.float32(2),
+        b=np.float32(2),
+        z=np.uint8(0),
+        **given,
+    )
+    assert fused(trtfuse.fuse(made)) == []

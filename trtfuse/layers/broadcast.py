@@ -1,0 +1,79 @@
+"""Where the sizes come from that operands broadcast to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trtfuse.ir.graph import Value
+from trtfuse.ir.products import Dim, Size
+from trtfuse.ir.sizes import Sizes, sizes, sizes_of
+
+#: Operators that broadcast two operands, each from the opset on that has it do so.
+OF_TWO = (
+    "Add",
+    "And",
+    "BitwiseAnd",
+    "BitwiseOr",
+    "BitwiseXor",
+    "Div",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Mod",
+    "Mul",
+    "Or",
+    "Pow",
+    "Sub",
+    "Xor",
+)
+#: Operators that broadcast any number of operands.
+OF_MANY = ("Max", "Mean", "Min", "Sum")
+
+
+def larger_than(target: Sizes, operands: Sequence[Value]) -> str | None:
+    """Why sizes may be more than what operands broadcast to; None if they certainly are not.
+
+    Sizes that are not more make no difference to an operator that broadcasts the operands, and
+    neither does a tensor that is broadcast to them first.
+
+    Args:
+        target: the sizes.
+        operands: values that broadcast to one shape.
+    """
+    listed = [sizes_of(each) for each in operands]
+    known = [each for each in listed if each is not None]
+    rank = max(map(len, known), default=0)
+    names = " and ".join(f"`{each.name}`" for each in operands)
+    for back, size in enumerate(reversed(target), start=1):
+        if size == 1 and back <= rank:
+            continue
+        if size is None or all(len(each) < back or each[-back] != size for each in known):
+            axis = len(target) - back
+            return f"size {_shown(size)} of axis {axis} may be more than {names} broadcast to"
+    return None
+
+
+def expands_beyond(target: Value, operands: Sequence[Value]) -> str | None:
+    """Why an Expand to a shape may make more than what operands broadcast to; None if it does not.
+
+    Args:
+        target: what the Expand reads as its shape.
+        operands: as in `larger_than`.
+    """
+    shape = target.producer
+    if shape is not None and shape.op == "Shape" and shape.inputs[0] in operands:
+        whole = not shape.attribute("start", 0) and shape.attribute("end") is None
+        if whole:
+            return None
+    wanted = sizes(target)
+    if wanted is None:
+        return f"`{target.name}` is a shape that is not known before run time"
+    return larger_than(wanted, operands)
+
+
+def _shown(size: Size) -> str:
+    if isinstance(size, Dim):
+        return f"{size.axis} of `{size.of.name}`"
+    return "?" if size is None else f"{size}"

@@ -1,0 +1,129 @@
+"""Not and Where: conditions that say the same in fewer operators, or choose nothing."""
+
+from __future__ import annotations
+
+from onnx import TensorProto
+
+from trtfuse.ir.constants import constant
+from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.sizes import sizes_of
+from trtfuse.ir.tensor import type_name
+from trtfuse.ir.types import INTEGERS
+from trtfuse.layers.broadcast import larger_than
+from trtfuse.rewrite.pattern import Match, any_of, given, op, var
+from trtfuse.rewrite.rule import Replacement, guard, rule
+
+#: What holds where a comparison of numbers does not.
+_OPPOSITE = {
+    "Greater": "LessOrEqual",
+    "GreaterOrEqual": "Less",
+    "Less": "GreaterOrEqual",
+    "LessOrEqual": "Greater",
+}
+
+
+@rule("not-not", op.Not(op.Not(var("x"), out="negated")), entry="Cleanup", shared=("negated",))
+def not_not(m: Match, _: Replacement) -> Value:
+    """not(not(x))  ==  x
+
+    Entry Cleanup: two Nots in a row do nothing.
+
+    Takes: Not; the inner one may have other readers.
+    """
+    x: Value = m["x"]
+    return x
+
+
+@guard
+def integers(m: Match, name: str) -> str | None:
+    """What is compared are integers: of a NaN, a comparison and its opposite are both false."""
+    value: Value = m[name]
+    if value.type in INTEGERS and value.type != TensorProto.BOOL:
+        return None
+    known = "of unknown type" if value.type is None else type_name(value.type)
+    return f"`{value.name}` is {known}, and of a NaN a comparison and its opposite are both false"
+
+
+@rule(
+    "not-comparison",
+    any_of(*(op.Not(op[name](var("a"), var("b"), out="compared")) for name in _OPPOSITE)),
+    integers("a"),
+    entry="Cleanup",
+    since=12,
+)
+def not_comparison(m: Match, new: Replacement) -> Value:
+    """not(a < b)  ==  a >= b, for integers
+
+    Entry Cleanup: the opposite of a comparison is a comparison. Of floating-point numbers it is
+    not, since a NaN is neither less than a number nor greater or equal.
+
+    Takes: Not of Greater, GreaterOrEqual, Less and LessOrEqual of integers, from opset 12 on.
+    """
+    compared: Node = m["compared"].producer
+    return new.op(_OPPOSITE[compared.op], m["a"], m["b"], like=m.root)
+
+
+@rule(
+    "where-not",
+    op.Where(op.Not(var("c"), out="negated"), var("a"), var("b")),
+    entry="Cleanup",
+    shared=("negated",),
+    since=9,
+)
+def where_not(m: Match, new: Replacement) -> Value:
+    """where(not(c), a, b)  ==  where(c, b, a)
+
+    Entry Cleanup: the branches change places, and the Not goes.
+
+    Takes: Where and Not; the Not may have other readers.
+    """
+    return new.again(m.root, m["c"], m["b"], m["a"])
+
+
+def _chosen(node: Node) -> Value | None:
+    """What a Where takes everywhere; None where it is now one and now the other."""
+    condition, a, b = node.inputs
+    if a is b:
+        return a
+    tensor = constant(condition)
+    if tensor is None or tensor.size == 0:
+        return None
+    array = tensor.array()
+    return a if array.all() else None if array.any() else b
+
+
+@guard
+def choice_has_the_shape(m: Match) -> str | None:
+    """The condition and what is not taken do not broadcast what is."""
+    chosen = _chosen(m.root)
+    assert chosen is not None
+    for other in m.root.inputs:
+        assert other is not None
+        if other is chosen:
+            continue
+        own = sizes_of(other)
+        if own is None:
+            return f"the rank of `{other.name}` is not known, and it may broadcast `{chosen.name}`"
+        if why := larger_than(own, (chosen,)):
+            return f"`{other.name}` broadcasts: {why}"
+    return None
+
+
+@rule(
+    "where-of-one",
+    given(op.Where(var("c"), var("a"), var("b")), lambda m: _chosen(m.root) is not None),
+    choice_has_the_shape(),
+    entry="Cleanup",
+    since=9,
+)
+def where_of_one(m: Match, _: Replacement) -> Value:
+    """where(true, a, b)  ==  a, and where(c, a, a)  ==  a
+
+    Entry Cleanup: a Where that takes all from one of the two.
+
+    Takes: Where with a constant condition that is true everywhere or nowhere, or with the same
+    value twice; what is taken must have the shape of the result already.
+    """
+    chosen = _chosen(m.root)
+    assert chosen is not None
+    return chosen
