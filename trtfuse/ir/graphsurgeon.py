@@ -28,6 +28,7 @@ from onnx import (
 )
 
 from trtfuse.errors import ModelError, UsageError
+from trtfuse.ir.operators import plain_domain
 from trtfuse.ir.tensor import FLOATING, ExternalData, StoredTensor, numpy_type, rounded
 
 try:
@@ -312,15 +313,11 @@ def _opset_imports(graph: gs.Graph) -> list[OperatorSetIdProto]:
     imports = list(graph.import_domains or ())
     used = [""] if graph.import_domains is None else []
     for each in (graph, *graph.subgraphs(recursive=True)):
-        used.extend(_domain(node.domain or "") for node in each.nodes)
-    known = {_domain(each.domain) for each in imports}
+        used.extend(plain_domain(node.domain or "") for node in each.nodes)
+    known = {plain_domain(each.domain) for each in imports}
     missing = [domain for domain in dict.fromkeys(used) if domain not in known]
     added = [helper.make_opsetid(domain, 1 if domain else graph.opset) for domain in missing]
     return imports + added
-
-
-def _domain(spelled: str) -> str:
-    return "" if spelled == "ai.onnx" else spelled
 
 
 def to_graphsurgeon(model: ModelProto, folder: Path | None = None) -> gs.Graph:

@@ -398,6 +398,9 @@ class Driver:
 
     def _sweep(self) -> None:
         """Removes what nothing needs, bodies before the graphs around them."""
+        if not self.model.graph.outputs:
+            # All of it, where the model returns nothing, and no runtime takes an empty graph.
+            return
         for graph in reversed(list(self.model.graphs())):
             node = graph.last
             while node is not None:
