@@ -375,7 +375,9 @@ class _Repair:
                 self._enter(body, visible)
             for name in node.output:
                 if name and name in visible:
-                    raise ModelError(f"{label(node)} computes '{name}', which there is; rename one")
+                    raise ModelError(
+                        f"{label(node)} computes '{name}', a name that is taken; rename one"
+                    )
                 own.append(name)
                 visible.add(name)
         visible.difference_update(own)

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import onnx
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from onnx import (
     AttributeProto,
@@ -88,8 +89,10 @@ class Value:
     )
 
     def __init__(self, name: str | bytes, graph: Graph, producer: Node | None = None) -> None:
-        # Of a text that is not UTF-8, protobuf gives the bytes; to decode them is an error.
-        self.name = name if isinstance(name, str) else name.decode()
+        if isinstance(name, bytes):
+            # Of a text that is not UTF-8, protobuf gives the bytes.
+            raise ModelError(f"a value is called {name!r}, which is not UTF-8; rename it")
+        self.name = name
         self.graph = graph
         self.producer = producer
         self.uses: dict[Node, int] = {}
@@ -452,7 +455,7 @@ class Graph:
             if name:
                 if name in scope:
                     raise ModelError(
-                        f"{label(proto)} computes '{name}', which there is already; rename one"
+                        f"{label(proto)} computes '{name}', a name that is taken; rename one"
                     )
                 value = scope[name] = Value(name, self)
             node.outputs.append(value)
@@ -901,5 +904,8 @@ def copy_fields(source: Message, target: Message, without: Collection[str]) -> N
             getattr(target, field.name).extend(content)
         elif field.message_type is not None:
             getattr(target, field.name).CopyFrom(content)
+        elif field.type == FieldDescriptor.TYPE_STRING and isinstance(content, bytes):
+            # A text that is not UTF-8, which protobuf does not take back.
+            setattr(target, field.name, content.decode("utf-8", "backslashreplace"))
         else:
             setattr(target, field.name, content)

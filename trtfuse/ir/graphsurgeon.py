@@ -27,7 +27,7 @@ from onnx import (
     numpy_helper,
 )
 
-from trtfuse.errors import ModelError, UsageError
+from trtfuse.errors import ModelError, UsageError, nothing_else_raised
 from trtfuse.ir.operators import plain_domain
 from trtfuse.ir.tensor import FLOATING, ExternalData, StoredTensor, numpy_type, rounded
 
@@ -57,6 +57,7 @@ _NOT_IMPORTED = frozenset(
 )
 
 
+@nothing_else_raised
 def from_graphsurgeon(graph: gs.Graph) -> ModelProto:
     """The model that a GraphSurgeon graph stands for.
 
@@ -104,7 +105,7 @@ def _write_graph(graph: gs.Graph, proto: GraphProto, outer: frozenset[int]) -> N
         for tensor in listed:
             info = _value_info(tensor)
             if info is None:
-                if not is_body:
+                if not is_body and what == "input":
                     raise ModelError(
                         f"{what} '{tensor.name}' has no dtype that ONNX knows; set its dtype"
                     )
@@ -320,6 +321,7 @@ def _opset_imports(graph: gs.Graph) -> list[OperatorSetIdProto]:
     return imports + added
 
 
+@nothing_else_raised
 def to_graphsurgeon(model: ModelProto, folder: Path | None = None) -> gs.Graph:
     """A model as a GraphSurgeon graph that shares nothing with it.
 

@@ -36,7 +36,8 @@ def is_standard(operator: str, opset: int) -> bool:
         return False
     try:
         return not onnx.defs.get_schema(operator, opset, "").deprecated
-    except onnx.defs.SchemaError:
+    except (onnx.defs.SchemaError, TypeError):
+        # Of a text that is not UTF-8, protobuf gives the bytes.
         return False
 
 

@@ -82,6 +82,8 @@ _FIELDS: dict[int, tuple[str, int]] = {
 ELEMENT_TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 #: To look at raw data is to copy it: tensors of more bytes are looked at when they are read.
 LOOKED_AT = 1 << 22
+#: More bytes than these no message holds.
+_ONE_MESSAGE = 1 << 31
 
 
 def misdeclared(proto: TensorProto) -> str | None:
@@ -102,7 +104,7 @@ def misfilled(proto: TensorProto, most: int | None = None) -> str | None:
 
     Args:
         proto: a tensor that is not `misdeclared`. External data is not looked at.
-        most: look at tensors of up to so many bytes only; at all if left out.
+        most: look at the raw data of tensors of up to so many bytes only; at all if left out.
 
     Returns:
         The end of the sentence "initializer 'w' ...", or None where all is well.
@@ -112,7 +114,8 @@ def misfilled(proto: TensorProto, most: int | None = None) -> str | None:
     size, element_type = math.prod(proto.dims), proto.data_type
     if element_type != TensorProto.STRING:
         needed = _bytes(size, element_type)
-        if most is not None and needed > most:
+        large = most is not None and most < needed < _ONE_MESSAGE
+        if large and proto.HasField("raw_data"):
             return None
         raw = len(proto.raw_data)
         if raw:
