@@ -250,7 +250,8 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
     ),
     "a domain not imported": (
         lambda: one("com.microsoft.Gelu"),
-        "operator sets imported that were not, though nodes are of them: 'com.microsoft', version 1",
+        "operator sets imported that were not, though nodes are of them: 'com.microsoft', version "
+        "1",
     ),
     "a domain of ONNX not imported": (
         lambda: one("ai.onnx.ml.Normalizer"),
@@ -271,7 +272,7 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
     ),
     "a plugin": (
         lambda: one("EfficientNMS_TRT"),
-        "so that no rule knows them: EfficientNMS_TRT (node 'node')",
+        "so that no rule knows them: EfficientNMS_TRT 'node'",
     ),
     "an operator before its time": (lambda: one("Gelu"), "no rule knows them: Gelu"),
     "an operator after its time": (lambda: one("Upsample"), "no rule knows them: Upsample"),
@@ -514,8 +515,8 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto | bytes], str]] = {
     ),
     "too many inputs": (
         changed(chain, lambda m: m.graph.node[0].input.append("x")),
-        "node 'mul' is not a valid Mul: Node(mul) with schema(::Mul:14) has input size 3 not in range "
-        "[min=2, max=2]; correct it",
+        "node 'mul' is not a valid Mul: Node(mul) with schema(::Mul:14) has input size 3 not in "
+        "range [min=2, max=2]; correct it",
     ),
     "too few inputs": (
         changed(chain, lambda m: m.graph.node[0].input.pop()),
@@ -763,8 +764,8 @@ def test_a_long_note_names_the_first_nodes() -> None:
     notes = read_model(model).notes
     assert notes[0].startswith("ONNX's checker refuses the model: No Op registered for P")
     assert notes[1] == (
-        "no operators of ONNX at the imported opset, so that no rule knows them: P (node 'a'), "
-        "P (node 'b'), P (node 'c') and 2 more"
+        "no operators of ONNX at the imported opset, so that no rule knows them: P 'a', P 'b', "
+        "P 'c' and 2 more"
     )
 
 

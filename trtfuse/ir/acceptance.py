@@ -25,7 +25,15 @@ from onnx import (
 )
 
 from trtfuse.errors import ModelError
-from trtfuse.ir.operators import DEFAULT, default_opset, is_standard, label, newest, plain_domain
+from trtfuse.ir.operators import (
+    DEFAULT,
+    default_opset,
+    is_standard,
+    label,
+    name_of,
+    newest,
+    plain_domain,
+)
 from trtfuse.ir.tensor import misdeclared, misfilled
 
 #: A note names so many nodes or values.
@@ -311,7 +319,7 @@ class _Repair:
                 raise ModelError(f"{label(node)} is a Constant without a value; give it one")
             return
         if not domain and not is_standard(node.op_type, self.opset):
-            self.notes.add(_UNKNOWN, f"{node.op_type} ({label(node)})")
+            self.notes.add(_UNKNOWN, f"{node.op_type} '{name_of(node)}'")
             return
         try:
             onnx.checker.check_node(_lean(node), self.checker)

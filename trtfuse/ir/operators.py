@@ -48,9 +48,14 @@ def newest(domain: str) -> int:
     return max((s.since_version for s in schemas if s.domain == domain), default=1)
 
 
-def label(proto: NodeProto) -> str:
-    """What a message calls a node; as `Node.label` does."""
+def name_of(proto: NodeProto) -> str:
+    """The name of a node, as `Node.label` has it."""
     first = next((name for name in proto.output if name), None)
-    if proto.name or first is None:
-        return f"node '{proto.name or proto.op_type}'"
-    return f"node 'node_of_{first}' ({proto.op_type})"
+    return str(proto.name or (f"node_of_{first}" if first else proto.op_type))
+
+
+def label(proto: NodeProto) -> str:
+    """What a message calls a node."""
+    if proto.name or not proto.op_type or not any(proto.output):
+        return f"node '{name_of(proto)}'"
+    return f"node '{name_of(proto)}' ({proto.op_type})"
