@@ -294,6 +294,14 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
         changed(lambda: one("com.microsoft.Gelu"), set_imports(opset("com.microsoft", 1))),
         None,
     ),
+    "no default domain where nodes need it": (
+        changed(chain, set_imports(opset("com.microsoft", 1))),
+        "no operators of ONNX at the imported opset, so that no rule knows them: Mul 'mul'",
+    ),
+    "an IR version below all": (
+        changed(chain, lambda m: setattr(m, "ir_version", -(1 << 40))),
+        "cannot have opset_import",
+    ),
     "IR version 1 with opsets": (
         changed(chain, lambda m: setattr(m, "ir_version", 1)),
         "cannot have opset_import",
@@ -659,6 +667,10 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto | bytes], str]] = {
     "a call with more": (
         changed(called, lambda m: m.graph.node[0].input.append("x")),
         "node 'call' has 2 inputs, and the function 'f' that it calls has 1",
+    ),
+    "too few inputs in a function": (
+        changed(called, lambda m: m.functions[0].node[0].ClearField("input")),
+        "node 'node_of_t' (Exp) is not a valid Exp: Node with schema(::Exp:13) has input size 0",
     ),
     "two functions of a name": (
         changed(called, lambda m: m.functions.append(m.functions[0])),

@@ -39,6 +39,8 @@ from trtfuse.ir.tensor import misdeclared, misfilled
 #: A note names so many nodes or values.
 _NAMED = 3
 
+#: The checker takes no larger version.
+_MOST = (1 << 31) - 1
 #: The type of an attribute by the field that holds its value.
 _BY_FIELD = {
     "f": AttributeProto.FLOAT,
@@ -106,6 +108,21 @@ def put_right(model: ModelProto) -> list[str]:
     for info in model.graph.output:
         if not info.HasField("type"):
             notes.add(_UNTYPED, f"'{info.name}'")
+    return notes.sentences()
+
+
+def check_functions(model: ModelProto) -> list[str]:
+    """Looks at the nodes of functions, which ONNX's checker does not hold against their operators.
+
+    Returns:
+        What was let pass; a sentence for each kind.
+
+    Raises:
+        ModelError: one is not valid.
+    """
+    notes = _Notes()
+    for function in model.functions:
+        _Repair(model, function, notes).check_nodes()
     return notes.sentences()
 
 
@@ -235,20 +252,33 @@ class _Repair:
         self.imports = (model if isinstance(whole, GraphProto) else whole).opset_import
         self.spelled = next((e.domain for e in self.imports if e.domain in DEFAULT), None)
         self.checker = onnx.checker.C.CheckerContext()
-        self.checker.ir_version = min(model.ir_version, onnx.IR_VERSION)
+        self.checker.ir_version = max(0, min(model.ir_version, onnx.IR_VERSION))
 
     def run(self) -> set[str]:
         """Puts it right; returns the names that are read and that nothing computes."""
         self._import_missing()
-        self.opset = default_opset(self.imports, self.model.ir_version)
-        imported = {plain_domain(each.domain): each.version for each in self.imports}
-        self.checker.opset_imports = {**imported, "": self.opset}
+        self._settle_versions()
         if isinstance(self.whole, GraphProto):
             self._name(self.whole, "graph")
         self._check(self.whole)
         missing = self._sort(self.whole)
         self._refuse_shadows(self.whole)
         return missing
+
+    def check_nodes(self) -> None:
+        """Looks at the nodes alone, and puts nothing right."""
+        self._settle_versions()
+        pending = [*self.whole.node]
+        while pending:
+            node = pending.pop()
+            self._check_node(node)
+            for body in _bodies(node):
+                pending.extend(body.node)
+
+    def _settle_versions(self) -> None:
+        self.opset = default_opset(self.imports, self.model.ir_version)
+        imported = {plain_domain(e.domain): max(0, min(e.version, _MOST)) for e in self.imports}
+        self.checker.opset_imports = {**imported, "": max(0, min(self.opset, _MOST))}
 
     def _name(self, graph: GraphProto, name: str) -> None:
         if not graph.name:
@@ -264,8 +294,8 @@ class _Repair:
             if domain in known:
                 continue
             version = given.get(domain) or (newest(domain) if domain else 0)
-            if not version and self.model.ir_version < 3:
-                # There were no operator sets then.
+            if not version and (self.model.opset_import or self.model.ir_version < 3):
+                # Which operators are meant is anybody's guess, and no rule's.
                 continue
             if not version:
                 raise ModelError(

@@ -15,7 +15,7 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, FoldedWeights, Tensor
 from trtfuse.layers.scale import Scale, not_constant
-from trtfuse.layers.window import Window
+from trtfuse.layers.window import Window, misfit
 from trtfuse.rewrite.rule import Replacement
 
 
@@ -160,6 +160,9 @@ class Convolution(Linear):
         group, rank = int(node.attribute("group", 1)), len(weight.shape)
         if rank < 3 or group < 1 or weight.shape[0] % group:
             return f"the weights `{w.name}` of shape {list(weight.shape)} make no {group} groups"
+        misfits = misfit(node, rank - 2)
+        if misfits is not None:
+            return misfits
         first, second = weight.shape[0], weight.shape[1] * group
         channels, in_channels = (second, first) if node.op == "ConvTranspose" else (first, second)
         if b is not None and bias is not None and bias.shape != (channels,):
