@@ -676,7 +676,7 @@ def test_an_error_of_our_own_is_said_in_one_line(run: Run) -> None:
         del CATALOGUE[breaks.name]
     assert ran.code == verbose.code == 2
     assert ran.err == (
-        "trtfuse: internal error of rule 'breaks' at relu, RuntimeError: on b; please report it "
+        "trtfuse: internal error of rule 'breaks' at relu1, RuntimeError: on b; please report it "
         "with the model (-vv shows where)\n"
     )
     assert "in breaks\n" in verbose.err

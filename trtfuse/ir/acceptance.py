@@ -90,6 +90,7 @@ def put_right(model: ModelProto) -> list[str]:
     """
     notes = _Notes()
     _check_version(model, notes)
+    _note_opset(model, notes)
     _check_functions(model)
     called = _called(model)
     dropped = []
@@ -111,8 +112,11 @@ def put_right(model: ModelProto) -> list[str]:
     return notes.sentences()
 
 
-def check_functions(model: ModelProto) -> list[str]:
-    """Looks at the nodes of functions, which ONNX's checker does not hold against their operators.
+def look_over(model: ModelProto) -> list[str]:
+    """Looks at what ONNX's checker lets pass: the nodes of functions, and the opset.
+
+    Args:
+        model: one that the checker accepts; not modified.
 
     Returns:
         What was let pass; a sentence for each kind.
@@ -121,6 +125,7 @@ def check_functions(model: ModelProto) -> list[str]:
         ModelError: one is not valid.
     """
     notes = _Notes()
+    _note_opset(model, notes)
     for function in model.functions:
         _Repair(model, function, notes).check_nodes()
     return notes.sentences()
@@ -162,6 +167,20 @@ def _check_version(model: ModelProto, notes: _Notes) -> None:
         notes.add(
             f"IR version {model.ir_version} is newer than the installed onnx, which knows "
             f"{onnx.IR_VERSION}: what it has that is new is not looked at"
+        )
+
+
+def _note_opset(model: ModelProto, notes: _Notes) -> None:
+    """Says so where the operators of ONNX cannot be told, and no rule knows them."""
+    newest_known = onnx.defs.onnx_opset_version()
+    versions = {each.version for each in model.opset_import if each.domain in DEFAULT}
+    if len(versions) > 1:
+        listed = " and ".join(map(str, sorted(versions)))
+        notes.add(f"opsets {listed} of ONNX are both imported: no rule knows their operators")
+    elif max(versions, default=0) > newest_known:
+        notes.add(
+            f"opset {max(versions)} of ONNX is newer than the installed onnx, which knows "
+            f"{newest_known}: no rule knows its operators"
         )
 
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 
 from trtfuse.errors import ModelError, UsageError
-from trtfuse.ir.acceptance import check_functions, put_right
+from trtfuse.ir.acceptance import look_over, put_right
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, called, copy_fields
 from trtfuse.ir.operators import is_standard, label, plain_domain
 from trtfuse.ir.save import tensors
@@ -257,7 +257,7 @@ def _read(
             _find_external_data(model)
         objection = _objection(_checked(model, content, path))
         if objection is None:
-            model.notes += check_functions(proto)
+            model.notes += look_over(proto)
             return model
     except ModelError:
         # Of nodes that are not in order, for one.
