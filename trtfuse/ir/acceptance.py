@@ -372,7 +372,7 @@ class _Repair:
             return
         try:
             onnx.checker.check_node(_lean(node), self.checker)
-        except onnx.checker.ValidationError as error:
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             reason = " ".join(str(error).partition("==> Context")[0].split()).rstrip(".")
             raise ModelError(
                 f"{label(node)} is not a valid {node.op_type}: {reason}; correct it, or export the "

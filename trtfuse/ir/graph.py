@@ -775,7 +775,7 @@ def _check_bodies(node: Node, opset: int) -> None:
             scanned = node.attribute("num_scan_inputs", 0)
             if opset < _SCAN_WITHOUT_LENGTHS:
                 inputs -= 1
-            if not 0 <= scanned <= inputs:
+            if not isinstance(scanned, int) or not 0 <= scanned <= inputs:
                 raise ModelError(
                     f"{label(node.proto)} scans {scanned} inputs, and it has {inputs}; correct its "
                     "num_scan_inputs"

@@ -290,7 +290,13 @@ def _objection(content: bytes | str | ModelProto) -> str | None:
     """What ONNX's checker has against a model."""
     try:
         onnx.checker.check_model(content)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError, EncodeError) as error:
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        RuntimeError,
+        ValueError,
+        EncodeError,
+    ) as error:
         return " ".join(str(error).split()).replace(" ==> Context: ", "; ")
     return None
 
