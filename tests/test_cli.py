@@ -353,16 +353,31 @@ def test_a_file_that_is_no_model_is_refused(
     assert refused(run, "verify", "m.onnx", "bad.onnx") == said
 
 
-def test_a_model_that_the_checker_refuses_is_refused_in_its_words(folder: Path, run: Run) -> None:
-    onnx.save(parsed("(float[2] x) => (float[2] y) { y = Nonsense(x) }"), folder / "bad.onnx")
-    said = refused(run, "fuse", "bad.onnx")
-    assert said.startswith("'bad.onnx' is not a valid ONNX model: No Op registered for Nonsense")
+def test_an_operator_that_onnx_does_not_have_is_taken_and_noted(folder: Path, run: Run) -> None:
+    onnx.save(parsed("(float[2] x) => (float[2] y) { y = Nonsense(x) }"), folder / "odd.onnx")
+    ran = run("fuse", "odd.onnx", "--report", "odd.json", "--report", "odd.md")
+    assert ran.code == 0
+    note = (
+        "no operators of ONNX at the imported opset, so that no rule knows them: Nonsense "
+        "'node_of_y'"
+    )
+    assert f"  {note}\n" in ran.out
+    assert json.loads((folder / "odd.json").read_text())["notes"][1] == note
+    assert "## The model as it was read" in (folder / "odd.md").read_text()
+
+
+def test_a_node_that_no_runtime_takes_is_refused(folder: Path, run: Run) -> None:
+    onnx.save(parsed("(float[2] x) => (float[2] y) { [n] y = Neg(x, x) }"), folder / "bad.onnx")
+    assert refused(run, "fuse", "bad.onnx") == (
+        "node 'n' is not a valid Neg: Node(n) with schema(::Neg:13) has input size 2 not in range "
+        "[min=1, max=1]; correct it, or export the model for another opset"
+    )
 
 
 def test_a_graph_that_hangs_in_the_air_is_refused(folder: Path, run: Run) -> None:
     onnx.save(parsed("(float[2] x) => (float[2] y) { y = Add(x, z) }"), folder / "bad.onnx")
     assert refused(run, "fuse", "bad.onnx") == (
-        "node 'Add' reads 'z', which nothing before it computes"
+        "node 'node_of_y' (Add) reads 'z', which nothing computes"
     )
 
 
@@ -660,7 +675,10 @@ def test_an_error_of_our_own_is_said_in_one_line(run: Run) -> None:
     finally:
         del CATALOGUE[breaks.name]
     assert ran.code == verbose.code == 2
-    assert ran.err == "trtfuse: internal error, RuntimeError: on b; -vv shows where\n"
+    assert ran.err == (
+        "trtfuse: internal error of rule 'breaks' at relu1, RuntimeError: on b; please report it "
+        "with the model (-vv shows where)\n"
+    )
     assert "in breaks\n" in verbose.err
 
 

@@ -508,6 +508,7 @@ def test_the_public_names_are_these() -> None:
         "EngineError",
         "Explanation",
         "FusionResult",
+        "InternalError",
         "Layer",
         "ModelError",
         "Report",

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 import trtfuse.groups.find
 import trtfuse.rules  # noqa: F401 - both fill the catalogue
 from trtfuse.check.model import Verification
-from trtfuse.errors import EngineError, ModelError, TrtfuseError, UsageError, VerifyError
+from trtfuse.errors import (
+    EngineError,
+    InternalError,
+    ModelError,
+    TrtfuseError,
+    UsageError,
+    VerifyError,
+)
 from trtfuse.explanation import Explanation, explain
 from trtfuse.ir.networkx import to_networkx
 from trtfuse.pipeline import FusionResult, fuse, verify
@@ -37,6 +44,7 @@ __all__ = [
     "EngineError",
     "Explanation",
     "FusionResult",
+    "InternalError",
     "Layer",
     "ModelError",
     "Report",

@@ -17,7 +17,7 @@ from typing import NoReturn, get_args
 import click
 
 import trtfuse
-from trtfuse.errors import EngineError, TrtfuseError, UsageError
+from trtfuse.errors import EngineError, InternalError, TrtfuseError, UsageError, internal, one_line
 from trtfuse.ir.model import FOLD_LIMIT
 from trtfuse.ir.save import written
 from trtfuse.pipeline import Progress, VerifyLevel, same_file
@@ -536,10 +536,11 @@ def _one_line(error: Exception) -> str:
         return f"cannot use '{error.filename}': {error.strerror}"
     if isinstance(error, click.ClickException):
         return " ".join(error.format_message().split())
-    message = " ".join(str(error).split())
+    if isinstance(error, InternalError):
+        return f"{one_line(error)} (-vv shows where)"
     if isinstance(error, TrtfuseError):
-        return message
-    return f"internal error, {type(error).__name__}: {message}; -vv shows where"
+        return one_line(error)
+    return f"{one_line(internal(error))} (-vv shows where)"
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -5,11 +5,17 @@ Each carries one line: what is wrong, where, and what to do about it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from trtfuse.engine.unsupported import Unsupported
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class TrtfuseError(Exception):
@@ -39,3 +45,72 @@ class EngineError(TrtfuseError):
     def __init__(self, message: str, unsupported: Iterable[Unsupported] = ()) -> None:
         super().__init__(message)
         self.unsupported = tuple(unsupported)
+
+
+class InternalError(TrtfuseError):
+    """A mistake in trtfuse itself, or in a rule; where it came up is the cause of this."""
+
+
+class NotEnoughMemoryError(TrtfuseError, MemoryError):
+    """What was asked for takes more memory than there is."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without line breaks."""
+    return " ".join(str(error).split())
+
+
+def internal(error: BaseException, where: str = "") -> InternalError:
+    """What a user is told of an error that nobody expected.
+
+    Args:
+        error: whatever came up; give it as the cause of what is returned.
+        where: what raised it, like "rule 'conv-scale' at conv1".
+    """
+    said = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+    return InternalError(
+        f"internal error{f' of {where}' if where else ''}, {said}; please report it with the model"
+    )
+
+
+def nothing_else_raised(function: Callable[P, R]) -> Callable[P, R]:
+    """Lets a public function raise no errors but those of this module.
+
+    Arguments that the function does not have are a TypeError as ever, and what a caller's own
+    `progress` raises passes as it is.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        signature.bind(*args, **kwargs)
+        raised: list[BaseException] = []
+        if callable(progress := kwargs.get("progress")):
+            kwargs["progress"] = _remembering(progress, raised)
+        try:
+            return function(*args, **kwargs)
+        except TrtfuseError:
+            raise
+        except Exception as error:
+            if any(error is each for each in raised):
+                raise
+            if isinstance(error, MemoryError):
+                said = one_line(error) or f"{function.__name__} needs more than there is"
+                raise NotEnoughMemoryError(f"out of memory: {said}") from error
+            raise internal(error) from error
+
+    return guarded
+
+
+def _remembering(progress: Callable[..., Any], raised: list[BaseException]) -> Callable[..., Any]:
+    """A caller's function that keeps in mind what it raises."""
+
+    @functools.wraps(progress)
+    def told(*args: Any) -> Any:
+        try:
+            return progress(*args)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    return told

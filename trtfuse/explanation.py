@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trtfuse.check.rewrite import RewriteCheck
-from trtfuse.errors import UsageError
+from trtfuse.errors import UsageError, nothing_else_raised
 from trtfuse.groups.find import Found, find_groups
 from trtfuse.groups.partition import Group
 from trtfuse.ir.graph import Node
@@ -130,6 +130,7 @@ class Explanation:
         return plain(self)
 
 
+@nothing_else_raised
 def explain(
     model: ModelLike,
     node: str | None = None,

@@ -17,7 +17,7 @@ from onnx import ModelProto
 from trtfuse.check.inputs import shapes
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
-from trtfuse.errors import ModelError, UsageError
+from trtfuse.errors import ModelError, UsageError, nothing_else_raised
 from trtfuse.groups.emit import emit, takes_functions
 from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
@@ -71,6 +71,7 @@ class FusionResult:
 
         return notebook(self.report.to_dict(details=False))
 
+    @nothing_else_raised
     def save(self, path: str | Path) -> None:
         """Writes the model: whole or not at all, and with its external data if it has any.
 
@@ -87,6 +88,7 @@ class FusionResult:
             raise UsageError(f"'{path}' holds weights of the original; write to another path")
         save_model(self.model, path, self.folder)
 
+    @nothing_else_raised
     def to_graphsurgeon(self) -> onnx_graphsurgeon.Graph:
         """The fused model as a GraphSurgeon graph, which shares nothing with `model`.
 
@@ -102,6 +104,7 @@ class FusionResult:
 
         return to_graphsurgeon(self.model, self.folder)
 
+    @nothing_else_raised
     def to_onnx_ir(self) -> onnx_ir.Model:
         """The fused model as an onnx-ir model, which shares nothing with `model`.
 
@@ -116,6 +119,7 @@ class FusionResult:
         return to_onnx_ir(self.model, self.folder)
 
 
+@nothing_else_raised
 def fuse(
     model: ModelLike,
     *,
@@ -154,7 +158,8 @@ def fuse(
 
     Raises:
         UsageError: an unknown rule or level, or a shape that fits no input.
-        ModelError: the model cannot be read or is not valid.
+        ModelError: the model cannot be read, or no runtime could make sense of it.
+        InternalError: a mistake in trtfuse, or in a rule of yours.
         VerifyError: the whole model cannot be compared, since ONNX Runtime does not run it.
     """
     if verify not in get_args(VerifyLevel):
@@ -235,12 +240,14 @@ def _fuse(
         verification=verification,
         seconds=seconds,
         versions=_versions(),
+        notes=read.notes,
         trace=trace,
     )
     data = {t.folder / ExternalData.of(t.proto).file for t in read.external if t.folder is not None}
     return FusionResult(fused, report, path, tuple(sorted(data)), read.folder)
 
 
+@nothing_else_raised
 def verify(
     original: ModelLike,
     result: ModelLike,

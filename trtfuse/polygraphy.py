@@ -13,7 +13,7 @@ import onnx
 from onnx import ModelProto, helper
 
 from trtfuse.errors import ModelError, UsageError, VerifyError
-from trtfuse.ir.model import Model, ModelLike
+from trtfuse.ir.model import ModelLike, read_model
 from trtfuse.pipeline import FusionResult, fuse
 
 try:
@@ -93,7 +93,7 @@ def _typed(model: ModelLike) -> ModelLike:
     typed.CopyFrom(model)
     dims = (d for info in typed.graph.input for d in info.type.tensor_type.shape.dim)
     symbols = {dim.dim_param for dim in dims}
-    for info, value in zip(typed.graph.output, Model(typed).graph.outputs, strict=True):
+    for info, value in zip(typed.graph.output, read_model(typed).graph.outputs, strict=True):
         if not info.HasField("type") and value.type is not None:
             shape = value.shape and [
                 size if isinstance(size, int) or size in symbols else None for size in value.shape

@@ -67,6 +67,7 @@ def test_the_keys_are_those_of_the_schema(data: dict[str, Any]) -> None:
         "verification",
         "seconds",
         "versions",
+        "notes",
         "engine",
         "rules",
         "guards",

@@ -12,6 +12,7 @@ from rich.console import Console
 import trtfuse
 from trtfuse.check.model import Verification
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
+from trtfuse.report.markdown import markdown
 from trtfuse.report.text import SHOWN, counted, plain, show, summary, verdict
 
 
@@ -166,3 +167,18 @@ def test_the_verdict_is_a_sentence_with_notes(found: Verification, said: str) ->
 
 def test_things_are_counted_in_words() -> None:
     assert [counted(number, "node") for number in (0, 1, 2)] == ["0 nodes", "1 node", "2 nodes"]
+
+
+def test_notes_on_the_model_come_first() -> None:
+    made = trtfuse.fuse(
+        parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 17]> '
+            "g (float[2] x) => (float[2] y) { y = Neg(t) t = Plug_in(x) }"
+        )
+    ).report
+    assert len(made.notes) == 3
+    lines = plain(made).splitlines()
+    assert [line.strip() for line in lines[1:4]] == made.notes
+    assert all(note.replace("_", r"\_") in markdown(made) for note in made.notes[1:2])
+    page = made.to_html()
+    assert "nodes sorted, since they came before what they read" in page

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from trtfuse.engine.layers import Layer
 from trtfuse.engine.names import CALLED, DOMAIN, with_own_names
+from trtfuse.errors import nothing_else_raised
 from trtfuse.pipeline import FusionResult
 from trtfuse.report.data import Fusion, Report
 
@@ -87,6 +88,7 @@ class Agreement:
         return {"share": self.share, "counts": self.counts, **asdict(self)}
 
 
+@nothing_else_raised
 def agreement(result: FusionResult, layers: Iterable[Layer]) -> Agreement:
     """Looks up in an engine what became of the fusions of a model.
 

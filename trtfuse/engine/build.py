@@ -16,7 +16,7 @@ from trtfuse.engine.engine import Engine, Sizes
 from trtfuse.engine.log import Capture, Log, logged
 from trtfuse.engine.parse import parse
 from trtfuse.engine.shapes import ShapeLike, check_names, profiles, set_shapes
-from trtfuse.errors import EngineError, UsageError
+from trtfuse.errors import EngineError, UsageError, nothing_else_raised
 from trtfuse.ir.model import ModelLike, read_model
 from trtfuse.ir.save import written
 from trtfuse.ir.tensor import ExternalData, StoredTensor
@@ -28,6 +28,7 @@ LEVELS = range(6)
 _ONE_AT_A_TIME = threading.Lock()
 
 
+@nothing_else_raised
 def build(
     model: ModelLike | FusionResult,
     *,

@@ -20,7 +20,7 @@ from trtfuse.engine.engine import Engine
 from trtfuse.engine.layers import Layer, kernels, layers_in, read_text, traffic
 from trtfuse.engine.names import with_own_names
 from trtfuse.engine.shapes import profiles, written
-from trtfuse.errors import EngineError, UsageError
+from trtfuse.errors import EngineError, UsageError, nothing_else_raised
 from trtfuse.ir.model import Model, ModelLike, read_model
 from trtfuse.ir.shapes import type_and_shape
 from trtfuse.pipeline import FusionResult, Progress
@@ -161,6 +161,7 @@ class Comparison:
         return plain(self)
 
 
+@nothing_else_raised
 def compare(
     a: ModelLike | FusionResult | Engine,
     b: ModelLike | FusionResult | Engine,

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trtfuse.errors import EngineError
+from trtfuse.errors import EngineError, nothing_else_raised
 
 #: Layers that run nothing on the GPU: streams that wait for each other, weights, renamed tensors.
 NO_KERNEL = frozenset(("signal", "wait", "noop", "constant", "shapehosttodevice"))
@@ -148,6 +148,7 @@ def traffic(layers: Iterable[Layer], profile: int = 0) -> int:
     return total
 
 
+@nothing_else_raised
 def read_layers(path: str | Path) -> tuple[Layer, ...]:
     """Reads the layers of an engine that was built elsewhere.
 

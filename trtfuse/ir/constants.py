@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-from onnx import TensorProto
+from onnx import AttributeProto, TensorProto
 
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, FoldedTensor, StoredTensor, Tensor, numpy_type, rounded
@@ -87,15 +87,18 @@ def _constant(node: Node) -> Tensor | None:
     attribute = node.proto.attribute[0] if len(node.proto.attribute) == 1 else None
     if attribute is None or attribute.ref_attr_name:
         return None
-    match attribute.name:
-        case "value":
+    # As runtimes do, by the type of the attribute and not by its name.
+    match attribute.type:
+        case AttributeProto.TENSOR:
             return StoredTensor(attribute.t, node.graph.model.folder if node.graph else None)
-        case "value_float" | "value_floats":
-            numbers = attribute.f if attribute.name == "value_float" else attribute.floats
-            return FoldedTensor(np.array(numbers, np.float32), TensorProto.FLOAT)
-        case "value_int" | "value_ints":
-            integers = attribute.i if attribute.name == "value_int" else attribute.ints
-            return FoldedTensor(np.array(integers, np.int64), TensorProto.INT64)
+        case AttributeProto.FLOAT:
+            return FoldedTensor(np.array(attribute.f, np.float32), TensorProto.FLOAT)
+        case AttributeProto.FLOATS:
+            return FoldedTensor(np.array(attribute.floats, np.float32), TensorProto.FLOAT)
+        case AttributeProto.INT:
+            return FoldedTensor(np.array(attribute.i, np.int64), TensorProto.INT64)
+        case AttributeProto.INTS:
+            return FoldedTensor(np.array(attribute.ints, np.int64), TensorProto.INT64)
     return None
 
 

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import onnx
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from onnx import (
     AttributeProto,
@@ -28,7 +29,8 @@ from onnx import (
 )
 
 from trtfuse.errors import ModelError
-from trtfuse.ir.tensor import StoredTensor, Tensor
+from trtfuse.ir.operators import default_opset, label
+from trtfuse.ir.tensor import LOOKED_AT, StoredTensor, Tensor, misdeclared, misfilled
 
 if TYPE_CHECKING:
     from trtfuse.ir.model import Model
@@ -42,6 +44,8 @@ GROUP_DOMAIN = "trtfuse"
 
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _TENSORS = (AttributeProto.TENSOR, AttributeProto.TENSORS)
+#: Before this opset, the first input of a Scan is the lengths of sequences.
+_SCAN_WITHOUT_LENGTHS = 9
 _WRITTEN_FIELDS = frozenset(
     (
         "node",
@@ -85,8 +89,10 @@ class Value:
     )
 
     def __init__(self, name: str | bytes, graph: Graph, producer: Node | None = None) -> None:
-        # Of a text that is not UTF-8, protobuf gives the bytes; to decode them is an error.
-        self.name = name if isinstance(name, str) else name.decode()
+        if isinstance(name, bytes):
+            # Of a text that is not UTF-8, protobuf gives the bytes.
+            raise ModelError(f"a value is called {name!r}, which is not UTF-8; rename it")
+        self.name = name
         self.graph = graph
         self.producer = producer
         self.uses: dict[Node, int] = {}
@@ -159,7 +165,8 @@ class Node:
 
     Attributes:
         proto: the node as it was read or made; names in it may be out of date if `stale`.
-        op: the operator: `Conv` for the default domain, `com.microsoft::Gelu` for another.
+        op: the operator: `Conv` for the default domain, `com.microsoft::Gelu` for another, and
+            `ai.onnx::EfficientNMS_TRT` for what the default domain does not have at this opset.
         inputs: what it reads; None for an optional input left out.
         outputs: what it computes; None for an optional output left out.
         bodies: the graphs in its attributes, in the order of the attributes.
@@ -250,8 +257,13 @@ class Graph:
         owner: the node that the body belongs to.
         function: the function that this is the graph of (`Graph.of_function`).
 
+    Attributes:
+        opset: the version of the default domain, 0 if none is imported, or more than one.
+
     Raises:
-        ModelError: a node reads a name that nothing produces before it, or computes gradients.
+        ModelError: a node reads a name that nothing produces before it, or computes gradients; a
+            name stands for two values; a tensor holds less or more than it says; the body of a
+            node does not fit the node.
     """
 
     __slots__ = (
@@ -264,6 +276,7 @@ class Graph:
         "last",
         "model",
         "noted",
+        "opset",
         "outer",
         "outputs",
         "owner",
@@ -287,6 +300,9 @@ class Graph:
         self.owner = owner
         self.function = function
         self.root: Graph = self if outer is None else outer.root
+        self.opset: int = (
+            default_opset(self.opset_imports, model.ir_version) if outer is None else outer.opset
+        )
         self.first: Node | None = None
         self.last: Node | None = None
         self.captures: dict[Value, Value] = {}
@@ -324,12 +340,6 @@ class Graph:
         return (self.root.function or self.model.proto).opset_import
 
     @property
-    def opset(self) -> int:
-        """The version of the default domain, 0 if none is imported."""
-        imports = self.opset_imports
-        return next((each.version for each in imports if each.domain in ("", "ai.onnx")), 0)
-
-    @property
     def constants_are_nodes(self) -> bool:
         """Whether it holds constants as Constant nodes only.
 
@@ -343,42 +353,71 @@ class Graph:
 
     def _read(self) -> None:
         scope, model, folder = self._scope, self.model, self.model.folder
+        misfits: dict[Value, str] = {}
         for info in self.proto.input:
+            if info.name in scope:
+                raise ModelError(f"two inputs of a graph are called '{info.name}'; rename one")
             value = scope[info.name] = Value(info.name, self)
             value.is_input = True
             self.inputs[value] = info
         for tensor in self.proto.initializer:
             name = tensor.name
+            why_not = misdeclared(tensor)
+            if why_not is not None:
+                raise ModelError(f"initializer '{name}' {why_not}")
+            # Of two of a name, runtimes take the last.
             value = scope.get(name) or Value(name, self)
             scope[name] = value
             value.tensor = StoredTensor(tensor, folder)
             model.note_external(tensor)
             self.initializers[value] = None
+            why_not = misfilled(tensor, LOOKED_AT)
+            if why_not is not None:
+                misfits[value] = why_not
         for sparse in self.proto.sparse_initializer:
             name = sparse.values.name
             value = scope[name] = scope.get(name) or Value(name, self)
+            if value in self.initializers:
+                # Runtimes take the sparse one.
+                del self.initializers[value]
+                value.tensor = None
             self.sparse[value] = sparse
             model.note_external(sparse.values)
             model.note_external(sparse.indices)
         for proto in self.proto.node:
             self._read_node(proto)
         for info in self.proto.output:
-            output = self._find(info.name)
+            output = self._find(info.name) if info.name else None
             if output is None:
                 raise ModelError(f"graph output '{info.name}' is computed by no node")
             output.outputs += 1
             self.outputs.append(output)
+        for value, why_not in misfits.items():
+            self._drop_misfit(value, why_not)
         model.names.update(scope)
+
+    def _drop_misfit(self, value: Value, why_not: str) -> None:
+        """Leaves out an initializer that holds something else than it says, if nothing reads it."""
+        if not isinstance(value.tensor, StoredTensor) or value not in self.initializers:
+            return
+        if value.uses or value.outputs:
+            raise ModelError(f"initializer '{value.name}' {why_not}; export the model again")
+        self.model.notes.append(f"an unused initializer left out: '{value.name}' {why_not}")
+        if value.overridable:
+            del self.initializers[value]
+            value.tensor = None
+        else:
+            self.remove_initializer(value)
 
     def _read_node(self, proto: NodeProto) -> None:
         scope = self._scope
         inputs: list[Value | None] = []
-        operator = self.model.operator(proto)
+        operator = self.model.operator(proto, self.opset)
         if proto.op_type == "Gradient" and proto.domain == "ai.onnx.preview.training":
             # It names values in its attributes, of which no use tells.
             raise ModelError(
-                f"node '{proto.name or proto.op_type}' computes gradients, which TensorRT does "
-                "not; export the model for inference"
+                f"{label(proto)} computes gradients, which TensorRT does not; export the model "
+                "for inference"
             )
         if self.root.function is not None:
             # What an attribute of the function decides is no operator that a rule knows.
@@ -391,10 +430,7 @@ class Graph:
             if value is None and name:
                 value = self._find(name)
                 if value is None:
-                    raise ModelError(
-                        f"node '{proto.name or proto.op_type}' reads '{name}', "
-                        "which nothing before it computes"
-                    )
+                    raise ModelError(f"{label(proto)} reads '{name}', which nothing computes")
             inputs.append(value)
         for attribute in proto.attribute:
             if attribute.ref_attr_name:
@@ -405,13 +441,28 @@ class Graph:
                 )
                 node.bodies += tuple(Graph(self.model, body, self, node) for body in bodies)
             elif attribute.type in _TENSORS:
-                for tensor in (attribute.t, *attribute.tensors):
+                single = attribute.type == AttributeProto.TENSOR
+                for tensor in (attribute.t,) if single else attribute.tensors:
                     self.model.note_external(tensor)
+                    why_not = misdeclared(tensor) or misfilled(tensor, LOOKED_AT)
+                    if why_not is not None:
+                        raise ModelError(
+                            f"the tensor in '{attribute.name}' of {label(proto)} {why_not}; export "
+                            "the model again"
+                        )
         for name in proto.output:
             value = None
             if name:
+                if name in scope:
+                    raise ModelError(
+                        f"{label(proto)} computes '{name}', a name that is taken; rename one"
+                    )
                 value = scope[name] = Value(name, self)
             node.outputs.append(value)
+        if node.bodies:
+            _check_bodies(node, self.opset)
+        elif operator == "Constant" and not proto.attribute:
+            raise ModelError(f"{label(proto)} holds no value; give it one")
         self.insert(node, None)
 
     def _find(self, name: str) -> Value | None:
@@ -725,6 +776,43 @@ class Graph:
                 _mark_stale(inner)
 
 
+def _check_bodies(node: Node, opset: int) -> None:
+    """Refuses a node whose bodies take or return something else than the node."""
+    inputs, outputs = len(node.inputs), len(node.outputs)
+    match node.op:
+        case "If":
+            inputs = 0
+        case "Loop":
+            outputs += 1
+        case "Scan":
+            scanned = node.attribute("num_scan_inputs", 0)
+            if opset < _SCAN_WITHOUT_LENGTHS:
+                inputs -= 1
+            if not isinstance(scanned, int) or not 0 <= scanned <= inputs:
+                raise ModelError(
+                    f"{label(node.proto)} scans {scanned} inputs, and it has {inputs}; correct its "
+                    "num_scan_inputs"
+                )
+        case "SequenceMap":
+            pass
+        case _:
+            return
+    for body in node.bodies:
+        # Before IR 4, initializers of a body may be listed as its inputs.
+        given = len(body.inputs)
+        passed = sum(value.tensor is None for value in body.inputs)
+        for what, has, wanted in (
+            ("takes", {given, passed}, inputs),
+            ("returns", {len(body.outputs)}, outputs),
+        ):
+            if wanted not in has:
+                values = f"{max(has)} value{'' if max(has) == 1 else 's'}"
+                raise ModelError(
+                    f"the body '{body.proto.name}' of {label(node.proto)} {what} {values}, and as "
+                    f"that of this {node.op} it would have to be {wanted}"
+                )
+
+
 def called(domain: str, name: str, overload: str) -> str:
     """What `Node.op` says of a call of a model-local function."""
     domain = "" if domain == "ai.onnx" else domain
@@ -829,5 +917,8 @@ def copy_fields(source: Message, target: Message, without: Collection[str]) -> N
             getattr(target, field.name).extend(content)
         elif field.message_type is not None:
             getattr(target, field.name).CopyFrom(content)
+        elif field.type == FieldDescriptor.TYPE_STRING and isinstance(content, bytes):
+            # A text that is not UTF-8, which protobuf does not take back.
+            setattr(target, field.name, content.decode("utf-8", "backslashreplace"))
         else:
             setattr(target, field.name, content)

@@ -27,7 +27,8 @@ from onnx import (
     numpy_helper,
 )
 
-from trtfuse.errors import ModelError, UsageError
+from trtfuse.errors import ModelError, UsageError, nothing_else_raised
+from trtfuse.ir.operators import plain_domain
 from trtfuse.ir.tensor import FLOATING, ExternalData, StoredTensor, numpy_type, rounded
 
 try:
@@ -56,6 +57,7 @@ _NOT_IMPORTED = frozenset(
 )
 
 
+@nothing_else_raised
 def from_graphsurgeon(graph: gs.Graph) -> ModelProto:
     """The model that a GraphSurgeon graph stands for.
 
@@ -103,7 +105,7 @@ def _write_graph(graph: gs.Graph, proto: GraphProto, outer: frozenset[int]) -> N
         for tensor in listed:
             info = _value_info(tensor)
             if info is None:
-                if not is_body:
+                if not is_body and what == "input":
                     raise ModelError(
                         f"{what} '{tensor.name}' has no dtype that ONNX knows; set its dtype"
                     )
@@ -312,17 +314,14 @@ def _opset_imports(graph: gs.Graph) -> list[OperatorSetIdProto]:
     imports = list(graph.import_domains or ())
     used = [""] if graph.import_domains is None else []
     for each in (graph, *graph.subgraphs(recursive=True)):
-        used.extend(_domain(node.domain or "") for node in each.nodes)
-    known = {_domain(each.domain) for each in imports}
+        used.extend(plain_domain(node.domain or "") for node in each.nodes)
+    known = {plain_domain(each.domain) for each in imports}
     missing = [domain for domain in dict.fromkeys(used) if domain not in known]
     added = [helper.make_opsetid(domain, 1 if domain else graph.opset) for domain in missing]
     return imports + added
 
 
-def _domain(spelled: str) -> str:
-    return "" if spelled == "ai.onnx" else spelled
-
-
+@nothing_else_raised
 def to_graphsurgeon(model: ModelProto, folder: Path | None = None) -> gs.Graph:
     """A model as a GraphSurgeon graph that shares nothing with it.
 

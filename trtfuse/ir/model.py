@@ -14,10 +14,12 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 
 from trtfuse.errors import ModelError, UsageError
+from trtfuse.ir.acceptance import look_over, put_right
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, called, copy_fields
+from trtfuse.ir.operators import is_standard, label, plain_domain
 from trtfuse.ir.save import tensors
 from trtfuse.ir.shapes import infer_shapes, without_weights
-from trtfuse.ir.tensor import ExternalData, StoredTensor
+from trtfuse.ir.tensor import ELEMENT_TYPES, ExternalData, StoredTensor
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon
@@ -49,6 +51,7 @@ class Model:
         names: every name that a value of any graph of the model has had.
         external: the tensors whose data is in files of their own.
         folder: as given.
+        notes: what was the matter with the model where it was read, a sentence each.
     """
 
     def __init__(self, proto: ModelProto, folder: Path | None = None) -> None:
@@ -58,14 +61,31 @@ class Model:
         self.fold_limit = FOLD_LIMIT
         self.names: set[str] = set()
         self.external: list[StoredTensor] = []
+        self.notes: list[str] = []
         self._counter = 0
         self._inferred = False
-        self._functions = {(_domain(f.domain), f.name, f.overload) for f in proto.functions}
+        self._functions = {(plain_domain(f.domain), f.name, f.overload): f for f in proto.functions}
         with collector_paused():
             self.graph = Graph(self, proto.graph)
             self.functions = [Graph.of_function(self, function) for function in proto.functions]
             for graph in (self.graph, *self.functions):
                 graph.read_completely()
+        self._check_interface()
+
+    def _check_interface(self) -> None:
+        """Refuses inputs without a type, and types that ONNX does not have."""
+        given = [info for value, info in self.graph.inputs.items() if value.tensor is None]
+        for what, infos in (("input", given), ("output", self.proto.graph.output)):
+            for info in infos:
+                kind = info.type.WhichOneof("value")
+                if kind is None and what == "input":
+                    raise ModelError(f"input '{info.name}' is declared without a type; give it one")
+                element_type = info.type.tensor_type.elem_type
+                if kind == "tensor_type" and element_type not in ELEMENT_TYPES:
+                    raise ModelError(
+                        f"{what} '{info.name}' is declared with the element type {element_type}, "
+                        "which ONNX does not have"
+                    )
 
     def graphs(self) -> Iterator[Graph]:
         """The main graph and those of functions, each with the bodies inside it."""
@@ -77,12 +97,33 @@ class Model:
         if tensor.data_location == TensorProto.EXTERNAL:
             self.external.append(StoredTensor(tensor, self.folder))
 
-    def operator(self, node: NodeProto) -> str:
-        """What `Node.op` says of a node: the operator with its domain, the default one left out."""
-        domain = _domain(node.domain)
-        if self._functions and (domain, node.op_type, node.overload) in self._functions:
-            return called(domain, node.op_type, node.overload)
-        return f"{domain}::{node.op_type}" if domain else node.op_type
+    def operator(self, node: NodeProto, opset: int) -> str:
+        """What `Node.op` says of a node.
+
+        Args:
+            node: of any graph of the model.
+            opset: the version of the default domain there.
+
+        Raises:
+            ModelError: it calls a function with more than the function takes or returns.
+        """
+        domain, operator = plain_domain(node.domain), node.op_type
+        if self._functions:
+            function = self._functions.get((domain, operator, node.overload))
+            if function is not None:
+                for what, given, most in (
+                    ("inputs", len(node.input), len(function.input)),
+                    ("outputs", len(node.output), len(function.output)),
+                ):
+                    if given > most:
+                        raise ModelError(
+                            f"{label(node)} has {given} {what}, and the function "
+                            f"'{function.name}' that it calls has {most}"
+                        )
+                return called(domain, operator, node.overload)
+        if not domain and is_standard(operator, opset):
+            return operator
+        return f"{domain or 'ai.onnx'}::{operator}"
 
     def fresh_name(self, stem: str) -> str:
         """A name for a value that is like `stem` and that no value of the model has had."""
@@ -120,9 +161,9 @@ class Model:
         """Takes in a function that a group of nodes became; it imports what the model does."""
         for each in self.proto.opset_import:
             # In functions the checker knows one spelling of the default domain.
-            function.opset_import.add(domain=_domain(each.domain), version=each.version)
+            function.opset_import.add(domain=plain_domain(each.domain), version=each.version)
         _import_groups(function)
-        self._functions.add((GROUP_DOMAIN, function.name, ""))
+        self._functions[GROUP_DOMAIN, function.name, ""] = function
         graph = Graph.of_function(self, function)
         graph.read_completely()
         self.functions.append(graph)
@@ -158,51 +199,106 @@ def _import_groups(proto: ModelProto | FunctionProto) -> None:
         proto.opset_import.add(domain=GROUP_DOMAIN, version=1)
 
 
-def _domain(spelled: str) -> str:
-    return "" if spelled == "ai.onnx" else spelled
-
-
 NOT_UTF_8 = "the model has a text that is not UTF-8, as protobuf wants it"
 
 
 def read_model(source: ModelLike) -> Model:
-    """Reads a model and checks that it is valid.
+    """Reads a model.
+
+    What ONNX's checker takes is taken. In what it refuses, as much as can be is put right or let
+    pass (`trtfuse.ir.acceptance`), and `Model.notes` say what.
 
     Args:
         source: a path, the bytes of a model, a `ModelProto`, an `onnx_graphsurgeon.Graph` or an
             `onnx_ir.Model`; not modified.
 
     Raises:
-        ModelError: it cannot be read, is not a valid ONNX model, or its external data is missing
-            or lies outside the model's folder.
+        ModelError: it cannot be read, no runtime could make sense of it, or its external data is
+            missing or lies outside the model's folder.
         UsageError: it is nothing of all that.
     """
     try:
-        return _read_file(Path(source)) if isinstance(source, (str, Path)) else _read_given(source)
+        if isinstance(source, (str, Path)):
+            return _read_file(Path(source))
+        proto, folder = _given(source)
+        return _read(proto, folder, proto, ours=not isinstance(source, ModelProto))
     except UnicodeDecodeError:
         raise ModelError(NOT_UTF_8) from None
-
-
-def _read_given(source: bytes | ModelProto | onnx_graphsurgeon.Graph | onnx_ir.Model) -> Model:
-    proto, folder = _given(source)
-    model = Model(proto, folder)
-    if folder is not None:
-        _find_external_data(model)
-    weights = sum(value.tensor.nbytes for value in model.graph.initializers if value.tensor)
-    lean = model.external or weights > _ONE_MESSAGE
-    _validate(_without_data(model) if lean else proto, "the model")
-    return model
 
 
 def _read_file(path: Path) -> Model:
     try:
         content = path.read_bytes()
-        model = Model(_parsed(content, f"'{path}'"), path.parent)
-        _find_external_data(model)
+        return _read(_parsed(content, f"'{path}'"), path.parent, content, path=path, ours=True)
     except OSError as error:
         raise ModelError(f"cannot read '{path}': {error.strerror}") from None
-    _validate(str(path) if model.external else content, f"'{path}'")
+
+
+def _read(
+    proto: ModelProto,
+    folder: Path | None,
+    content: bytes | ModelProto,
+    *,
+    path: Path | None = None,
+    ours: bool,
+) -> Model:
+    """The model of a proto, put right where the checker does not take it as it is.
+
+    Args:
+        proto: modified only if it is ours.
+        folder: where its external data is, if known.
+        content: what to give to the checker.
+        path: where the model was read from, if it was.
+        ours: whether nobody else has the proto.
+    """
+    try:
+        model = Model(proto, folder)
+        if folder is not None:
+            _find_external_data(model)
+        objection = _objection(_checked(model, content, path))
+        if objection is None:
+            model.notes += look_over(proto)
+            return model
+    except ModelError:
+        # Of nodes that are not in order, for one.
+        external = any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors(proto))
+        objection = None if external else _objection(content)
+    if not ours:
+        copy = ModelProto()
+        copy.CopyFrom(proto)
+        proto = copy
+    notes = put_right(proto)
+    model = Model(proto, folder)
+    if folder is not None:
+        _find_external_data(model)
+    said = [] if objection is None else [f"ONNX's checker refuses the model: {objection}"]
+    model.notes[:0] = said + notes
     return model
+
+
+def _checked(
+    model: Model, content: bytes | ModelProto, path: Path | None
+) -> bytes | str | ModelProto:
+    """What of a model to give to the checker, which looks for external data beside a file."""
+    if path is not None:
+        return str(path) if model.external else content
+    weights = sum(value.tensor.nbytes for value in model.graph.initializers if value.tensor)
+    return _without_data(model) if model.external or weights > _ONE_MESSAGE else content
+
+
+def _objection(content: bytes | str | ModelProto) -> str | None:
+    """What ONNX's checker has against a model."""
+    try:
+        onnx.checker.check_model(content)
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        RuntimeError,
+        ValueError,
+        EncodeError,
+    ) as error:
+        return " ".join(str(error).split()).replace(" ==> Context: ", "; ")
+    return None
 
 
 def _given(
@@ -256,14 +352,6 @@ def _parsed(data: bytes, where: str) -> ModelProto:
         return ModelProto.FromString(data)
     except DecodeError:
         raise ModelError(f"{where} is not an ONNX model, or only the beginning of one") from None
-
-
-def _validate(model: ModelProto | bytes | str, where: str) -> None:
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError, EncodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{where} is not a valid ONNX model: {reason}") from None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trtfuse.errors import nothing_else_raised
 from trtfuse.ir.graph import Graph, Value
 from trtfuse.ir.model import ModelLike, collector_paused, read_model
 from trtfuse.ir.tensor import type_name
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from networkx import MultiDiGraph
 
 
+@nothing_else_raised
 def to_networkx(model: ModelLike, *, weights: bool = False) -> MultiDiGraph:
     """The graph of a model as a `networkx.MultiDiGraph`.
 

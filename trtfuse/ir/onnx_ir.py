@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnx import GraphProto, ModelProto
 
-from trtfuse.errors import ModelError, UsageError
+from trtfuse.errors import ModelError, UsageError, nothing_else_raised
 
 try:
     import onnx_ir
@@ -15,6 +15,7 @@ except ModuleNotFoundError:
     raise UsageError("onnx-ir is not installed: pip install onnx-ir, or trtfuse[interop]") from None
 
 
+@nothing_else_raised
 def from_onnx_ir(model: onnx_ir.Model) -> tuple[ModelProto, Path | None]:
     """The proto of an onnx-ir model, and the folder of its external data.
 
@@ -88,6 +89,7 @@ def _nodes(model: onnx_ir.Model) -> Iterator[onnx_ir.Node]:
         yield from function.all_nodes()
 
 
+@nothing_else_raised
 def to_onnx_ir(model: ModelProto, folder: Path | None = None) -> onnx_ir.Model:
     """A model as an onnx-ir model that shares nothing with it.
 

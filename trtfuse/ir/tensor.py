@@ -67,6 +67,77 @@ def _last_place(element_type: int) -> float:
     return float(ml_dtypes.finfo(numpy_type(element_type)).eps)  # type: ignore[no-untyped-call]
 
 
+#: The field that holds the numbers of an element type where they are not raw, by bits, and how many
+#: entries of it an element takes.
+_FIELDS: dict[int, tuple[str, int]] = {
+    **dict.fromkeys((TensorProto.INT64,), ("int64_data", 1)),
+    **dict.fromkeys((TensorProto.UINT32, TensorProto.UINT64), ("uint64_data", 1)),
+    TensorProto.FLOAT: ("float_data", 1),
+    TensorProto.COMPLEX64: ("float_data", 2),
+    TensorProto.DOUBLE: ("double_data", 1),
+    TensorProto.COMPLEX128: ("double_data", 2),
+    TensorProto.STRING: ("string_data", 1),
+}
+#: The element types that there are.
+ELEMENT_TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
+#: To look at raw data is to copy it: tensors of more bytes are looked at when they are read.
+LOOKED_AT = 1 << 22
+#: More bytes than these no message holds.
+_ONE_MESSAGE = 1 << 31
+
+
+def misdeclared(proto: TensorProto) -> str | None:
+    """Why nobody can tell what a tensor is: its type, or its dimensions.
+
+    Returns:
+        The end of the sentence "initializer 'w' ...", or None where all is well.
+    """
+    if proto.data_type not in ELEMENT_TYPES:
+        return f"is of element type {proto.data_type}, which ONNX does not have"
+    if any(size < 0 for size in proto.dims):
+        return f"has the dimensions {list(proto.dims)}, and sizes cannot be negative"
+    return None
+
+
+def misfilled(proto: TensorProto, most: int | None = None) -> str | None:
+    """Why a tensor does not hold what its type and dimensions ask for.
+
+    Args:
+        proto: a tensor that is not `misdeclared`. External data is not looked at.
+        most: look at the raw data of tensors of up to so many bytes only; at all if left out.
+
+    Returns:
+        The end of the sentence "initializer 'w' ...", or None where all is well.
+    """
+    if proto.data_location == TensorProto.EXTERNAL:
+        return None
+    size, element_type = math.prod(proto.dims), proto.data_type
+    if element_type != TensorProto.STRING:
+        needed = _bytes(size, element_type)
+        large = most is not None and most < needed < _ONE_MESSAGE
+        if large and proto.HasField("raw_data"):
+            return None
+        raw = len(proto.raw_data)
+        if raw:
+            if raw == needed:
+                return None
+            shaped = f"{type_name(element_type)}{list(proto.dims)}"
+            return f"holds {raw:,} bytes, but {shaped} takes {needed:,}"
+    name, entries = _FIELDS.get(element_type, ("int32_data", 1))
+    packed = element_type in _PACKED_BITS
+    count = _bytes(size, element_type) if packed else size * entries
+    held = len(getattr(proto, name))
+    if held == count:
+        return None
+    return f"has {held:,} entries in {name}, but its dimensions {list(proto.dims)} take {count:,}"
+
+
+def _bytes(size: int, element_type: int) -> int:
+    """How many bytes so many elements take; types of less than a byte are packed."""
+    bits = _PACKED_BITS.get(element_type, 8 * numpy_type(element_type).itemsize)
+    return -(-size * bits // 8)
+
+
 def stands_for(stored: Float64, numbers: Float64, element_type: int) -> bool:
     """Whether stored numbers may be read as others: each is within one unit in the last place."""
     if element_type not in FLOATING or stored.shape != numbers.shape:
@@ -184,6 +255,9 @@ class StoredTensor(Tensor):
             raw = self.proto.raw_data
             if raw and sys.byteorder == "little" and len(raw) == self.nbytes:
                 return np.frombuffer(raw, numpy_type(self.type)).reshape(self.shape)
+            why_not = misdeclared(self.proto) or misfilled(self.proto)
+            if why_not is not None:
+                raise ModelError(f"initializer '{self.proto.name}' {why_not}")
             return numpy_helper.to_array(self.proto)
         location = ExternalData.of(self.proto)
         file, size = location.file_of(self), self.stored_bytes
@@ -199,8 +273,7 @@ class StoredTensor(Tensor):
     @property
     def stored_bytes(self) -> int:
         """How many bytes its external data takes; types of 4 and 2 bits are packed."""
-        bits = _PACKED_BITS.get(self.type, 8 * numpy_type(self.type).itemsize)
-        return -(-self.size * bits // 8)
+        return _bytes(self.size, self.type)
 
     def to_proto(self, name: str) -> TensorProto:
         if self.proto.name == name:

@@ -15,7 +15,7 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, FoldedWeights, Tensor
 from trtfuse.layers.scale import Scale, not_constant
-from trtfuse.layers.window import Window
+from trtfuse.layers.window import Window, misfit
 from trtfuse.rewrite.rule import Replacement
 
 
@@ -157,10 +157,16 @@ class Convolution(Linear):
             return f"the weights `{w.name}` are {not_constant(w)}"
         if b is not None and bias is None:
             return f"the bias `{b.name}` is {not_constant(b)}"
-        group = int(node.attribute("group", 1))
+        group, rank = int(node.attribute("group", 1)), len(weight.shape)
+        if rank < 3 or group < 1 or weight.shape[0] % group:
+            return f"the weights `{w.name}` of shape {list(weight.shape)} make no {group} groups"
+        misfits = misfit(node, rank - 2)
+        if misfits is not None:
+            return misfits
         first, second = weight.shape[0], weight.shape[1] * group
         channels, in_channels = (second, first) if node.op == "ConvTranspose" else (first, second)
-        rank = len(weight.shape)
+        if b is not None and bias is not None and bias.shape != (channels,):
+            return f"the bias `{b.name}` has shape {list(bias.shape)}, not [{channels}]"
         return cls((node,), x, w, weight, b, bias, rank, 1, channels, 1, in_channels)
 
     def smallest_input(self) -> tuple[int, ...]:
@@ -232,6 +238,8 @@ class FullyConnected(Linear):
             return f"the weights `{w.name}` are {not_constant(w)}"
         if b is not None and bias is None:
             return f"the bias `{b.name}` is {not_constant(b)}"
+        if len(weight.shape) != 2:
+            return f"the weights `{w.name}` have shape {list(weight.shape)}, not two dimensions"
         k, n = weight.shape[::-1] if node.attribute("transB", 0) else weight.shape
         in_axis = 0 if node.attribute("transA", 0) else 1
         return cls((node,), x, w, weight, b, bias, 2, 1, n, in_axis, k)

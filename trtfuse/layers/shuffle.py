@@ -370,6 +370,9 @@ def _moved(node: Node, groups: Groups) -> Groups:
     """What a movement operator makes of groups of factors."""
     if node.op == "Transpose":
         perm = node.attribute("perm") or list(reversed(range(len(groups))))
+        if sorted(perm) != list(range(len(groups))):
+            # No runtime runs it.
+            raise UngroupableError
         return [groups[axis] for axis in perm]
     groups = _leaves(groups)
     shape: Sequence[Size] | None = node.output.shape

@@ -39,7 +39,7 @@ class Window:
         shape = None if weights is None else weights.shape
         listed = node.attribute("kernel_shape") or (shape and shape[2:])
         kernel = tuple(size for size in listed or () if isinstance(size, int))
-        if not listed or len(kernel) < len(listed):
+        if not listed or len(kernel) < len(listed) or misfit(node, len(kernel)) is not None:
             return None
         return cls(node, x, kernel, _channels(node, x, shape))
 
@@ -73,6 +73,15 @@ class Window:
             dilation * (size - 1) + 1 + stride
             for size, dilation, stride in zip(self.kernel, dilations, self.strides, strict=True)
         )
+
+
+def misfit(node: Node, axes: int) -> str | None:
+    """Which attribute of a layer does not fit so many spatial axes; no runtime runs it then."""
+    for name in ("kernel_shape", "strides", "dilations", "pads"):
+        listed = node.attribute(name)
+        if listed and len(listed) != axes * (2 if name == "pads" else 1):
+            return f"its {name} are {list(listed)}, which do not fit {axes} spatial axes"
+    return None
 
 
 def _channels(node: Node, x: Value, weights: Shape | None) -> int | None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from trtfuse.check.model import Verification
+from trtfuse.errors import nothing_else_raised
 from trtfuse.groups.partition import Group
 from trtfuse.ir.model import Model
 from trtfuse.report.trace import Trace, cleans_up
@@ -110,6 +111,8 @@ class Report:
         fused: what was fused, in the order in which it happened.
         declined: what was not and why, in the order of the graph.
         verification: what was checked, and what came of it.
+        notes: what was the matter with the model where it was read, and what was put right; a
+            sentence each.
         seconds: by stage: read, rewrite, write, and verify where the whole model was.
         versions: of trtfuse and of what its result depends on.
         engine: what TensorRT made of the original and of the result (`trtfuse.compare`), where
@@ -126,9 +129,11 @@ class Report:
     verification: Verification
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     engine: Comparison | None = None
     trace: Trace | None = field(default=None, repr=False, compare=False)
 
+    @nothing_else_raised
     def to_dict(self, *, details: bool = True) -> dict[str, Any]:
         """The report as the schema has it (`report/schema.json`).
 

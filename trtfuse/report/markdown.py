@@ -23,6 +23,9 @@ def markdown(report: Report) -> str:
         "",
     ]
     lines += [*(f"- {line.strip()}" for line in verdict(report.verification).splitlines()), ""]
+    if report.notes:
+        lines += ["## The model as it was read", ""]
+        lines += [*(f"- {_escaped(note)}" for note in report.notes), ""]
     lines += ["## Operators", ""]
     lines += _table(("operator", "before", "after"), report.operators())
     for rule, fusions in report.by_rule().items():

@@ -24,7 +24,7 @@ def page(data: dict[str, Any]) -> str:
     data = _printable(data)
     return _rendered(
         "page.html",
-        data={"versions": {}, "engine": None, **data},
+        data={"versions": {}, "engine": None, "notes": [], **data},
         headline=headline(data),
         style=_text("page.css"),
         script=_text("page.js"),
@@ -42,7 +42,7 @@ def notebook(data: dict[str, Any]) -> str:
         rules[key] = rules.get(key, 0) + 1
     return _rendered(
         "notebook.html",
-        data=data,
+        data={"notes": [], **data},
         headline=headline(data),
         rules=sorted(rules.items(), key=lambda item: item[0][0] == "cleanup"),
         misses=data["declined"][:_MOST_MISSES],

@@ -24,6 +24,7 @@ def summary(report: Report, *, everything: bool = False) -> RenderableType:
         everything: whether to list every fusion and near miss, not only the first of each kind.
     """
     parts: list[RenderableType] = [_headline(report)]
+    parts += [_line(f"  {note}") for note in report.notes]
     if report.fused:
         if report.before.operators != report.after.operators:
             parts += [Text(), _operators(report)]

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from trtfuse.errors import UsageError
+from trtfuse.errors import TrtfuseError, UsageError, internal
 from trtfuse.ir.constants import became_constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.model import Model, collector_paused
@@ -244,11 +244,16 @@ class Driver:
         start = Match(vetoes)
         for rule in self._candidates(node):
             vetoes.clear()
-            for match in rule.pattern.matches(node.output, start):
-                veto = self._vetoed(rule, match) or self._attempt(rule, match)
-                if veto is None:
-                    return
-                vetoes.append(veto)
+            try:
+                for match in rule.pattern.matches(node.output, start):
+                    veto = self._vetoed(rule, match) or self._attempt(rule, match)
+                    if veto is None:
+                        return
+                    vetoes.append(veto)
+            except (TrtfuseError, MemoryError):
+                raise
+            except Exception as error:
+                raise internal(error, f"rule '{rule.name}' at {node.label}") from error
             if vetoes:
                 self._declined.setdefault(node, {})[rule.name] = vetoes[0]
 
@@ -398,6 +403,9 @@ class Driver:
 
     def _sweep(self) -> None:
         """Removes what nothing needs, bodies before the graphs around them."""
+        if not self.model.graph.outputs:
+            # All of it, where the model returns nothing, and no runtime takes an empty graph.
+            return
         for graph in reversed(list(self.model.graphs())):
             node = graph.last
             while node is not None:

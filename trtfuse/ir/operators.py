@@ -1,0 +1,61 @@
+"""Which operators ONNX has at the versions that a model imports, and what nodes are called."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+import onnx
+from onnx import NodeProto, OperatorSetIdProto
+
+#: The two spellings of ONNX's own domain.
+DEFAULT = ("", "ai.onnx")
+
+
+def plain_domain(spelled: str) -> str:
+    """A domain in one spelling: ONNX's own is empty."""
+    return "" if spelled == "ai.onnx" else spelled
+
+
+def default_opset(imports: Iterable[OperatorSetIdProto], ir_version: int) -> int:
+    """The imported version of ONNX's own operators.
+
+    0 where none is imported, or several are: runtimes differ on which of them counts. Before IR 3
+    there were no operator sets, and the operators were those of version 1.
+    """
+    versions = {each.version for each in imports if each.domain in DEFAULT}
+    if not versions and ir_version < 3:
+        return 1
+    return versions.pop() if len(versions) == 1 else 0
+
+
+@functools.cache
+def is_standard(operator: str, opset: int) -> bool:
+    """Whether ONNX's own domain has an operator at an opset, as the installed onnx knows it."""
+    if not 0 < opset <= onnx.defs.onnx_opset_version():
+        return False
+    try:
+        return not onnx.defs.get_schema(operator, opset, "").deprecated
+    except (onnx.defs.SchemaError, TypeError):
+        # Of a text that is not UTF-8, protobuf gives the bytes.
+        return False
+
+
+@functools.cache
+def newest(domain: str) -> int:
+    """The newest version of an operator set that the installed onnx knows; else 1."""
+    schemas = onnx.defs.get_all_schemas_with_history()
+    return max((s.since_version for s in schemas if s.domain == domain), default=1)
+
+
+def name_of(proto: NodeProto) -> str:
+    """The name of a node, as `Node.label` has it."""
+    first = next((name for name in proto.output if name), None)
+    return str(proto.name or (f"node_of_{first}" if first else proto.op_type))
+
+
+def label(proto: NodeProto) -> str:
+    """What a message calls a node."""
+    if proto.name or not proto.op_type or not any(proto.output):
+        return f"node '{name_of(proto)}'"
+    return f"node '{name_of(proto)}' ({proto.op_type})"
