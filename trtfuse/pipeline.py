@@ -22,6 +22,7 @@ from trtfuse.groups.emit import emit, takes_functions
 from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.target import shared_memory
+from trtfuse.ir.claims import settle_claims
 from trtfuse.ir.model import FOLD_LIMIT, NOT_UTF_8, Model, ModelLike, collector_paused, read_model
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
@@ -219,6 +220,9 @@ def _fuse(
                 mark(read, found.groups)
     with _timed(seconds, "write"):
         fused = read.to_proto()
+        note = settle_claims(read, fused, correct=bool(fusions))
+        if note is not None:
+            read.notes.append(note)
     verification = Verification("none") if check is None else check.verification()
     if verify == "model":
         with _timed(seconds, "verify"):

@@ -49,6 +49,7 @@ class Model:
         names: every name that a value of any graph of the model has had.
         external: the tensors whose data is in files of their own.
         folder: as given.
+        notes: what is worth knowing of the file, a sentence each.
     """
 
     def __init__(self, proto: ModelProto, folder: Path | None = None) -> None:
@@ -58,6 +59,7 @@ class Model:
         self.fold_limit = FOLD_LIMIT
         self.names: set[str] = set()
         self.external: list[StoredTensor] = []
+        self.notes: list[str] = []
         self._counter = 0
         self._inferred = False
         self._functions = {(_domain(f.domain), f.name, f.overload) for f in proto.functions}

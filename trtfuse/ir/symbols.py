@@ -37,6 +37,16 @@ _ELEMENTWISE = frozenset(
         "Xor",
     )
 )
+#: Operators that inference does not know, and whose first result is like their first input.
+_LIKE_FIRST = frozenset(
+    (
+        "GroupNormalization",
+        "com.microsoft::BiasGelu",
+        "com.microsoft::FastGelu",
+        "com.microsoft::Gelu",
+        "com.microsoft::QuickGelu",
+    )
+)
 
 
 def settle_symbols(graph: Graph, same: Mapping[str, Dimension]) -> None:
@@ -63,6 +73,8 @@ def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
     """Tells a value its sizes as far as they can be reckoned."""
     element_type, shape = value.known
     if shape is None:
+        if node.op in _LIKE_FIRST and value is node.outputs[0] and node.inputs[0] is not None:
+            element_type = element_type or node.inputs[0].type
         value.know(element_type, _reckoned(node))
         return
     if all(isinstance(size, int) for size in shape):
@@ -92,6 +104,8 @@ def _reckoned(node: Node) -> Shape | None:
         return _broadcast((node.inputs[0].shape if node.inputs[0] else None, target))
     if node.op in _ELEMENTWISE:
         return _broadcast(value.shape for value in node.inputs if value is not None)
+    if node.op in _LIKE_FIRST and node.inputs[0] is not None:
+        return node.inputs[0].shape
     return None
 
 
