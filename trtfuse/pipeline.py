@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from onnx import ModelProto
 
-from trtfuse.check.inputs import shapes
+from trtfuse.check.inputs import Search
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError
@@ -196,7 +196,7 @@ def _fuse(
         before, trace = Census.of(read), Trace(read)
         if input_shapes:
             # Shapes that fit no input are refused before the work, whether it needs them or not.
-            next(shapes(read, 1, input_shapes))
+            Search(read, input_shapes)
     with _timed(seconds, "rewrite"):
         driver = Driver(read, rules, check, staged(progress, "rewrite"))
         driver.run()

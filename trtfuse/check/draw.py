@@ -397,20 +397,25 @@ _OF_ANY_TYPE = (_range, _scales, _region)
 def choices(
     value: Value,
     shape: tuple[int, ...],
-    below: int,
     extents: Extents,
     readers: Readers,
     rng: np.random.Generator,
+    *,
+    below: int,
+    zero: bool,
+    exact: bool = False,
 ) -> list[Array]:
     """Arrays to give to a value that is no floating number, or that says what a node does.
 
     Args:
         value: what to draw.
         shape: its shape. Where that is open, an operand may have to have another one.
-        below: what integers stay below that are neither an operand nor an index.
         extents: tells the sizes of values, also of those that are drawn.
         readers: tells the nodes that read a value.
         rng: where numbers come from.
+        below: what integers stay below that are neither an operand nor an index.
+        zero: whether those and indices are 0.
+        exact: whether to draw nothing of another shape, open or not.
 
     Returns:
         Those first that fit best; none for a floating number that may be anything.
@@ -425,12 +430,13 @@ def choices(
         if floating and role not in _OF_ANY_TYPE:
             return []
         for numbers in role(operand):
-            array = _shaped(np.asarray(numbers), value, shape)
+            array = _shaped(np.asarray(numbers), value, shape, exact)
             if array is not None:
                 drawn.append(array)
     if not floating:
         limit = index_limit(value, extents, readers)
-        drawn.append(rng.integers(0, max(1, below if limit is None else limit), shape))
+        limit = 1 if zero else below if limit is None else limit
+        drawn.append(rng.integers(0, max(1, limit), shape))
         # What is made of a number before it is an operand may fit one of these.
         drawn += [np.ones(shape), np.zeros(shape)]
         if value.type in (TensorProto.INT64, TensorProto.INT32):
@@ -495,11 +501,10 @@ def _operand(
     return None
 
 
-def _shaped(array: Array, value: Value, shape: tuple[int, ...]) -> Array | None:
+def _shaped(array: Array, value: Value, shape: tuple[int, ...], exact: bool) -> Array | None:
     """An operand in the shape of a value; None if it does not go in there."""
     if array.size == math.prod(shape):
         return array.reshape(shape)
-    open_rank = value.shape is None or (
-        len(value.shape) == array.ndim and not all(isinstance(d, int) for d in value.shape)
-    )
-    return array if open_rank else None
+    own = value.shape
+    is_open = own is None or (len(own) == array.ndim and not all(isinstance(d, int) for d in own))
+    return array if is_open and not exact else None

@@ -406,7 +406,8 @@ def _drawn(
     extents = extents_of(shapes)
     offered: dict[Value, list[Array]] = {}
     for value, shape in shapes.items():
-        listed = choices(value, shape, 3 if kind != "zero" else 1, extents, readers, rng)
+        zero = kind == "zero"
+        listed = choices(value, shape, extents, readers, rng, below=3, zero=zero)
         offered[value] = listed or [numbers(shape, kind, rng)]
     for attempt in range(max(map(len, offered.values()), default=1)):
         yield {value: listed[min(attempt, len(listed) - 1)] for value, listed in offered.items()}

@@ -15,7 +15,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto, helper
 
 from trtfuse.ir.graph import Dimension, Graph, Shape, Value
 from trtfuse.ir.model import Model
-from trtfuse.ir.shapes import declared_symbols, forget_shape, graphs_in, type_and_shape
+from trtfuse.ir.shapes import declared_symbols, graphs_in, type_and_shape
 
 
 @dataclass(frozen=True)
@@ -48,29 +48,23 @@ class Claim:
             doubtful: whether to leave open what is not known, rather than to keep it.
         """
         shape = self.known
-        if not self.wrong and not doubtful:
-            shape = self.claimed if self.known is None else tuple(map(_finer, *self._both))
         if shape is None:
-            forget_shape(self.info.type)
-            return
+            # Without a rank ONNX's checker would not take it.
+            shape = (None,) * len(self.claimed) if doubtful else self.claimed
+        elif not self.wrong and not doubtful:
+            shape = tuple(
+                claimed if known is None else known
+                for known, claimed in zip(shape, self.claimed, strict=True)
+            )
         element_type = self.info.type.tensor_type.elem_type
         self.info.type.CopyFrom(helper.make_tensor_type_proto(element_type, shape))
-
-    @property
-    def _both(self) -> tuple[Shape, Shape]:
-        assert self.known is not None
-        return self.known, self.claimed
-
-
-def _finer(known: Dimension, claimed: Dimension) -> Dimension:
-    return claimed if known is None else known
 
 
 def settle_claims(model: Model, proto: ModelProto, *, correct: bool) -> str | None:
     """Looks for claims that contradict what is known.
 
-    Where one does, the file was changed after its shapes were written, and those that nothing
-    confirms are left open as well.
+    Where one does, the file was changed after its shapes were written. Then those that nothing
+    confirms are left open as well, and those of which not even the rank is known go.
 
     Args:
         model: what is known.
@@ -86,6 +80,14 @@ def settle_claims(model: Model, proto: ModelProto, *, correct: bool) -> str | No
         for claim in claims:
             if claim.wrong or claim.zero or wrong:
                 claim.correct(doubtful=bool(wrong))
+        if wrong:
+            unknown = {id(claim.info) for claim in claims if claim.known is None}
+            for _, written in _graphs(model, proto):
+                kept = [info for info in written.value_info if id(info) not in unknown]
+                if len(kept) < len(written.value_info):
+                    copied = [ValueInfoProto.FromString(i.SerializeToString()) for i in kept]
+                    del written.value_info[:]
+                    written.value_info.extend(copied)
     if not wrong:
         return None
     first = wrong[0]

@@ -67,7 +67,7 @@ def infer_shapes(model: Model) -> bool:
 
 def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
     before = [(value, value.known) for graph in main.walk() for value in _values(graph)]
-    _without_claims(lean)
+    without_claims(lean)
     _slice_as_later(lean)
     _squeeze_in_order(lean)
     for _ in range(_PASSES):
@@ -178,7 +178,7 @@ def _common(calls: list[Node], index: int) -> Known:
     return element_type, shape
 
 
-def _without_claims(lean: ModelProto) -> None:
+def without_claims(lean: ModelProto) -> None:
     """Takes out what a model says of computed values, but for types that nothing else tells."""
     for info in lean.graph.input:
         for dim in info.type.tensor_type.shape.dim:

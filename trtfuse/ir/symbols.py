@@ -14,7 +14,7 @@ from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value
 from trtfuse.ir.sizes import sizes
 
 #: Operators that compute element by element what they broadcast.
-_ELEMENTWISE = frozenset(
+ELEMENTWISE = frozenset(
     (
         "Add",
         "And",
@@ -102,7 +102,7 @@ def _reckoned(node: Node) -> Shape | None:
     if node.op == "Expand":
         target = _symbols(sizes(node.input(1)))
         return _broadcast((node.inputs[0].shape if node.inputs[0] else None, target))
-    if node.op in _ELEMENTWISE:
+    if node.op in ELEMENTWISE:
         return _broadcast(value.shape for value in node.inputs if value is not None)
     if node.op in _LIKE_FIRST and node.inputs[0] is not None:
         return node.inputs[0].shape
