@@ -28,7 +28,7 @@ SIZES = (32, 64, 16, 24, 8, 12, 4, 6, 128, 160, 224, 256, 320, 384, 416, 512, 64
 RANKS = (4, 3, 2, 1, 0, 5)
 #: Open sizes are chosen so that the inputs have at most so many elements together, or four times
 #: what they have by their fixed sizes.
-MOST_DRAWN = 1 << 21
+MOST_DRAWN = 1 << 22
 #: More elements than this are not asked for, whatever is declared or given.
 MOST_ELEMENTS = 1 << 26
 #: For so many seconds sizes are sorted out by inference before they are run.
