@@ -346,6 +346,7 @@ def _images(operand: Operand) -> Drawn:
     yield operand.rng.integers(0, max(1, (operand.sizes or (1,))[0]), operand.shape((1,)))
 
 
+_DEPTH = _always(3)
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 
 #: What an operand is for, by operator and place.
@@ -361,7 +362,7 @@ _ROLES: dict[tuple[str, int], Role] = {
     ("Loop", 0): _trips,
     ("Loop", 1): _always(1),
     ("Mod", 1): _divisors,
-    ("OneHot", 1): _always(3),
+    ("OneHot", 1): _DEPTH,
     ("Pad", 1): _pads,
     ("Pad", 3): _padded_axes,
     ("RNN", 4): _lengths(0),
@@ -391,7 +392,7 @@ _ROLES: dict[tuple[str, int], Role] = {
 } | {(f"Reduce{name}", 1): _axes for name in _REDUCTIONS}
 
 #: Of those, the ones that floating numbers have as well.
-_OF_ANY_TYPE = (_range, _scales, _region)
+_OF_ANY_TYPE = (_DEPTH, _range, _scales, _region)
 
 
 def choices(
