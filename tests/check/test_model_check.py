@@ -533,7 +533,7 @@ def test_a_model_that_runs_at_multiples_only_is_given_one(multiple: int) -> None
 
 def test_a_model_that_runs_at_no_size_tried_says_what_was() -> None:
     model = with_text(
-        "(float[M, L] x) => (float[7, 11] y) <int64[2] shape = {7, 11}> { y = Reshape(x, shape) }"
+        "(float[M, L] x) => (float[7, 11, 1] y) <int64[3] to = {7, 11, 1}> { y = Reshape(x, to) }"
     )
     with pytest.raises(trtfuse.VerifyError) as refused:
         trtfuse.verify(model, model)
@@ -687,6 +687,7 @@ def test_shapes_that_run_are_small_images_where_others_do_not() -> None:
 
 def test_shapes_of_a_model_that_never_runs_are_those_tried_first() -> None:
     broken = model(
-        "(float[n,m] x) => (float[7,11] y) { y = Reshape(x, s) }", s=np.array([7, 11], np.int64)
+        "(float[n,m] x) => (float[7,11,1] y) { y = Reshape(x, s) }",
+        s=np.array([7, 11, 1], np.int64),
     )
     assert running_shapes(Model(broken), {}) == {"x": (1, 32)}
