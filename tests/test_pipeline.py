@@ -401,7 +401,8 @@ def test_a_shape_that_is_none_is_refused(shape: Any) -> None:
 def test_the_whole_model_is_compared_at_the_shape_that_is_given() -> None:
     proto = parsed(
         """
-        (float[N, M] x) => (float[5, 2] y) <int64[2] to = {5, 2}, float[2] s = {2, 3}> {
+        (float[N, M] x) => (float[1, 7, 11] y)
+        <int64[3] to = {1, 7, 11}, float[11] s = {2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2}> {
           t = Reshape(x, to)
           y = Mul(t, s)
         }
@@ -409,7 +410,7 @@ def test_the_whole_model_is_compared_at_the_shape_that_is_given() -> None:
     )
     with pytest.raises(VerifyError, match="give input shapes that it runs at"):
         trtfuse.fuse(proto, verify="model")
-    result = trtfuse.fuse(proto, verify="model", input_shapes={"x": [1, 10]})
+    result = trtfuse.fuse(proto, verify="model", input_shapes={"x": [11, 7]})
     assert result.ok
     assert result.report.verification.checked == 3
 

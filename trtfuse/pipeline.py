@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from onnx import ModelProto
 
-from trtfuse.check.inputs import shapes
+from trtfuse.check.inputs import Search
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError, nothing_else_raised
@@ -22,6 +22,7 @@ from trtfuse.groups.emit import emit, takes_functions
 from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.target import shared_memory
+from trtfuse.ir.claims import settle_claims
 from trtfuse.ir.model import FOLD_LIMIT, NOT_UTF_8, Model, ModelLike, collector_paused, read_model
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
@@ -200,7 +201,7 @@ def _fuse(
         before, trace = Census.of(read), Trace(read)
         if input_shapes:
             # Shapes that fit no input are refused before the work, whether it needs them or not.
-            next(shapes(read, 1, input_shapes))
+            Search(read, input_shapes)
     with _timed(seconds, "rewrite"):
         driver = Driver(read, rules, check, staged(progress, "rewrite"))
         driver.run()
@@ -224,6 +225,9 @@ def _fuse(
                 mark(read, found.groups)
     with _timed(seconds, "write"):
         fused = read.to_proto()
+        note = settle_claims(read, fused, correct=bool(fusions))
+        if note is not None:
+            read.notes.append(note)
     verification = Verification("none") if check is None else check.verification()
     if verify == "model":
         with _timed(seconds, "verify"):

@@ -21,7 +21,7 @@ SPLIT = """
 split (float[N, 4] x) => (float[N, 2] y, float[N, 2] z) <int64[2] sizes = {2, 2}> {
     [part] a, b = Split <axis = 1> (x, sizes)
     c = Mul(b, b)
-    [gelu] d = com.microsoft.Gelu(a)
+    [thing] d = com.microsoft.Thing(a)
     [sum] y = Add(c, d)
     [other] z = Sub(c, d)
 }
@@ -59,32 +59,32 @@ def test_operators_inputs_and_outputs_are_nodes() -> None:
     assert dict(graph.nodes(data=True)) == {
         "part": {"kind": "operator", "label": "part", "op": "Split"},
         "node_of_c": {"kind": "operator", "label": "node_of_c", "op": "Mul"},
-        "gelu": {"kind": "operator", "label": "gelu", "op": "com.microsoft::Gelu"},
+        "thing": {"kind": "operator", "label": "thing", "op": "com.microsoft::Thing"},
         "sum": {"kind": "operator", "label": "sum", "op": "Add"},
         "other": {"kind": "operator", "label": "other", "op": "Sub"},
         "x": {"kind": "input", "label": "x", "type": "float32[N, 4]"},
-        "y": {"kind": "output", "label": "y", "type": "float32[N, 2]"},
-        "z": {"kind": "output", "label": "z", "type": "float32[N, 2]"},
+        "y": {"kind": "output", "label": "y", "type": "float32[...]"},
+        "z": {"kind": "output", "label": "z", "type": "float32[...]"},
     }
 
 
 def test_values_are_edges_once_for_every_time_they_are_read() -> None:
     graph = trtfuse.to_networkx(parser.parse_model(SPLIT))
     assert sorted(edges(graph)) == [
-        ("gelu", "other", "d", 0, 1),
-        ("gelu", "sum", "d", 0, 1),
         ("node_of_c", "other", "c", 0, 0),
         ("node_of_c", "sum", "c", 0, 0),
         ("other", "z", "z", 0, 0),
-        ("part", "gelu", "a", 0, 0),
         ("part", "node_of_c", "b", 1, 0),
         ("part", "node_of_c", "b", 1, 1),
+        ("part", "thing", "a", 0, 0),
         ("sum", "y", "y", 0, 0),
+        ("thing", "other", "d", 0, 1),
+        ("thing", "sum", "d", 0, 1),
         ("x", "part", "x", 0, 0),
     ]
     types = {data["value"]: data["type"] for _, _, data in graph.edges(data=True)}
     assert types["b"] == "float32[N, 2]"
-    # Nobody knows what an operator of another domain computes.
+    # Nobody knows what an operator of another domain computes, whatever the model declares.
     assert types["d"] == ""
 
 
@@ -96,10 +96,10 @@ def test_weights_are_nodes_where_they_are_asked_for() -> None:
 
 def test_the_graph_answers_questions() -> None:
     graph = trtfuse.to_networkx(parser.parse_model(SPLIT))
-    assert nx.ancestors(graph, "z") == {"x", "part", "node_of_c", "gelu", "other"}
+    assert nx.ancestors(graph, "z") == {"x", "part", "node_of_c", "thing", "other"}
     assert nx.is_directed_acyclic_graph(graph)
     assert nx.shortest_path(graph, "x", "y") in (
-        ["x", "part", "gelu", "sum", "y"],
+        ["x", "part", "thing", "sum", "y"],
         ["x", "part", "node_of_c", "sum", "y"],
     )
 

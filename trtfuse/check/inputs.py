@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
+import time
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from onnx import TensorProto
+import onnx
+from onnx import ModelProto, TensorProto
 
+from trtfuse.check.asked import asked_sizes, multiples, with_shapes
+from trtfuse.check.draw import all_readers, choices, extents_of
 from trtfuse.errors import UsageError, VerifyError
-from trtfuse.ir.constants import constant
-from trtfuse.ir.graph import Shape, Value
+from trtfuse.ir.graph import Dimension, Shape, Value
 from trtfuse.ir.model import Model
-from trtfuse.ir.shapes import type_and_shape
+from trtfuse.ir.shapes import type_and_shape, without_claims, without_weights
 from trtfuse.ir.tensor import FLOATING, Array, numpy_type
 
-#: What a model without fixed sizes is tried at, in this order; the first that it runs at is taken.
+#: What a model is tried at whose sizes are open, in this order; the first it runs at is taken.
 #: Networks that halve their input a few times want multiples of 32, others a length below 64.
 SIZES = (32, 64, 16, 24, 8, 12, 4, 6, 128, 160, 224, 256, 320, 384, 416, 512, 640, 1, 2, 3, 5)
 
-#: Operators that hand on integers as they are, so that an index stays one.
-_PASSING = frozenset(
-    (
-        "Cast",
-        "Concat",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "Reshape",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-    )
-)
+#: What the rank of an input is taken to be where it is not declared, one after the other.
+RANKS = (4, 3, 2, 1, 0, 5)
+#: Open sizes are chosen so that the inputs have at most so many elements together, or four times
+#: what they have by their fixed sizes.
+MOST_DRAWN = 1 << 22
+#: More elements than this are not asked for, whatever is declared or given.
+MOST_ELEMENTS = 1 << 26
+#: For so many seconds sizes are sorted out by inference before they are run.
+_PATIENCE = 5.0
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -45,43 +43,174 @@ def runtime_inputs(model: Model) -> list[Value]:
 
 
 def shapes(model: Model, batch: int, given: Mapping[str, tuple[int, ...]]) -> Iterator[Shapes]:
-    """Shapes for the inputs, one set after the other, to try until the model runs.
+    """Shapes for the inputs, one set after the other: see `Search`."""
+    return Search(model, given).shapes(batch)
+
+
+class Search:
+    """Looks for shapes that a model runs at.
+
+    Sizes that the graph asks for are taken; the others are the same for all first, then each
+    varies by itself. Sizes that inference finds fault with come last.
 
     Args:
         model: its symbols are given the same size everywhere.
-        batch: the size of a first dimension that is not fixed.
         given: shapes that are not to be drawn, by input.
 
     Raises:
         UsageError: a given shape is of no input, or does not fit the one the model declares.
-        VerifyError: an input is no tensor, or its rank is not known.
+        VerifyError: an input is no tensor, or has more elements than are drawn.
     """
-    inputs = runtime_inputs(model)
-    known = {value.name for value in inputs}
-    for name in given:
-        if name not in known:
-            raise UsageError(f"the model has no input '{name}'; it has {', '.join(sorted(known))}")
-    declared = {value.name: type_and_shape(model.graph.inputs[value].type)[1] for value in inputs}
-    tried: list[Shapes] = []
-    for size in SIZES:
-        sizes: dict[str, int] = {}
-        found = {
-            name: _fitting(name, shape, declared[name], sizes) for name, shape in given.items()
-        }
-        for name, dims in declared.items():
-            if name in found:
+
+    def __init__(self, model: Model, given: Mapping[str, tuple[int, ...]]) -> None:
+        self.model = model
+        self.given = given
+        inputs = {value.name: model.graph.inputs[value].type for value in runtime_inputs(model)}
+        for name in given:
+            if name not in inputs:
+                has = ", ".join(sorted(inputs))
+                raise UsageError(f"the model has no input '{name}'; it has {has}")
+        self._symbols: dict[str, int] = {}
+        for name, shape in given.items():
+            _fitting(name, shape, type_and_shape(inputs[name])[1], self._symbols)
+        self._declared: dict[str, Shape | None] = {}
+        for name, declared in inputs.items():
+            if not declared.HasField("tensor_type"):
+                kind = str(declared.WhichOneof("value") or "").removesuffix("_type")
+                what = f"is a {kind}, no tensor" if kind else "has no type"
+                raise VerifyError(f"input '{name}' {what}: nothing can be drawn for it")
+            self._declared[name] = given.get(name, type_and_shape(declared)[1])
+        self._found: dict[int, tuple[Mapping[str, Dimension], Mapping[str, int]]] = {}
+        self._deadline: float | None = None
+
+    def shapes(self, batch: int) -> Iterator[Shapes]:
+        """Shapes for the inputs, one set after the other, to try until the model runs.
+
+        Args:
+            batch: the size of a first dimension that is not fixed, as long as it may be.
+
+        Raises:
+            VerifyError: all have more elements than are drawn.
+        """
+        declared = list(self._declared.values())
+        ranks = RANKS if None in declared else (0,)
+        is_fixed = all(isinstance(size, int) for shape in declared for size in shape or (None,))
+        least = sum(
+            math.prod(size for size in shape or () if isinstance(size, int)) for shape in declared
+        )
+        most = MOST_ELEMENTS if is_fixed else min(MOST_ELEMENTS, max(MOST_DRAWN, 4 * least))
+        # One of each rank before a second of any.
+        rounds = itertools.zip_longest(*(self._of_rank(rank, batch) for rank in ranks))
+        seen: set[tuple[tuple[int, ...], ...]] = set()
+        unlikely: list[Shapes] = []
+        smallest: int | None = None
+        for candidate in itertools.chain.from_iterable(rounds):
+            if candidate is None or (key := tuple(candidate.values())) in seen:
                 continue
-            if dims is None:
-                raise VerifyError(f"the shape of input '{name}' is not known; give it yourself")
-            found[name] = tuple(
-                dim
-                if isinstance(dim, int)
-                else sizes.setdefault(dim or f"{name}.{axis}", batch if axis == 0 else size)
-                for axis, dim in enumerate(dims)
+            seen.add(key)
+            elements = sum(map(math.prod, key))
+            smallest = elements if smallest is None else min(elements, smallest)
+            if elements > most:
+                continue
+            if is_fixed or self._is_likely(candidate):
+                yield candidate
+            else:
+                unlikely.append(candidate)
+        yield from unlikely
+        if smallest is not None and smallest > most:
+            raise VerifyError(
+                f"the inputs have {smallest} elements or more, and {most} are drawn at most"
             )
-        if found not in tried:
-            tried.append(found)
-            yield found
+
+    def _of_rank(self, rank: int, batch: int) -> Iterator[Shapes]:
+        """Shapes in which inputs of unknown rank have this one."""
+        named: dict[str, Shape] = {
+            name: tuple(
+                self._symbols.get(dim, dim)
+                if isinstance(dim, str)
+                else f"{name}.{axis}"
+                if dim is None
+                else dim
+                for axis, dim in enumerate((None,) * rank if shape is None else shape)
+            )
+            for name, shape in self._declared.items()
+        }
+        axes: dict[Dimension, int] = {}
+        for shape in named.values():
+            for axis, dim in enumerate(shape):
+                axes.setdefault(dim, axis)
+        first = {dim for dim, axis in axes.items() if axis == 0}
+        asked, steps = self._asked(rank, tuple(named.items()))
+        goes_by: dict[Dimension, Dimension] = {
+            dim: asked.get(dim, dim) if isinstance(dim, str) else dim for dim in axes
+        }
+        free = list(dict.fromkeys(dim for dim in goes_by.values() if isinstance(dim, str)))
+        batches = {goes_by[dim] for dim in first} - {goes_by[dim] for dim in axes.keys() - first}
+
+        def at(sizes: Mapping[str, int], known: Mapping[Dimension, Dimension]) -> Shapes:
+            return {
+                name: tuple(
+                    int(end) if isinstance(end := known.get(dim, dim), int) else sizes[str(end)]
+                    for dim in shape
+                )
+                for name, shape in named.items()
+            }
+
+        def even(size: int, symbol: str) -> int:
+            step = steps.get(symbol, 1)
+            return batch if symbol in batches and step == 1 else -(-size // step) * step
+
+        for size in SIZES:
+            yield at({symbol: even(size, symbol) for symbol in free}, goes_by)
+        for size in SIZES:
+            yield at(dict.fromkeys(free, size), goes_by)
+        for symbol in free:
+            for base, size in itertools.product((32, 4), SIZES):
+                yield at({each: even(base, each) for each in free} | {symbol: size}, goes_by)
+        # What asked for a size may take others as well, where it broadcasts.
+        open_ = dict.fromkeys(dim for dim in goes_by if isinstance(dim, str))
+        for size in SIZES:
+            yield at({dim: batch if dim in first else size for dim in open_}, {})
+
+    def _asked(
+        self, rank: int, named: tuple[tuple[str, Shape], ...]
+    ) -> tuple[Mapping[str, Dimension], Mapping[str, int]]:
+        if not any(isinstance(dim, str) for _, shape in named for dim in shape):
+            return {}, {}
+        if rank not in self._found:
+            declared = dict(named)
+            asked = asked_sizes(self.model, declared)
+            filled: dict[str, Shape] = {
+                name: tuple(asked.get(d, d) if isinstance(d, str) else d for d in shape)
+                for name, shape in named
+            }
+            self._found[rank] = asked, multiples(self.model, filled)
+        return self._found[rank]
+
+    @functools.cached_property
+    def _lean(self) -> ModelProto:
+        lean = without_weights(self.model)
+        without_claims(lean)
+        return lean
+
+    def _is_likely(self, candidate: Shapes) -> bool:
+        """Whether inference finds nothing wrong with some shapes, nor anything too large."""
+        now = time.monotonic()
+        self._deadline = self._deadline or now + _PATIENCE
+        if now > self._deadline:
+            return True
+        try:
+            inferred = onnx.shape_inference.infer_shapes(
+                with_shapes(self._lean, candidate), strict_mode=True, data_prop=True
+            )
+        except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
+            return False
+        sizes = (type_and_shape(info.type)[1] for info in inferred.graph.value_info)
+        return all(
+            math.prod(size for size in shape if isinstance(size, int)) <= MOST_ELEMENTS
+            for shape in sizes
+            if shape is not None
+        )
 
 
 def _fitting(
@@ -103,60 +232,50 @@ def _fitting(
     return given
 
 
-def index_limits(model: Model) -> dict[str, int]:
-    """For each integer input that indexes a table, directly or handed on, the size of the table."""
-    limits: dict[str, int] = {}
-    for start in runtime_inputs(model):
-        pending, seen = [start], {start}
-        while pending:
-            value = pending.pop()
-            for node in value.uses:
-                if node.op in ("Gather", "GatherElements") and node.input(1) is value:
-                    data = node.inputs[0]
-                    table = constant(data)
-                    shape = table.shape if table is not None else data.shape if data else None
-                    if shape:
-                        rows = shape[node.attribute("axis", 0)]
-                        if isinstance(rows, int):
-                            limits[start.name] = min(rows, limits.get(start.name, rows))
-                elif node.op in _PASSING:
-                    handed = [v for v in node.outputs if v is not None and v not in seen]
-                    seen.update(handed)
-                    pending.extend(handed)
-    return limits
+def drawn(
+    model: Model,
+    sizes: Shapes,
+    kind: str,
+    rng: np.random.Generator,
+    given: Mapping[str, tuple[int, ...]] | None = None,
+) -> Iterator[dict[str, Array]]:
+    """Numbers for the inputs, one set after the other, to try until the model runs.
 
-
-def draw(
-    model: Model, sizes: Shapes, kind: str, limits: Mapping[str, int], rng: np.random.Generator
-) -> dict[str, Array]:
-    """Numbers for the inputs.
+    Integers that say what a node does fit what they are read with (`trtfuse.check.draw`), others
+    are 0 or 1. An operand of an open size may get another one than was asked for.
 
     Args:
         model: what they are for.
         sizes: their shapes.
         kind: "normal"; "wide", from tiny to large, with zeros among them; or "zero".
-        limits: what integers stay below, 2 where an input is not listed.
         rng: where they come from.
+        given: the inputs whose shapes may not be others.
 
     Raises:
-        VerifyError: an input is of a type that cannot be drawn.
+        VerifyError: an input is of a type that cannot be drawn, or there is no memory for it.
     """
-    feeds: dict[str, Array] = {}
-    for value in runtime_inputs(model):
+    inputs = runtime_inputs(model)
+    extents = extents_of({value: sizes[value.name] for value in inputs})
+    offered: dict[str, list[Array]] = {}
+    for value in inputs:
+        name, shape = value.name, sizes[value.name]
         element_type, _ = type_and_shape(model.graph.inputs[value].type)
-        shape = sizes[value.name]
-        if element_type in FLOATING:
-            feeds[value.name] = numbers(shape, kind, rng).astype(numpy_type(element_type))
-        elif element_type == TensorProto.STRING:
-            feeds[value.name] = np.full(shape, "a", object)
-        elif element_type is not None and numpy_type(element_type).kind in "iub":
-            limit = limits.get(value.name, 2) if kind != "zero" else 1
-            feeds[value.name] = rng.integers(0, max(1, limit), shape).astype(
-                numpy_type(element_type)
-            )
-        else:
-            raise VerifyError(f"input '{value.name}' is of a type that cannot be drawn")
-    return feeds
+        if element_type == TensorProto.STRING:
+            offered[name] = [np.full(shape, "a", object)]
+            continue
+        floating = element_type in FLOATING
+        if element_type is None or not (floating or numpy_type(element_type).kind in "iub"):
+            raise VerifyError(f"input '{name}' is of a type that cannot be drawn")
+        exact, zero = name in (given or ()), kind == "zero"
+        try:
+            offered[name] = choices(
+                value, shape, extents, all_readers, rng, below=2, zero=zero, exact=exact
+            ) or [numbers(shape, kind, rng).astype(numpy_type(element_type))]
+        except MemoryError:
+            what = f"input '{name}' of shape {list(shape)}"
+            raise VerifyError(f"there is no memory for {what}") from None
+    for attempt in range(max(map(len, offered.values()), default=1)):
+        yield {name: listed[min(attempt, len(listed) - 1)] for name, listed in offered.items()}
 
 
 def numbers(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:

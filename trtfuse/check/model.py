@@ -7,7 +7,9 @@ a change of spelling does to them; how far its outputs move, times a margin, is 
 
 from __future__ import annotations
 
+import itertools
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +18,7 @@ import ml_dtypes
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from trtfuse.check.inputs import Shapes, draw, index_limits, runtime_inputs, shapes
+from trtfuse.check.inputs import SIZES, Search, Shapes, drawn, runtime_inputs
 from trtfuse.errors import VerifyError
 from trtfuse.ir.constants import constant
 from trtfuse.ir.model import Model
@@ -27,6 +29,9 @@ from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
 MARGIN = 8
 #: How often the original runs with its numbers moved.
 _MOVES = 2
+#: So many runs, and so many seconds, are spent on looking for sizes that a model runs at.
+_MOST_RUNS = 120
+_PATIENCE = 30.0
 #: The least height and width of an image that `running_shapes` tries first.
 _SMALL_IMAGE = 64
 #: Weights of more elements than this are not moved; their inputs are.
@@ -102,10 +107,10 @@ def verify_models(
     found = Verification("model")
     first, second = _session(original, "the original"), _session(result, "the result")
     moved = [s for _ in range(_MOVES) if (s := _moved_session(original, rng)) is not None]
-    limits = index_limits(original)
+    search = Search(original, input_shapes or {})
     kinds = ((1, "normal"), (2, "wide"), (1, "zero"))
     for index, (batch, kind) in enumerate(kinds):
-        feeds, expected = _first_run(original, first, batch, kind, input_shapes or {}, limits, rng)
+        feeds, expected = _first_of(search, search.shapes(batch), first, kind, rng)
         actual = _run(second, feeds, "the result")
         others = [o for session in moved if (o := _moved_run(session, feeds, rng)) is not None]
         names = [output.name for output in first.get_outputs()]
@@ -148,11 +153,11 @@ def running_shapes(model: Model, given: Mapping[str, tuple[int, ...]]) -> Shapes
 
     inputs = model.graph.inputs
     declared = {v.name: type_and_shape(inputs[v].type)[1] for v in runtime_inputs(model)}
-    candidates = sorted(shapes(model, 1, given), key=tiny)
+    search = Search(model, given)
+    candidates = sorted(itertools.islice(search.shapes(1), 2 * len(SIZES)), key=tiny)
     try:
         session = _session(model, "the model")
-        rng, limits = np.random.default_rng(0), index_limits(model)
-        feeds, _ = _first_of(model, session, candidates, "normal", limits, rng)
+        feeds, _ = _first_of(search, candidates, session, "normal", np.random.default_rng(0))
     except VerifyError:
         return candidates[0]
     return {name: tuple(array.shape) for name, array in feeds.items()}
@@ -217,34 +222,22 @@ def _moved_run(
         return None
 
 
-def _first_run(
-    model: Model,
-    session: Any,
-    batch: int,
-    kind: str,
-    given: Mapping[str, tuple[int, ...]],
-    limits: Mapping[str, int],
-    rng: np.random.Generator,
-) -> tuple[dict[str, Array], list[Any]]:
-    """The first inputs that the model runs on, and what it makes of them."""
-    return _first_of(model, session, shapes(model, batch, given), kind, limits, rng)
-
-
 def _first_of(
-    model: Model,
-    session: Any,
+    search: Search,
     candidates: Iterable[Shapes],
+    session: Any,
     kind: str,
-    limits: Mapping[str, int],
     rng: np.random.Generator,
 ) -> tuple[dict[str, Array], list[Any]]:
-    """The first inputs of some shapes that the model runs on, and what it makes of them."""
+    """The first inputs of some shapes that a model runs on, and what it makes of them."""
     trouble: VerifyError | None = None
     tried: Shapes = {}
+    runs, deadline = 0, time.monotonic() + _PATIENCE
     for tried in candidates:
-        # Integers that are no indices may still be ones in disguise: zeros fit any table.
-        for bounds in (limits, dict.fromkeys(tried, 1)):
-            feeds = draw(model, tried, kind, bounds, rng)
+        if runs and (runs >= _MOST_RUNS or time.monotonic() > deadline):
+            break
+        for feeds in drawn(search.model, tried, kind, rng, search.given):
+            runs += 1
             try:
                 return feeds, _run(session, feeds, "the original")
             except VerifyError as error:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 from onnx import TensorProto
 
+from trtfuse.check.draw import Readers, choices, extents_of, readers_in
 from trtfuse.check.inputs import numbers
 from trtfuse.check.model import Verification
 from trtfuse.ir.constants import constant
@@ -140,29 +141,35 @@ class RewriteCheck:
         drawn = [v for v in read if v not in constants]
         if rank != _RANKS[0] and all(v.shape is not None for v in drawn):
             return None
+        readers = readers_in((*leading, *match.ordered, *new.nodes))
         worst, trouble, sets = 0.0, "there was nothing to draw", 0
         for number, shapes in enumerate(_shapes(match, drawn, rank)):
             if number == 2 and not trouble:
                 # The full sizes are for what cannot be made small.
                 break
-            sizes = ", ".join(f"{v.name}{list(shapes[v])}" for v in drawn)
             for kind in ("normal", "wide", "positive", "zero"):
-                seen = f"for {kind} {sizes}, seed {self.seed}"
-                try:
-                    feeds = constants | {v: _draw(v, shapes[v], kind, rng) for v in drawn}
-                    feeds |= zip(computed, before.run(feeds), strict=True)
-                    meant = feeds | new.read_as
-                    expected = [
-                        _as_stored(*each) for each in zip(old.run(meant), folded, strict=True)
-                    ]
-                    hair = functools.partial(_moved, rng=rng)
-                    moved = [
-                        old.run({v: hair(array) for v, array in meant.items()}, hair)
-                        for _ in range(2)
-                    ]
-                except Exception as error:  # noqa: BLE001 - as above
-                    trouble = trouble and _one_line(error)
+                failed: Exception | None = None
+                for feeds in _drawn(shapes, kind, readers, rng):
+                    try:
+                        feeds |= constants
+                        feeds |= zip(computed, before.run(feeds), strict=True)
+                        meant = feeds | new.read_as
+                        expected = [
+                            _as_stored(*each) for each in zip(old.run(meant), folded, strict=True)
+                        ]
+                        hair = functools.partial(_moved, rng=rng)
+                        moved = [
+                            old.run({v: hair(array) for v, array in meant.items()}, hair)
+                            for _ in range(2)
+                        ]
+                        break
+                    except Exception as error:  # noqa: BLE001 - as above
+                        failed = failed or error
+                else:
+                    trouble = trouble and _one_line(failed)
                     break
+                sizes = ", ".join(f"{v.name}{list(feeds[v].shape)}" for v in drawn)
+                seen = f"for {kind} {sizes}, seed {self.seed}"
                 try:
                     found = now.run(feeds)
                 except Exception as error:  # noqa: BLE001 - as above
@@ -182,7 +189,7 @@ class RewriteCheck:
         return Checked(None, worst, sets)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception | None) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
 
 
@@ -385,24 +392,33 @@ def _sized(
     return tuple(
         fixed[axis]
         if axis in fixed
-        else _drawn(Dim(value, axis) if dim is None else dim, free, sizes)
+        else _extent(Dim(value, axis) if dim is None else dim, free, sizes)
         for axis, dim in enumerate(shape)
     )
 
 
-def _drawn(dim: Dimension | Dim, free: int, sizes: dict[object, int]) -> int:
+def _extent(dim: Dimension | Dim, free: int, sizes: dict[object, int]) -> int:
     """The size of a dimension: what was drawn of a symbol before, or another than those."""
     if isinstance(dim, int):
         return dim
     if isinstance(dim, Derived):
-        factors = (_drawn(factor, free, sizes) for factor in dim.product.of)
+        factors = (_extent(factor, free, sizes) for factor in dim.product.of)
         return int(dim.product.number) * math.prod(factors)
     return sizes.setdefault(dim, free + len(sizes))
 
 
-def _draw(value: Value, shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:
-    """What a value is given: see `numbers`; integers are 0, 1 or 2."""
-    if value.type is not None and value.type not in FLOATING:
-        integers = rng.integers(0, 3, shape) if kind != "zero" else np.zeros(shape)
-        return integers.astype(numpy_type(value.type))
-    return numbers(shape, kind, rng)
+def _drawn(
+    shapes: Mapping[Value, tuple[int, ...]], kind: str, readers: Readers, rng: np.random.Generator
+) -> Iterator[Feeds]:
+    """Arrays for values, one set after the other until the nodes run: see `numbers`.
+
+    Integers are 0, 1 or 2 unless they say what a node does.
+    """
+    extents = extents_of(shapes)
+    offered: dict[Value, list[Array]] = {}
+    for value, shape in shapes.items():
+        zero = kind == "zero"
+        listed = choices(value, shape, extents, readers, rng, below=3, zero=zero)
+        offered[value] = listed or [numbers(shape, kind, rng)]
+    for attempt in range(max(map(len, offered.values()), default=1)):
+        yield {value: listed[min(attempt, len(listed) - 1)] for value, listed in offered.items()}

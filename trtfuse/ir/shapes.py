@@ -1,7 +1,9 @@
 """Shapes and types of all values, from ONNX's own shape inference.
 
 Inference runs on a copy of the model without its large weights, which it has no use for; small
-constants stay, since Reshape, Slice and their like need the numbers.
+constants stay, since Reshape, Slice and their like need the numbers. What a file says of computed
+values is not in the copy either: runtimes do not hold a model to it, so it may be stale or wrong.
+The shapes of inputs are a contract; all others follow from these and from constants.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ _LARGEST_SHAPE = 256
 def infer_shapes(model: Model) -> bool:
     """Tells every value of a model what inference finds; whether that changes any."""
     lean = without_weights(model)
-    declared = _symbols(lean)
+    declared = declared_symbols(lean)
     changed = _infer(model.graph, lean, declared)
     for function, inputs in _called_with(model):
         # What inference made up around a call is as passing as what it makes up inside.
@@ -65,13 +67,14 @@ def infer_shapes(model: Model) -> bool:
 
 def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
     before = [(value, value.known) for graph in main.walk() for value in _values(graph)]
+    without_claims(lean)
     _slice_as_later(lean)
     _squeeze_in_order(lean)
     for _ in range(_PASSES):
         try:
             inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
         except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
-            # A model that is valid but that inference chokes on keeps the shapes it declares.
+            # Of a model that inference chokes on, the inputs are known and nothing else.
             inferred = lean
         settle_symbols(main, _tell_all(main, inferred.graph, declared))
         # With the ranks that it missed, inference gets further.
@@ -104,13 +107,20 @@ def _tell_all(main: Graph, inferred: GraphProto, declared: set[str]) -> dict[str
     while pairs:
         graph, proto = pairs.pop()
         _tell(graph, proto, declared, same)
-        nodes = list(graph.nodes())
-        # New constants may be written as nodes in front of the others.
-        for node, written in zip(nodes, proto.node[len(proto.node) - len(nodes) :], strict=True):
-            if node.bodies:
-                bodies = [body for attribute in written.attribute for body in _bodies(attribute)]
-                pairs.extend(zip(node.bodies, bodies, strict=True))
+        pairs.extend(graphs_in(graph, proto))
     return same
+
+
+def graphs_in(
+    graph: Graph, proto: GraphProto | FunctionProto
+) -> Iterator[tuple[Graph, GraphProto]]:
+    """The bodies of the nodes of a graph, each with what it was written as."""
+    nodes = list(graph.nodes())
+    # New constants may be written as nodes in front of the others.
+    for node, written in zip(nodes, proto.node[len(proto.node) - len(nodes) :], strict=True):
+        if node.bodies:
+            bodies = [body for attribute in written.attribute for body in _bodies(attribute)]
+            yield from zip(node.bodies, bodies, strict=True)
 
 
 def _called_with(model: Model) -> Iterator[tuple[Graph, list[Known]]]:
@@ -168,17 +178,106 @@ def _common(calls: list[Node], index: int) -> Known:
     return element_type, shape
 
 
+def without_claims(lean: ModelProto) -> None:
+    """Takes out what a model says of computed values, but for types that nothing else tells."""
+    for info in lean.graph.input:
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:
+                # Inference would reckon with it.
+                dim.Clear()
+    local = frozenset((_standard(f.domain), f.name) for f in lean.functions)
+    operators = _Operators(lean.opset_import, local)
+    _forget_claims(lean.graph, operators)
+    for function in lean.functions:
+        operators = _Operators(function.opset_import, local)
+        _forget_computed(function, operators)
+        for body in _all_bodies(function.node):
+            _forget_claims(body, operators)
+
+
+def _forget_claims(graph: GraphProto, operators: _Operators) -> None:
+    """Takes the claims out of a graph and the bodies in it."""
+    for body in _all_bodies(graph.node):
+        for info in body.input:
+            # The owner of a body says what goes in, and what a Loop carries may change its shape.
+            forget_shape(info.type)
+        _forget_claims(body, operators)
+    _forget_computed(graph, operators)
+
+
+def _forget_computed(graph: GraphProto | FunctionProto, operators: _Operators) -> None:
+    outputs = graph.output if isinstance(graph, GraphProto) else ()
+    if not graph.value_info and not outputs:
+        return
+    believed = {name for node in graph.node if node not in operators for name in node.output}
+    kept = [info for info in graph.value_info if info.name in believed]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+    for info in outputs:
+        if info.name not in believed:
+            info.ClearField("type")
+    for info in (*graph.value_info, *outputs):
+        forget_shape(info.type)
+
+
+class _Operators:
+    """The operators for which inference finds types.
+
+    Others a runtime or a plugin has. It holds the model to the types that are declared for what
+    they compute, to the shapes it does not.
+    """
+
+    def __init__(
+        self, imports: Iterable[OperatorSetIdProto], local: frozenset[tuple[str, str]]
+    ) -> None:
+        self._versions = {_standard(each.domain): each.version for each in imports}
+        self._local = local
+        self._known: dict[tuple[str, str], bool] = {}
+
+    def __contains__(self, node: NodeProto) -> bool:
+        operator = _standard(node.domain), node.op_type
+        if operator not in self._known:
+            self._known[operator] = operator in self._local or self._has_inference(*operator)
+        return self._known[operator]
+
+    def _has_inference(self, domain: str, name: str) -> bool:
+        try:
+            schema = onnx.defs.get_schema(name, self._versions.get(domain, 0), domain)
+        except onnx.defs.SchemaError:
+            return False
+        return bool(schema.has_type_and_shape_inference_function)
+
+
+def _standard(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def forget_shape(claimed: TypeProto) -> None:
+    """Leaves of a type what it is made of, not its sizes."""
+    match claimed.WhichOneof("value"):
+        case "tensor_type" | "sparse_tensor_type" as kind:
+            getattr(claimed, kind).ClearField("shape")
+        case "sequence_type" | "optional_type" as kind:
+            forget_shape(getattr(claimed, kind).elem_type)
+        case "map_type":
+            forget_shape(claimed.map_type.value_type)
+
+
+def _all_bodies(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
+    """The graphs in the attributes of some nodes."""
+    for node in nodes:
+        for attribute in node.attribute:
+            yield from _bodies(attribute)
+
+
 def _slice_as_later(lean: ModelProto) -> None:
     """Writes each Slice of opset 10 as a call of a function with that of opset 11.
 
-    For the former, inference takes it that an open dimension keeps its size. What it has left in
-    a file is no better.
+    For the former, inference takes it that an open dimension keeps its size.
     """
     counts: set[int] = set()
     if _default_opset(lean.opset_import) == _WRONG_SLICE:
         counts |= _call_instead(lean.graph.node)
-    if counts:
-        _forget_symbols(lean.graph)
     for each in lean.functions:
         if _default_opset(each.opset_import) == _WRONG_SLICE and (
             found := _call_instead(each.node)
@@ -235,18 +334,6 @@ def _bodies(attribute: AttributeProto) -> list[GraphProto]:
     return [*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs]
 
 
-def _forget_symbols(graph: GraphProto) -> None:
-    """Leaves open what sizes a graph declares for computed values with symbols."""
-    for info in (*graph.value_info, *graph.output):
-        for dim in info.type.tensor_type.shape.dim:
-            if dim.HasField("dim_param"):
-                dim.Clear()
-    for node in graph.node:
-        for attribute in node.attribute:
-            for body in _bodies(attribute):
-                _forget_symbols(body)
-
-
 def _needed(function: Graph) -> list[FunctionProto]:
     """The functions that a function calls, and those that they call."""
     graphs = {_called(each): each for each in function.model.functions}
@@ -279,7 +366,7 @@ def _as_model(function: Graph, inputs: list[Known]) -> ModelProto:
     return proto
 
 
-def _symbols(proto: ModelProto) -> set[str]:
+def declared_symbols(proto: ModelProto) -> set[str]:
     """The symbols that a model's inputs declare. Others, inference makes up anew each time."""
     types = (each.type.tensor_type for each in proto.graph.input)
     return {dim.dim_param for each in types for dim in each.shape.dim if dim.dim_param}

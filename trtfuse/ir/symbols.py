@@ -14,7 +14,7 @@ from trtfuse.ir.products import Size, dimension, is_whole, product, quotient
 from trtfuse.ir.sizes import sizes, sizes_of
 
 #: Operators that compute element by element what they broadcast.
-_ELEMENTWISE = frozenset(
+ELEMENTWISE = frozenset(
     (
         "Add",
         "And",
@@ -35,6 +35,16 @@ _ELEMENTWISE = frozenset(
         "Sum",
         "Where",
         "Xor",
+    )
+)
+#: Operators that inference does not know, and whose first result is like their first input.
+_LIKE_FIRST = frozenset(
+    (
+        "GroupNormalization",
+        "com.microsoft::BiasGelu",
+        "com.microsoft::FastGelu",
+        "com.microsoft::Gelu",
+        "com.microsoft::QuickGelu",
     )
 )
 
@@ -63,6 +73,8 @@ def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
     """Tells a value its sizes as far as they can be reckoned."""
     element_type, shape = value.known
     if shape is None:
+        if node.op in _LIKE_FIRST and value is node.outputs[0] and node.inputs[0] is not None:
+            element_type = element_type or node.inputs[0].type
         value.know(element_type, _reckoned(node))
         return
     if all(isinstance(size, int) for size in shape):
@@ -92,8 +104,10 @@ def _reckoned(node: Node) -> Shape | None:
     if node.op == "Expand":
         target = _shape(sizes(node.input(1)))
         return _broadcast((node.inputs[0].shape if node.inputs[0] else None, target))
-    if node.op in _ELEMENTWISE:
+    if node.op in ELEMENTWISE:
         return _broadcast(value.shape for value in node.inputs if value is not None)
+    if node.op in _LIKE_FIRST and node.inputs[0] is not None:
+        return node.inputs[0].shape
     return None
 
 
