@@ -18,7 +18,7 @@ import click
 
 import trtfuse
 from trtfuse.errors import EngineError, TrtfuseError, UsageError
-from trtfuse.ir.model import FOLD_LIMIT
+from trtfuse.ir.growth import FOLD_LIMIT
 from trtfuse.ir.save import written
 from trtfuse.pipeline import Progress, VerifyLevel, same_file
 from trtfuse.report.data import Report

@@ -32,7 +32,7 @@ FLOATING = frozenset(
 
 
 #: Tensors of up to so many elements are kept once they were read; larger ones are read anew.
-_SMALL = 4096
+SMALL = 4096
 _PACKED_BITS: dict[int, int] = {
     TensorProto.INT4: 4,
     TensorProto.UINT4: 4,
@@ -141,6 +141,12 @@ class Tensor:
         """How many bytes its elements take in the tensor's type."""
         return self.size * numpy_type(self.type).itemsize
 
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes it takes in a file; types of 4 and 2 bits are packed there."""
+        bits = _PACKED_BITS.get(self.type, 8 * numpy_type(self.type).itemsize)
+        return -(-self.size * bits // 8)
+
     def misrounding(self) -> str | None:
         """Why rounding to the tensor's type would lose the value, or None where it does not."""
         return None
@@ -175,7 +181,7 @@ class StoredTensor(Tensor):
         if self._small is not None:
             return self._small
         array = self._read()
-        if self.size <= _SMALL:
+        if self.size <= SMALL:
             self._small = array
         return array
 
@@ -195,12 +201,6 @@ class StoredTensor(Tensor):
         # Types of less than a byte are packed; onnx knows how.
         embedded = TensorProto(dims=self.shape, data_type=self.type, raw_data=data.tobytes())
         return numpy_helper.to_array(embedded)
-
-    @property
-    def stored_bytes(self) -> int:
-        """How many bytes its external data takes; types of 4 and 2 bits are packed."""
-        bits = _PACKED_BITS.get(self.type, 8 * numpy_type(self.type).itemsize)
-        return -(-self.size * bits // 8)
 
     def to_proto(self, name: str) -> TensorProto:
         if self.proto.name == name:
@@ -238,6 +238,20 @@ class FoldedTensor(Tensor):
         if self.type not in FLOATING or self.size == 0:
             return None
         return _overflow(float(np.max(np.abs(self.values))), self.type)
+
+
+class FoundTensor(FoldedTensor):
+    """A constant that a node computes, in its own type: nothing is left to be rounded.
+
+    Args:
+        values, element_type: as in `FoldedTensor`.
+    """
+
+    __slots__ = ()
+
+    def misrounding(self) -> str | None:
+        # What is not finite is not finite at run time either.
+        return None
 
 
 class FoldedWeights(FoldedTensor):
