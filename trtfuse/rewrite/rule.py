@@ -403,11 +403,15 @@ def rules() -> tuple[AnyRule, ...]:
 
 
 class RulesByRoot(dict[str, list[Rule]]):
-    """The rules whose pattern can begin at a node of an operator, in their order."""
+    """The rules whose pattern can begin at a node of an operator, in their order.
+
+    Those that begin at any operator come first: what is constant needs no other spelling.
+    """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         super().__init__()
-        self._roots = [(rule, frozenset(rule.pattern.roots())) for rule in rules]
+        roots = [(rule, frozenset(rule.pattern.roots())) for rule in rules]
+        self._roots = sorted(roots, key=lambda pair: ANY_OPERATOR not in pair[1])
 
     def __missing__(self, operator: str) -> list[Rule]:
         begin = {operator, ANY_OPERATOR}
