@@ -722,3 +722,20 @@ def test_shared_weights_count_until_the_last_reader_is_gone() -> None:
     Driver(read, selected(("fc-scale",))).run()
     # Of three copies, two are new; three factors of four bytes are gone.
     assert read.growth.added == 2 * 64 * 64 * 4 - 12
+
+
+def test_what_runtimes_compute_in_their_own_way_stays() -> None:
+    made = model(
+        "(float[1,1,2,2] x) => (float[1,1,2,2] y) { [n] m = MaxUnpool<kernel_shape=[2,2]>(c, i) "
+        "y = Add(x, m) }",
+        c=np.float32([[[[5]]]]),
+        i=np.array([[[[3]]]]),
+    )
+    assert declined(trtfuse.fuse(made)) == [
+        (
+            "fold-constants",
+            "n",
+            "same-everywhere",
+            "runtimes do not agree on what MaxUnpool n computes",
+        )
+    ]

@@ -9,9 +9,9 @@ IMPLIED = {
     "one-consumer": "Values between the matched nodes are read by nobody else and are no outputs "
     "of the graph.",
     "representable": "The folded constants fit the type they are stored in.",
-    "bounded-growth": "Constants are larger than what the model stores of those that they are made "
-    "from by at most `fold_limit` bytes each, and all together add at most 256 times as much, or as "
-    "much as the model's own constants take.",
+    "bounded-growth": "Constants are larger than what the model stores of those that they are "
+    "made from by at most `fold_limit` bytes each, and all together add at most 256 times as much, "
+    "or as much as the model's own constants take.",
     "check": "Old and new spelling agree in float64 (unless `verify` is `none`).",
 }
 

@@ -33,6 +33,10 @@ RANDOM = frozenset(
 #: what is between them in few bits.
 QUANTIZING = frozenset(("DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"))
 
+#: What ONNX Runtime does not compute as ONNX defines it, in some of its releases: an Attention that
+#: is causal and has a past, a MaxUnpool into a given shape.
+DISPUTED = frozenset(("Attention", "MaxUnpool"))
+
 #: What has rules of its own: a Constant, and the sizes of a tensor, for which nobody reads it.
 _ELSEWHERE = frozenset(("Constant", "Shape", "Size"))
 
@@ -181,14 +185,19 @@ def exact_cast(m: Match) -> str | None:
 def same_everywhere(m: Match) -> str | None:
     """Runtimes agree on the result.
 
-    They do not on a power of integers that overflows, on how a number is written as a text, and on
-    whether a Squeeze of no axes is one of all.
+    They do not on a power of integers that overflows, on how a number is written as a text, on
+    whether a Squeeze of no axes is one of all, and on Attention and MaxUnpool.
     """
     node: Node = m.root
     first, second = constant(node.input(0)), constant(node.input(1))
     if node.op == "Squeeze" and squeezes_nothing_or_all(node):
         return f"the axes of {node.label} are empty, which some runtimes read as all"
-    if first is None or constant(node.output) is not None:
+    if constant(node.output) is not None:
+        return None
+    disputed = next((inner for inner in run_by(node) if operator(inner) in DISPUTED), None)
+    if disputed is not None:
+        return f"runtimes do not agree on what {operator(disputed)} {disputed.label} computes"
+    if first is None:
         return None
     texts = TensorProto.STRING
     if node.op in ("Cast", "CastLike") and first.type != texts and node.output.type == texts:
