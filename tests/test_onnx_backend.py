@@ -338,10 +338,18 @@ def test_every_case_of_constants_is_folded_to_what_it_asks_for_or_says_why_not(
             found = {t.name: numpy_helper.to_array(t) for t in result.model.graph.initializer}
             for info, expected in zip(model.graph.output, outputs, strict=True):
                 array = found.get(f"{info.name} computed")
-                if array is not None:
+                if array is not None and not nearly(expected, array):
                     yield difference(case, expected, array)
 
     assert failures(chunk, look) == []
+
+
+def nearly(expected: Array, found: Array) -> bool:
+    """Whether two arrays are as close as float32 gets where the terms of a sum cancel."""
+    if expected.dtype not in (np.float32, np.complex64) or found.shape != expected.shape:
+        return False
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
+    return np.allclose(found, expected, 0.0, 1e-5 * largest, equal_nan=True)
 
 
 def test_every_product_takes_in_what_scales_and_shifts_its_output() -> None:

@@ -9,6 +9,7 @@ has. ONNX Runtime is right where the reference implementation of some releases o
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -61,6 +62,9 @@ _MOST_ITERATIONS = 10_000
 _LARGEST_INSIDE = 1 << 28
 #: Constants of more bytes are given as inputs: protobuf holds 2 GiB.
 _LARGEST_EMBEDDED = 1 << 20
+
+#: What ONNX Runtime begins its messages with.
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 #: The types that ONNX Runtime hands over as numpy has them.
 _HANDED_OVER = frozenset(
@@ -281,7 +285,7 @@ def _one_line(error: Exception) -> str:
     """What ONNX Runtime or another says, without the code in front and the paths of its source."""
     text = " ".join(str(error).split())
     _, _, status = text.rpartition("Status Message: ")
-    return (status or text)[:200]
+    return _CODE.sub("", status or text)[:200]
 
 
 def _bytes(known: TypeProto) -> int | None:
