@@ -115,7 +115,8 @@ def fusion_table() -> str:
         "TensorRT Performance*, chapter 2.5;\nthose with C are what today's *Layer Fusion Catalog* "
         "adds. A rewrite is algebra: the result is\nplain ONNX that any runtime can run. A "
         "[group](groups.md) is several nodes that one kernel runs.\nWhat a rule declines is said "
-        "by its guards, besides `one-consumer`, `representable`, `opset` and\n`check`, which hold "
+        "by its guards, besides `one-consumer`, `representable`,\n`bounded-growth`, `opset` and "
+        "`check`, which hold "
         "for all rewrites; [the report](how-to/read-the-report.md) names them with the\nvalues "
         "that stopped it.\n\n"
         "| entry | fusion | rule | takes | declines by |\n| --- | --- | --- | --- | --- |\n"
@@ -136,7 +137,10 @@ def guard_table() -> str:
         for guard in rule.guards:
             docs[guard.name] = guard.doc
             stopped.setdefault(guard.name, []).append(f"[{rule.name}](../rules/{rule.name}.md)")
-    docs = IMPLIED | BEFORE | dict(sorted(docs.items()))
+    for name in IMPLIED:
+        stopped.pop(name, None)
+    docs = BEFORE | dict(sorted(docs.items())) | IMPLIED
+    docs = {name: docs[name] for name in (*IMPLIED, *docs)}
     rows = "\n".join(
         f"| `{name}` | {cell(doc)} | {', '.join(dict.fromkeys(stopped.get(name, ['any'])))} |"
         for name, doc in docs.items()

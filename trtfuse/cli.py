@@ -18,7 +18,7 @@ import click
 
 import trtfuse
 from trtfuse.errors import EngineError, InternalError, TrtfuseError, UsageError, internal, one_line
-from trtfuse.ir.model import FOLD_LIMIT
+from trtfuse.ir.growth import FOLD_LIMIT
 from trtfuse.ir.save import written
 from trtfuse.pipeline import Progress, VerifyLevel, same_file
 from trtfuse.report.data import Report
@@ -133,7 +133,8 @@ def command() -> None:
     type=click.IntRange(min=0),
     default=FOLD_LIMIT,
     show_default=True,
-    help="By how much a constant may be larger than what it is folded from.",
+    help="By how much a constant may be larger than what the model stores of those that it is made "
+    "from; all together may add 256 times as much, or as much as the model's own take.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
 @click.option(

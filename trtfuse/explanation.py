@@ -21,7 +21,7 @@ from trtfuse.rewrite.driver import Declined, Driver, Fused
 from trtfuse.rewrite.explain import Miss, near_misses
 from trtfuse.rewrite.pattern import Veto
 from trtfuse.rewrite.reach import reach
-from trtfuse.rewrite.rule import CATALOGUE, AnyRule, Rule, selected
+from trtfuse.rewrite.rule import CATALOGUE, AnyRule, Rule, RulesByRoot, selected
 
 #: A part of a structure is worth a line, where no node is asked for, only if so many times as many
 #: operators are there as are missing. Every convolution is half of a convolution and a scale.
@@ -196,10 +196,7 @@ class _Explainer:
             each: index
             for index, each in enumerate(n for g in driver.model.graphs() for n in g.nodes())
         }
-        self.by_root: dict[str, list[Rule]] = {}
-        for rule in driver.rules:
-            for operator in rule.pattern.roots():
-                self.by_root.setdefault(operator, []).append(rule)
+        self.by_root = RulesByRoot(driver.rules)
         self.said: dict[Node, dict[str, Veto]] = {}
         for each in driver.declined:
             veto = Veto(each.guard, each.because)
@@ -259,7 +256,7 @@ class _Explainer:
     def _at(self, node: Node) -> list[Miss]:
         found = []
         said = self.said.get(node, {})
-        for rule in self.by_root.get(node.op, ()):
+        for rule in self.by_root[node.op]:
             misses = near_misses(rule, node)
             veto = said.get(rule.name)
             if veto is not None and not any(veto in miss.vetoes for miss in misses):

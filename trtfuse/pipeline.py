@@ -23,7 +23,8 @@ from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.target import shared_memory
 from trtfuse.ir.claims import settle_claims
-from trtfuse.ir.model import FOLD_LIMIT, NOT_UTF_8, Model, ModelLike, collector_paused, read_model
+from trtfuse.ir.growth import FOLD_LIMIT
+from trtfuse.ir.model import NOT_UTF_8, Model, ModelLike, collector_paused, read_model
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
@@ -147,8 +148,10 @@ def fuse(
         verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
             "model", which does that and compares the whole model on ONNX Runtime.
         input_shapes: shapes of inputs by name for `verify="model"`, where they are not to be drawn.
-        fold_limit: by how many bytes a constant may be larger than those that it is folded from,
-            64 KiB if left out; 0 folds only what does not grow.
+        fold_limit: by how many bytes a constant may be larger than what the model stores of those
+            that it is made from, 64 KiB if left out; 0 makes only constants that do not grow. All
+            of them together may add 256 times as much to the model, or as much as its own
+            constants take if that is more.
         seed: of the numbers that checks draw.
         target: the compute capability of the GPU, like "8.9", which decides how large the weights
             in an MLP may be; the least of those that TensorRT supports if left out.
@@ -197,7 +200,7 @@ def _fuse(
     seconds: dict[str, float] = {}
     with _timed(seconds, "read"):
         read = read_model(model)
-        read.fold_limit = fold_limit
+        read.growth.limit = fold_limit
         before, trace = Census.of(read), Trace(read)
         if input_shapes:
             # Shapes that fit no input are refused before the work, whether it needs them or not.

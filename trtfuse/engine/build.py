@@ -150,6 +150,11 @@ def _read(
             if fusion.into != fusion.nodes
             for name in fusion.into
         }
+        origins |= {
+            miss.at: f"a constant that is not folded, since {miss.because}"
+            for miss in model.report.declined
+            if miss.rule == "fold-constants" and miss.guard == "bounded-growth"
+        }
     else:
         read = read_model(model)
         folder = read.folder

@@ -15,7 +15,17 @@ import numpy as np
 from onnx import AttributeProto, TensorProto
 
 from trtfuse.ir.graph import Node, Value
-from trtfuse.ir.tensor import FLOATING, FoldedTensor, StoredTensor, Tensor, numpy_type, rounded
+from trtfuse.ir.tensor import (
+    FLOATING,
+    SMALL,
+    Array,
+    FoldedTensor,
+    FoundTensor,
+    StoredTensor,
+    Tensor,
+    numpy_type,
+    rounded,
+)
 
 
 def constant(value: Value | None) -> Tensor | None:
@@ -54,6 +64,20 @@ def became_constant(value: Value) -> None:
             if each.constant_cache is False:
                 each.constant_cache = None
                 pending.append(each)
+
+
+def ingredients(value: Value) -> list[Value]:
+    """The constants in the file that a constant is made of; itself, if it is one of those."""
+    stored: dict[Value, None] = {}
+    pending = [value]
+    while pending:
+        current = pending.pop()
+        operands = _operands(current)
+        if operands:
+            pending.extend(operands)
+        else:
+            stored[current] = None
+    return list(stored)
 
 
 def _operands(value: Value) -> list[Value]:
@@ -102,6 +126,51 @@ def _constant(node: Node) -> Tensor | None:
     return None
 
 
+class _Cast(Tensor):
+    """Numbers of a constant in another type, converted whenever they are asked for.
+
+    Weights that a file stores in half the bytes are not all held in memory as well.
+    """
+
+    __slots__ = ("base",)
+
+    def __init__(self, base: Tensor, to: int) -> None:
+        self.base = base
+        self.shape = base.shape
+        self.type = to
+
+    def array(self) -> Array:
+        if self.base.type in FLOATING:
+            return rounded(self.base.exact(), self.type)
+        return self.base.array().astype(numpy_type(self.type))
+
+    def misrounding(self) -> str | None:
+        exact = self.base.exact()
+        lost = exact[np.isfinite(exact) & ~np.isfinite(rounded(exact, self.type))]
+        return FoldedTensor(lost, self.type).misrounding()
+
+
+class _Moved(Tensor):
+    """Numbers of a constant in other places, looked up whenever they are asked for."""
+
+    __slots__ = ("base", "move")
+
+    def __init__(self, base: Tensor, move: Callable[[Array], Array]) -> None:
+        self.base = base
+        self.move = move
+        # One byte stands for all of them.
+        self.shape = move(np.broadcast_to(np.False_, base.shape)).shape
+        self.type = base.type
+
+    def array(self) -> Array:
+        return self.move(self.base.array())
+
+
+def _moved(x: Tensor, move: Callable[[Array], Array]) -> Tensor:
+    # Small ones are read again and again.
+    return _Moved(x, move) if x.size > SMALL else FoundTensor(move(x.array()), x.type)
+
+
 def _identity(_: Node, x: Tensor) -> Tensor:
     return x
 
@@ -110,16 +179,18 @@ def _cast(node: Node, x: Tensor) -> Tensor | None:
     to = node.attribute("to")
     if to == x.type:
         return x
-    if to in FLOATING and x.type in FLOATING:
-        return FoldedTensor(rounded(x.exact(), to), to)
-    if to in FLOATING and numpy_type(x.type).kind in "iub":
-        return FoldedTensor(x.array().astype(numpy_type(to)), to)
+    if to in FLOATING and (x.type in FLOATING or numpy_type(x.type).kind in "iub"):
+        cast = _Cast(x, to)
+        if x.size > SMALL or cast.misrounding() is not None:
+            return cast
+        return FoundTensor(cast.array(), to)
     # What becomes of a number that an integer cannot hold differs between runtimes.
     return None
 
 
 def _transpose(node: Node, x: Tensor) -> Tensor:
-    return FoldedTensor(x.array().transpose(node.attribute("perm")), x.type)
+    perm = node.attribute("perm")
+    return _moved(x, lambda array: array.transpose(perm))
 
 
 def _reshape(node: Node, x: Tensor, shape: Tensor | None = None) -> Tensor | None:
@@ -128,13 +199,13 @@ def _reshape(node: Node, x: Tensor, shape: Tensor | None = None) -> Tensor | Non
     target = [int(size) for size in shape.array()]
     if not node.attribute("allowzero", 0):
         target = [x.shape[i] if size == 0 else size for i, size in enumerate(target)]
-    return FoldedTensor(x.array().reshape(target), x.type)
+    return _moved(x, lambda array: array.reshape(target))
 
 
 def _flatten(node: Node, x: Tensor) -> Tensor:
     axis = node.attribute("axis", 1)
-    front, back = x.shape[:axis], x.shape[axis:]
-    return FoldedTensor(x.array().reshape(math.prod(front), math.prod(back)), x.type)
+    target = math.prod(x.shape[:axis]), math.prod(x.shape[axis:])
+    return _moved(x, lambda array: array.reshape(target))
 
 
 def _axes(node: Node, axes: Tensor | None) -> tuple[int, ...] | None:
@@ -146,11 +217,12 @@ def _axes(node: Node, axes: Tensor | None) -> tuple[int, ...] | None:
 def _squeeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor | None:
     listed = _axes(node, axes)
     # Runtimes differ on whether empty axes are all or none.
-    return None if listed == () else FoldedTensor(np.squeeze(x.array(), listed), x.type)
+    return None if listed == () else _moved(x, lambda array: np.squeeze(array, listed))
 
 
 def _unsqueeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
-    return FoldedTensor(np.expand_dims(x.array(), _axes(node, axes) or ()), x.type)
+    added = _axes(node, axes) or ()
+    return _moved(x, lambda array: np.expand_dims(array, added))
 
 
 _EVALUATE: dict[str, Callable[..., Tensor | None]] = {

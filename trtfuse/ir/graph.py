@@ -748,7 +748,7 @@ class Graph:
 
     def written_nodes(self) -> list[NodeProto]:
         """The protos of the nodes, in order, with the names and bodies of now."""
-        return [_written(node) for node in self.nodes()]
+        return [written(node) for node in self.nodes()]
 
     def names(self) -> set[str]:
         """The names of all values of this graph, captured ones included."""
@@ -876,7 +876,7 @@ def _mark_stale(value: Value) -> None:
             node.stale = True
 
 
-def _written(node: Node) -> NodeProto:
+def written(node: Node) -> NodeProto:
     """The node's proto, with the names and bodies of now."""
     if not node.stale and not node.bodies:
         return node.proto

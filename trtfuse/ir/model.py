@@ -16,6 +16,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 from trtfuse.errors import ModelError, UsageError
 from trtfuse.ir.acceptance import look_over, put_right
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, called, copy_fields
+from trtfuse.ir.growth import METADATA, Growth
 from trtfuse.ir.operators import is_standard, label, plain_domain
 from trtfuse.ir.save import tensors
 from trtfuse.ir.shapes import infer_shapes, without_weights
@@ -32,9 +33,6 @@ ModelLike: TypeAlias = "str | Path | bytes | ModelProto | onnx_graphsurgeon.Grap
 #: protobuf limits to 2 GiB.
 _ONE_MESSAGE = 1 << 30
 
-#: By how many bytes a constant may be larger than those that it is folded from.
-FOLD_LIMIT = 64 * 1024
-
 
 class Model:
     """An ONNX model with its graph.
@@ -47,7 +45,7 @@ class Model:
         graph: the main graph.
         functions: the graphs of the model-local functions.
         ir_version: the IR version.
-        fold_limit: by how many bytes a constant may be larger than what it is folded from.
+        growth: how much larger constants may make it, and have made it so far.
         names: every name that a value of any graph of the model has had.
         external: the tensors whose data is in files of their own.
         folder: as given.
@@ -58,7 +56,7 @@ class Model:
         self.proto = proto
         self.folder = folder
         self.ir_version = proto.ir_version
-        self.fold_limit = FOLD_LIMIT
+        self.growth = Growth(self)
         self.names: set[str] = set()
         self.external: list[StoredTensor] = []
         self.notes: list[str] = []
@@ -157,6 +155,14 @@ class Model:
         if self._inferred:
             infer_shapes(self)
 
+    def _note_growth(self, proto: ModelProto) -> None:
+        """Says in the metadata how far constants have grown, where the limit has stopped some."""
+        said = self.growth.metadata
+        if said is not None:
+            entries = (entry for entry in proto.metadata_props if entry.key == METADATA)
+            entry = next(entries, None) or proto.metadata_props.add(key=METADATA)
+            entry.value = said
+
     def add_group_function(self, function: FunctionProto) -> None:
         """Takes in a function that a group of nodes became; it imports what the model does."""
         for each in self.proto.opset_import:
@@ -177,6 +183,7 @@ class Model:
         proto = ModelProto()
         copy_fields(self.proto, proto, without=("graph", "functions"))
         proto.ir_version = self.ir_version
+        self._note_growth(proto)
         proto.graph.SetInParent()
         self.graph.write(proto.graph)
         for graph in self.functions:

@@ -32,7 +32,7 @@ FLOATING = frozenset(
 
 
 #: Tensors of up to so many elements are kept once they were read; larger ones are read anew.
-_SMALL = 4096
+SMALL = 4096
 _PACKED_BITS: dict[int, int] = {
     TensorProto.INT4: 4,
     TensorProto.UINT4: 4,
@@ -212,6 +212,11 @@ class Tensor:
         """How many bytes its elements take in the tensor's type."""
         return self.size * numpy_type(self.type).itemsize
 
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes it takes in a file; types of 4 and 2 bits are packed there."""
+        return _bytes(self.size, self.type)
+
     def misrounding(self) -> str | None:
         """Why rounding to the tensor's type would lose the value, or None where it does not."""
         return None
@@ -246,7 +251,7 @@ class StoredTensor(Tensor):
         if self._small is not None:
             return self._small
         array = self._read()
-        if self.size <= _SMALL:
+        if self.size <= SMALL:
             self._small = array
         return array
 
@@ -269,11 +274,6 @@ class StoredTensor(Tensor):
         # Types of less than a byte are packed; onnx knows how.
         embedded = TensorProto(dims=self.shape, data_type=self.type, raw_data=data.tobytes())
         return numpy_helper.to_array(embedded)
-
-    @property
-    def stored_bytes(self) -> int:
-        """How many bytes its external data takes; types of 4 and 2 bits are packed."""
-        return _bytes(self.size, self.type)
 
     def to_proto(self, name: str) -> TensorProto:
         if self.proto.name == name:
@@ -311,6 +311,20 @@ class FoldedTensor(Tensor):
         if self.type not in FLOATING or self.size == 0:
             return None
         return _overflow(float(np.max(np.abs(self.values))), self.type)
+
+
+class FoundTensor(FoldedTensor):
+    """A constant that a node computes, in its own type: nothing is left to be rounded.
+
+    Args:
+        values, element_type: as in `FoldedTensor`.
+    """
+
+    __slots__ = ()
+
+    def misrounding(self) -> str | None:
+        # What is not finite is not finite at run time either.
+        return None
 
 
 class FoldedWeights(FoldedTensor):

@@ -9,6 +9,9 @@ IMPLIED = {
     "one-consumer": "Values between the matched nodes are read by nobody else and are no outputs "
     "of the graph.",
     "representable": "The folded constants fit the type they are stored in.",
+    "bounded-growth": "Constants are larger than what the model stores of those that they are "
+    "made from by at most `fold_limit` bytes each, and all together add at most 256 times as much, "
+    "or as much as the model's own constants take.",
     "check": "Old and new spelling agree in float64 (unless `verify` is `none`).",
 }
 
@@ -42,7 +45,7 @@ HELPS = {
     "product": _FOLDED,
     "scale": _FOLDED,
     "named-output": "name only one of the two as an output",
-    "bounded-growth": "raise `fold_limit`",
+    "bounded-growth": "raise `fold_limit`, or `--fold-limit`, to the bytes that the report names",
     "choice-has-the-shape": _STATIC,
     "computable": "correct the node: it fails at run time too",
     "constants-keep-shape": _STATIC,

@@ -22,7 +22,14 @@ from trtfuse.ir.tensor import FLOATING, type_name
 from trtfuse.rewrite.explain import nearest_miss
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.pattern import Match, Veto
-from trtfuse.rewrite.rule import AnyRule, GraphRule, Replacement, Rule, must_keep_name
+from trtfuse.rewrite.rule import (
+    AnyRule,
+    GraphRule,
+    Replacement,
+    Rule,
+    RulesByRoot,
+    must_keep_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +123,7 @@ class Driver:
         self.check = check
         self.progress = progress
         self.fused: list[Fused] = []
-        self._by_root: dict[str, list[Rule]] = {}
-        for rule in self.rules:
-            for operator in rule.pattern.roots():
-                self._by_root.setdefault(operator, []).append(rule)
+        self._at_root = RulesByRoot(self.rules)
         self._by_read: dict[tuple[str, frozenset[str]], list[Rule]] = {}
         self._declined: dict[Node, dict[str, Veto]] = {}
         self._queue: deque[Node] = deque()
@@ -232,7 +236,7 @@ class Driver:
         return found
 
     def _enqueue(self, node: Node) -> None:
-        if node.op in self._by_root and node.graph is not None and node not in self._queued:
+        if self._at_root[node.op] and node.graph is not None and node not in self._queued:
             self._queued.add(node)
             self._queue.append(node)
 
@@ -262,7 +266,7 @@ class Driver:
         read = frozenset(v.producer.op for v in node.inputs if v is not None and v.producer)
         key = node.op, read
         if key not in self._by_read:
-            rules = self._by_root[node.op]
+            rules = self._at_root[node.op]
             self._by_read[key] = [rule for rule in rules if rule.pattern.may_read(read)]
         return self._by_read[key]
 
@@ -294,14 +298,16 @@ class Driver:
         new = Replacement(graph)
         built = rule.build(match, new)
         results = built if isinstance(built, tuple) else (built,)
-        for forgotten in match.root.outputs[len(results) :]:
-            if forgotten is not None and (forgotten.uses or forgotten.outputs):
+        for index, forgotten in enumerate(match.root.outputs):
+            left_out = index >= len(results) or results[index] is None
+            if left_out and forgotten is not None and (forgotten.uses or forgotten.outputs):
                 raise UsageError(f"rule '{rule.name}' returns nothing for `{forgotten.name}`")
         old = match.root.output
         erases_identity = match.root.op == "Identity" and not new.nodes and old.outputs
-        if erases_identity and must_keep_name(old, results[0]):
+        first = results[0]
+        if erases_identity and first is not None and must_keep_name(old, first):
             # Erasing it would put another in its place.
-            because = f"`{results[0].name}` and `{old.name}` are both known outside"
+            because = f"`{first.name}` and `{old.name}` are both known outside"
             return Veto("named-output", because)
         for constant in new.constants:
             assert constant.tensor is not None
@@ -317,22 +323,37 @@ class Driver:
                     f"opset {graph.opset} has no Constant of {type_name(constant.tensor.type)}"
                 )
                 return Veto("opset", because)
+        if too_large := self._outgrown(match, new):
+            return Veto("bounded-growth", too_large)
         checked = None
-        if self.check is not None:
-            checked = self.check(rule, match, new, results)
+        if self.check is not None and not new.as_computed:
+            checked = self.check(rule, match, new, tuple(v for v in results if v is not None))
             if checked.why_not is not None:
                 return Veto("check", checked.why_not)
         self._commit(rule, match, new, results, checked)
         return None
+
+    def _outgrown(self, match: Match, new: Replacement) -> str | None:
+        """Why the new constants are too large for what they are made from."""
+        if not new.constants:
+            return None
+        sizes = [tensor.stored_bytes for v in new.constants if (tensor := v.tensor) is not None]
+        name = new.constants[sizes.index(max(sizes))].name
+        growth = self.model.growth
+        return growth.why_not(name, sum(sizes), match.nodes, _still_read(new))
 
     def _commit(
         self,
         rule: Rule,
         match: Match,
         new: Replacement,
-        results: tuple[Value, ...],
+        results: tuple[Value | None, ...],
         checked: Checked | None,
     ) -> None:
+        if new.constants:
+            size = sum(v.tensor.stored_bytes for v in new.constants if v.tensor is not None)
+            growth = self.model.growth
+            growth.added += growth.more(size, match.nodes, _still_read(new))
         root, graph, nodes = match.root, new.graph, match.ordered
         named = any(value is not None and value.outputs for value in root.outputs)
         read = {value for node in new.nodes for value in node.inputs}
@@ -341,7 +362,8 @@ class Driver:
                 graph.add_initializer(constant)
         readers: list[Node] = []
         for old, result in zip(root.outputs, results, strict=False):
-            assert old is not None
+            if old is None or result is None:
+                continue
             readers.extend(old.uses)
             if result.producer is not None and result.producer.graph is None:
                 new.stand_in(result, old)
@@ -420,6 +442,11 @@ class Driver:
             for value in (*graph.initializers, *graph.sparse):
                 if not value.uses and not value.outputs and not graph.is_kept(value):
                     graph.remove_initializer(value)
+
+
+def _still_read(new: Replacement) -> set[Value]:
+    """What new nodes read that was there before."""
+    return {v for node in new.nodes for v in node.inputs if v is not None}
 
 
 def _is_dead(node: Node) -> bool:

@@ -96,7 +96,10 @@ class Pattern:
         raise NotImplementedError
 
     def roots(self) -> tuple[str, ...]:
-        """The operators that can compute a value that matches; empty for any."""
+        """The operators that can compute a value that matches; empty for any value at all.
+
+        `ANY_OPERATOR` stands for every operator.
+        """
         return ()
 
     def may_read(self, operators: frozenset[str]) -> bool:  # noqa: ARG002 - by default, any
@@ -287,6 +290,34 @@ class Call(Pattern):
         return self.operator
 
 
+#: What `Pattern.roots` has for a pattern that may begin with any operator there is.
+ANY_OPERATOR = "*"
+
+
+class AnyCall(Pattern):
+    """A node of any operator whose inputs are all constant. Made by `on_constants`."""
+
+    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+        node = None if value is None else value.producer
+        if node is None or node.outputs[0] is not value:
+            return
+        read = [*node.inputs, *node.captured()] if node.bodies else node.inputs
+        if all(v is None or constant(v) is not None for v in read):
+            yield match.with_(None, None, (node,))
+
+    def roots(self) -> tuple[str, ...]:
+        return (ANY_OPERATOR,)
+
+    def may_read(self, operators: frozenset[str]) -> bool:
+        return operators <= EVALUATED
+
+    def depth(self) -> int:
+        return 1
+
+    def describe(self) -> str:
+        return "an operator on constants"
+
+
 class _Output(Pattern):
     def __init__(self, call: Call, index: int) -> None:
         self.call = call
@@ -464,6 +495,11 @@ def rest(name: str, each: Pattern | None = None) -> Pattern:
 def any_of(*patterns: Pattern) -> Pattern:
     """What any of the patterns matches; `a | b` for two."""
     return _Alternatives(patterns)
+
+
+def on_constants() -> Pattern:
+    """A node of any operator that computes from constants alone, bodies included."""
+    return AnyCall()
 
 
 def given(pattern: Pattern, condition: Callable[[Match], bool]) -> Pattern:

@@ -14,6 +14,7 @@ from typing import Any
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.rewrite.pattern import (
+    AnyCall,
     Call,
     Given,
     Match,
@@ -89,6 +90,8 @@ def layers(pattern: Pattern) -> int:
         return 1 + layers(pattern.of)
     if isinstance(pattern, _Output):
         return layers(pattern.call)
+    if isinstance(pattern, AnyCall):
+        return 1
     if isinstance(pattern, Call):
         return 1 + sum(layers(each) for each in pattern.inputs)
     if isinstance(pattern, _Alternatives):

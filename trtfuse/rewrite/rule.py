@@ -24,7 +24,7 @@ from trtfuse.errors import UsageError
 from trtfuse.ir.constants import became_constant, constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.tensor import Array, Float64, FoldedTensor, Tensor
-from trtfuse.rewrite.pattern import Match, Pattern
+from trtfuse.rewrite.pattern import ANY_OPERATOR, Match, Pattern
 
 P = ParamSpec("P")
 
@@ -70,10 +70,15 @@ class Replacement:
 
     Args:
         graph: the graph that the nodes are meant for.
+
+    Attributes:
+        as_computed: whether the constants are what a runtime computed, so that there is no algebra
+            to check.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.as_computed = False
         self.nodes: list[Node] = []
         self.constants: list[Value] = []
         self.read_as: dict[Value, Float64] = {}
@@ -184,8 +189,9 @@ def must_keep_name(old: Value, result: Value) -> bool:
     return not computed or bool(result.outputs)
 
 
-#: What a builder returns: the value that takes the place of the root's output, or one for each.
-Built = Value | tuple[Value, ...]
+#: What a builder returns: the value that takes the place of the root's output, or one for each;
+#: None for an output that is left out, or that nothing needs.
+Built = Value | tuple[Value | None, ...]
 
 
 @dataclass(frozen=True)
@@ -394,6 +400,23 @@ def rules() -> tuple[AnyRule, ...]:
     users, each as they were added.
     """
     return tuple(sorted(CATALOGUE.values(), key=lambda rule: _place(rule.entry)))
+
+
+class RulesByRoot(dict[str, list[Rule]]):
+    """The rules whose pattern can begin at a node of an operator, in their order.
+
+    Those that begin at any operator come first: what is constant needs no other spelling.
+    """
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        super().__init__()
+        roots = [(rule, frozenset(rule.pattern.roots())) for rule in rules]
+        self._roots = sorted(roots, key=lambda pair: ANY_OPERATOR not in pair[1])
+
+    def __missing__(self, operator: str) -> list[Rule]:
+        begin = {operator, ANY_OPERATOR}
+        self[operator] = [rule for rule, roots in self._roots if not roots.isdisjoint(begin)]
+        return self[operator]
 
 
 def _place(entry: str) -> tuple[int, int]:

@@ -2,105 +2,95 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from fractions import Fraction
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, defs
 
 from trtfuse.ir.constants import constant
-from trtfuse.ir.graph import Node, Shape, Value
+from trtfuse.ir.functions import operator, run_by
+from trtfuse.ir.graph import GROUP_DOMAIN, Node, Shape, Value
 from trtfuse.ir.sizes import FOLLOWED, INTEGERS, sizes
-from trtfuse.ir.tensor import FLOATING, Array, Tensor, numpy_type, rounded, type_name
+from trtfuse.ir.tensor import Array, numpy_type, type_name
 from trtfuse.layers.shuffle import squeezes_nothing_or_all
-from trtfuse.rewrite.pattern import Match, any_of, const, given, op, rest
+from trtfuse.rewrite.pattern import Match, any_of, given, on_constants, op, rest
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
-#: Operators that are folded: they depend on nothing but their inputs, and the reference
-#: implementation of each agrees with ONNX Runtime. Random numbers, quantization and everything that
-#: carries state stay.
-FOLDABLE = (
-    "Abs",
-    "Add",
-    "And",
-    "Cast",
-    "Ceil",
-    "Clip",
-    "Concat",
-    "ConstantOfShape",
-    "Cos",
-    "CumSum",
-    "Div",
-    "Equal",
-    "Erf",
-    "Exp",
-    "Expand",
-    "Flatten",
-    "Floor",
-    "Gather",
-    "GatherElements",
-    "GatherND",
-    "Greater",
-    "GreaterOrEqual",
-    "Identity",
-    "IsInf",
-    "IsNaN",
-    "Less",
-    "LessOrEqual",
-    "Log",
-    "MatMul",
-    "Max",
-    "Min",
-    "Mod",
-    "Mul",
-    "Neg",
-    "Not",
-    "OneHot",
-    "Or",
-    "Pow",
-    "Range",
-    "Reciprocal",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSum",
-    "ReduceLogSumExp",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "ReduceSumSquare",
-    "Relu",
-    "Reshape",
-    "Round",
-    "ScatterElements",
-    "ScatterND",
-    "Sigmoid",
-    "Sign",
-    "Sin",
-    "Slice",
-    "Softmax",
-    "Softplus",
-    "Sqrt",
-    "Squeeze",
-    "Sub",
-    "Tanh",
-    "Tile",
-    "Transpose",
-    "Trilu",
-    "Unsqueeze",
-    "Where",
-    "Xor",
+if TYPE_CHECKING:
+    from trtfuse.check.constants import Computation
+
+#: Operators of the standard domains that do not compute the same every time.
+RANDOM = frozenset(
+    (
+        *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike"),
+        *("RandomUniform", "RandomUniformLike"),
+    )
+)
+
+#: Weights that are stored as small integers stay so: TensorRT looks for these operators, and runs
+#: what is between them in few bits.
+QUANTIZING = frozenset(("DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"))
+
+#: What ONNX Runtime does not compute as ONNX defines it, in some of its releases: an Attention that
+#: is causal and has a past, a MaxUnpool into a given shape.
+DISPUTED = frozenset(("Attention", "MaxUnpool"))
+
+#: What has rules of its own: a Constant, and the sizes of a tensor, for which nobody reads it.
+_ELSEWHERE = frozenset(("Constant", "Shape", "Size"))
+
+#: What becomes of constants there is no tensor.
+_NO_TENSORS = frozenset(
+    (
+        *("Optional", "SequenceConstruct", "SequenceEmpty", "SequenceMap", "SplitToSequence"),
+        *("ai.onnx.ml::CastMap", "ai.onnx.ml::ZipMap"),
+    )
 )
 
 
-_constants = rest("constants", const("each", optional=True))
+def _is_foldable(m: Match) -> bool:
+    """It depends on nothing but its inputs, and no result is an output of the graph."""
+    node: Node = m.root
+    if any(value is not None and value.outputs for value in node.outputs):
+        return False
+    if node.op in _ELSEWHERE or "<@" in node.op:
+        return False
+    return all(_is_determined(inner) for inner in run_by(node))
 
 
-def _is_no_output(m: Match) -> bool:
-    """The result is no output of the graph."""
-    return not m.root.output.outputs
+def _is_determined(node: Node) -> bool:
+    """Whether a node computes tensors from its inputs, and the same every time."""
+    assert node.graph is not None
+    name = operator(node)
+    if name.startswith("function "):
+        return not name.startswith(f"function {GROUP_DOMAIN}::")
+    return _is_standard(name, node.graph.opset) and not _varies(node)
+
+
+@functools.cache
+def _is_standard(name: str, opset: int) -> bool:
+    """Whether ONNX has the operator; what others call so may do anything."""
+    domain, _, operator_type = name.rpartition("::")
+    if domain == "ai.onnx.ml":
+        return defs.has(operator_type, domain) and name not in _NO_TENSORS
+    return not domain and defs.has(operator_type, max_inclusive_version=opset)
+
+
+def _varies(node: Node) -> bool:
+    """Whether a node draws numbers, trains, quantizes, or makes no tensors."""
+    name = operator(node)
+    if name in RANDOM or name in QUANTIZING or name in _NO_TENSORS:
+        return True
+    if name == "Dropout":
+        assert node.graph is not None
+        mode = node.input(2)
+        trained = constant(mode)
+        if node.graph.opset < 7:
+            return not node.attribute("is_test", 0)
+        return mode is not None and (trained is None or bool(trained.array().any()))
+    return name == "BatchNormalization" and bool(node.attribute("training_mode", 0))
 
 
 def _can_be_initializer(m: Match) -> bool:
@@ -129,46 +119,64 @@ def _is_static(shape: Shape) -> TypeGuard[tuple[int, ...]]:
     return all(isinstance(size, int) for size in shape)
 
 
-def _size(value: Value) -> int | None:
-    """The bytes of a value, or None where its shape or type is not fixed."""
-    if value.shape is None or value.type is None or not _is_static(value.shape):
-        return None
-    return math.prod(value.shape) * numpy_type(value.type).itemsize
+#: Under which a match keeps what its node computes, which takes its time.
+_COMPUTATION = "computation"
+_RESULTS = "results"
+
+
+def _computation(m: Match) -> Computation:
+    # It takes its time to load; not every run needs it.
+    from trtfuse.check.constants import Computation
+
+    if _COMPUTATION not in m.bound:
+        m.bound[_COMPUTATION] = Computation(m.root, _wanted(m.root))
+    computation: Computation = m[_COMPUTATION]
+    return computation
+
+
+def _wanted(node: Node) -> list[Value]:
+    """The results that something reads."""
+    return [value for value in node.outputs if value is not None and value.uses]
 
 
 @guard
 def bounded_growth(m: Match) -> str | None:
-    """The constant is larger than those that it is made from by at most `fold_limit` bytes."""
+    """Constants are larger than what the model stores of those that they are made from by at most
+    `fold_limit` bytes each, and all together add at most 256 times as much, or as much as the
+    model's own constants take.
+    """
     node: Node = m.root
     assert node.graph is not None
-    limit = node.graph.model.fold_limit
-    known = constant(node.output)
-    size = known.nbytes if known is not None else _size(node.output)
-    if size is None:
-        return f"the shape of `{node.output.name}` is not fixed"
-    made_from = sum(tensor.nbytes for v in node.inputs if (tensor := constant(v)) is not None)
-    if size <= made_from + limit:
+    wanted = _wanted(node)
+    sizes: list[int]
+    if (known := constant(node.output)) is not None:
+        wanted, sizes = [node.output], [known.stored_bytes]
+    else:
+        # What is not known before it is computed, the driver looks at afterwards.
+        computation = _computation(m)
+        sizes = [computation.size(value) or 0 for value in wanted]
+    if not wanted:
         return None
-    return (
-        f"`{node.output.name}` would have {size} bytes, made from {made_from}, "
-        f"and the limit of growth is {limit}"
-    )
+    largest = wanted[sizes.index(max(sizes))].name
+    return node.graph.model.growth.why_not(largest, sum(sizes), [node])
 
 
 @guard
 def exact_cast(m: Match) -> str | None:
     """A Cast to an integer does not overflow: what becomes of it then differs between runtimes."""
     node: Node = m.root
-    if node.op != "Cast" or constant(node.output) is not None:
+    if node.op not in ("Cast", "CastLike") or constant(node.output) is not None:
         return None
-    value = node.inputs[0]
+    value, like = node.input(0), constant(node.input(1))
     source = constant(value)
     assert value is not None
     assert source is not None
-    target = numpy_type(node.attribute("to"))
+    target = numpy_type(node.attribute("to") if like is None else like.type)
     array = source.array()
     if target.kind in "iu" and array.dtype.kind in "biuf" and array.size:
         limits = np.iinfo(target)
+        # A number is cut off, not rounded.
+        array = np.trunc(array) if array.dtype.kind == "f" else array
         if array.min() < limits.min or array.max() > limits.max or not np.isfinite(array).all():
             return f"`{value.name}` has numbers that {target} does not"
     return None
@@ -178,16 +186,22 @@ def exact_cast(m: Match) -> str | None:
 def same_everywhere(m: Match) -> str | None:
     """Runtimes agree on the result.
 
-    They do not on a power of integers that overflows, on how a number is written as a text, and on
-    whether a Squeeze of no axes is one of all.
+    They do not on a power of integers that overflows, on how a number is written as a text, on
+    whether a Squeeze of no axes is one of all, and on Attention and MaxUnpool.
     """
     node: Node = m.root
     first, second = constant(node.input(0)), constant(node.input(1))
     if node.op == "Squeeze" and squeezes_nothing_or_all(node):
         return f"the axes of {node.label} are empty, which some runtimes read as all"
-    if first is None or constant(node.output) is not None:
+    if constant(node.output) is not None:
         return None
-    if node.op == "Cast" and node.attribute("to") == TensorProto.STRING:
+    disputed = next((inner for inner in run_by(node) if operator(inner) in DISPUTED), None)
+    if disputed is not None:
+        return f"runtimes do not agree on what {operator(disputed)} {disputed.label} computes"
+    if first is None:
+        return None
+    texts = TensorProto.STRING
+    if node.op in ("Cast", "CastLike") and first.type != texts and node.output.type == texts:
         return f"{node.label} writes numbers as texts, each runtime in its own way"
     if node.op == "Pow" and second is not None and numpy_type(first.type).kind in "iu":
         limits = np.iinfo(numpy_type(first.type))
@@ -197,65 +211,50 @@ def same_everywhere(m: Match) -> str | None:
     return None
 
 
-#: Under which a match keeps what its node computes, which takes its time.
-_RESULT = "result"
-
-
 @guard
 def computable(m: Match) -> str | None:
     """It can be computed: a node that fails at run time stays there to fail."""
     node: Node = m.root
-    if constant(node.output) is None:
+    if constant(node.output) is None and _wanted(node):
+        from trtfuse.check.constants import NotComputableError
+
         try:
-            m.bound[_RESULT] = _evaluated(node)
-        except Exception as error:  # noqa: BLE001 - the reference evaluator raises anything
-            return f"it cannot be computed: {' '.join(str(error).split())[:200]}"
+            m.bound[_RESULTS] = _computation(m).run()
+        except NotComputableError as error:
+            return f"it cannot be computed: {error}"
     return None
-
-
-def _evaluated(node: Node) -> Array:
-    """What a node computes from constants, each rounded to its type as at run time."""
-    # It takes its time to load; not every run needs it.
-    from trtfuse.check.float64 import Evaluator
-
-    assert node.graph is not None
-    evaluator = Evaluator([node], [node.output], node.graph.opset_imports)
-    feeds = {value: _widened(tensor) for value in evaluator.inputs if (tensor := constant(value))}
-    return evaluator.run(feeds)[0]
-
-
-def _widened(tensor: Tensor) -> Array:
-    array = tensor.array()
-    return array.astype(np.float64) if tensor.type in FLOATING else array
 
 
 @rule(
     "fold-constants",
-    given(any_of(*(op[operator](_constants) for operator in FOLDABLE)), _is_no_output),
+    given(on_constants(), _is_foldable),
     bounded_growth(),
     exact_cast(),
     same_everywhere(),
     computable(),
     entry="Cleanup",
 )
-def fold_constants(m: Match, new: Replacement) -> Value:
+def fold_constants(m: Match, new: Replacement) -> tuple[Value | None, ...]:
     """f(constants)  ==  a constant
 
-    Entry Cleanup: what follows from constants is computed once, in float64, and rounded to its
-    type, which is what IEEE arithmetic gives at run time.
+    Entry Cleanup: what follows from constants is computed once. Arithmetic on floating-point
+    numbers is done in float64 and rounded to its type, which is what IEEE arithmetic gives at run
+    time; everything else is what ONNX Runtime computes.
 
-    Takes: some 65 operators that depend on nothing but their inputs; never random ones, and never a
-    DequantizeLinear.
+    Takes: every operator of ONNX and ONNX-ML that computes tensors from its inputs alone, If, Loop
+    and Scan, and calls of the model's functions; never random numbers, and never a QuantizeLinear
+    or DequantizeLinear, since weights in few bits have to stay so.
     """
     node: Node = m.root
     known = constant(node.output)
     if known is not None:
-        return new.constant(known, known.type, node.output.name)
-    assert node.output.type is not None
-    array: Array = m[_RESULT]
-    if node.output.type in FLOATING:
-        array = rounded(array, node.output.type)
-    return new.constant(array, node.output.type, node.output.name)
+        return (new.constant(known, known.type, node.output.name),)
+    wanted = _wanted(node)
+    made = zip(wanted, m[_RESULTS], strict=True) if wanted else ()
+    constants = {v: new.constant(tensor, tensor.type, v.name) for v, tensor in made}
+    # Float64 arithmetic is compared like any rewrite; what ONNX Runtime says is what it is.
+    new.as_computed = not wanted or not _computation(m).in_float64
+    return tuple(None if v is None else constants.get(v) for v in node.outputs)
 
 
 def _fixed_sizes(m: Match) -> Array | None:

@@ -1,0 +1,56 @@
+"""The functions of a model, and everything that runs when a node does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trtfuse.ir.graph import Graph, Node, called
+
+
+def functions_of(graph: Graph) -> dict[str, Graph]:
+    """The functions of the model that a graph is part of, by what `operator` says of a call.
+
+    Those that groups became are left out.
+    """
+    return {
+        called(f.domain, f.name, f.overload): function
+        for function in graph.model.functions
+        if (f := function.function) is not None and not function.is_group
+    }
+
+
+def operator(node: Node) -> str:
+    """The operator of a node, whatever attributes of a function it refers to."""
+    return node.op.partition("<@")[0]
+
+
+def nodes_within(node: Node) -> Iterator[Node]:
+    """A node and all those in its bodies."""
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        yield current
+        for body in current.bodies:
+            pending.extend(body.nodes())
+
+
+def called_by(node: Node) -> list[Graph]:
+    """The functions that a node or its bodies call, and those that these call."""
+    assert node.graph is not None
+    functions = functions_of(node.graph) if node.graph.model.functions else {}
+    pending, graphs = [node], dict[Graph, None]()
+    while functions and pending:
+        for inner in nodes_within(pending.pop()):
+            function = functions.get(operator(inner))
+            if function is not None and function not in graphs:
+                graphs[function] = None
+                pending.extend(function.nodes())
+    return list(graphs)
+
+
+def run_by(node: Node) -> Iterator[Node]:
+    """Every node that runs when one does: itself, those in its bodies and in functions."""
+    yield from nodes_within(node)
+    for function in called_by(node):
+        for inner in function.nodes():
+            yield from nodes_within(inner)
