@@ -13,9 +13,9 @@ from pathlib import Path
 # The models and strategies of the tests stand beside the package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from .corpus import Corpus, corpus  # noqa: E402
-from .making import make  # noqa: E402
-from .processes import Outcome, minimized, outcomes  # noqa: E402
+from .corpus import Corpus, corpus
+from .making import make
+from .processes import Outcome, minimized, outcomes
 
 #: Of each class of bugs so many are minimized and saved.
 _SAVED = 3

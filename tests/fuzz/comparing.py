@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from onnx import AttributeProto, ModelProto, TensorProto, numpy_helper
 from oracle import widened
 from reference import expected
-from onnx import AttributeProto, ModelProto, TensorProto, numpy_helper
 
 Array = npt.NDArray[Any]
 Load = Callable[[ModelProto], Any]
@@ -44,7 +44,8 @@ def agrees(
     """What is wrong with the outputs of the result; None where they agree.
 
     Args:
-        outputs, again: what the original computed, twice.
+        outputs: what the original computed.
+        again: what it computed when it ran again.
         found: what the result computed.
         original: the original, to see what rounding does to it.
         feeds: the inputs.
@@ -71,7 +72,7 @@ def _apart(one: Any, other: Any, exactly: bool = False) -> str | None:
         pairs = zip(one, other, strict=True)
         return next((wrong for a, b in pairs if (wrong := _apart(a, b, exactly))), None)
     if not isinstance(one, np.ndarray):
-        return None if one is None and other is None or one == other else "parts: other"
+        return None if (one is None and other is None) or one == other else "parts: other"
     if not isinstance(other, np.ndarray) or one.dtype != other.dtype:
         return f"type {getattr(other, 'dtype', None)} for {one.dtype}"
     if one.shape != other.shape:
@@ -149,7 +150,7 @@ def _moved_runs(
             continue
         try:
             yield loaded.run(None, {name: _moved(array, rng) for name, array in feeds.items()})
-        except Exception:  # noqa: BLE001, S112 - what was moved was a size, or alike
+        except Exception:  # noqa: BLE001 - what was moved was a size, or alike
             continue
 
 
@@ -188,9 +189,7 @@ def _moved(array: Any, rng: np.random.Generator) -> Any:
         return moved.astype(array.dtype)
 
 
-def _within(
-    outputs: Sequence[Any], found: Sequence[Any], spreads: Sequence[Array | None]
-) -> bool:
+def _within(outputs: Sequence[Any], found: Sequence[Any], spreads: Sequence[Array | None]) -> bool:
     for one, other, spread in zip(outputs, found, spreads, strict=True):
         if _apart(one, other) is None:
             continue
@@ -253,6 +252,6 @@ def _off_by(mean: Array, size: Array, found: Array) -> float:
     if not np.isfinite(found[finite]).all():
         return np.inf
     with np.errstate(all="ignore"):
-        return float((np.abs(found - mean)[finite] / (size[finite] + 1e-3 * largest + 1e-300)).max())
-
-
+        return float(
+            (np.abs(found - mean)[finite] / (size[finite] + 1e-3 * largest + 1e-300)).max()
+        )

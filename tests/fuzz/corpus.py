@@ -15,6 +15,7 @@ from graphs import OPSETS, graphs
 from hypothesis import HealthCheck, Phase, given, settings
 from onnx import ModelProto
 from strategies import models
+from suites import SUITES, suite_model
 
 from .written import WRITTEN, parsed
 
@@ -78,6 +79,8 @@ def corpus(drawn: int = 150, cases: bool = True) -> Corpus:
 def _written() -> Iterator[Seed]:
     for name in WRITTEN:
         yield Seed(f"written/{name}", parsed(name))
+    for name in SUITES:
+        yield Seed(f"suite/{name}", suite_model(name))
 
 
 def _drawn(count: int) -> list[Seed]:

@@ -15,7 +15,11 @@ _TYPES: dict[str, Any] = {
     "tensor(bfloat16)": ml_dtypes.bfloat16,
     "tensor(bool)": np.bool_,
     "tensor(string)": np.str_,
-} | {f"tensor({kind}{bits})": np.dtype(f"{kind}{bits}") for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+} | {
+    f"tensor({kind}{bits})": np.dtype(f"{kind}{bits}")
+    for kind in ("int", "uint")
+    for bits in (8, 16, 32, 64)
+}
 
 _MOST_ELEMENTS = 200_000
 

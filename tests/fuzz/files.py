@@ -6,20 +6,18 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 import onnx
-from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, defs, helper
+from onnx import FunctionProto, NodeProto, TensorProto, defs, helper
 
 from .mutation import (
     Mutant,
     NotHere,
     a_scope,
     bodies,
-    computed,
     fresh,
     graphs,
     known,
     mutation,
     pick,
-    scopes,
     tensors,
 )
 
@@ -312,5 +310,3 @@ def unread_parts(mutant: Mutant, rng: Random) -> str:
     graph.node.append(helper.make_node("Relu", [source], [fresh(mutant, "unread")]))
     graph.node.append(helper.make_node(rng.choice(("Neg", "Shape")), [source], [""]))
     return source
-
-

@@ -138,7 +138,10 @@ def fresh(mutant: Mutant, stem: str) -> str:
 def readers(scope: Scope, name: str) -> list[tuple[NodeProto, int]]:
     """Where the nodes of a scope read a value."""
     return [
-        (node, place) for node in scope.node for place, read in enumerate(node.input) if read == name
+        (node, place)
+        for node in scope.node
+        for place, read in enumerate(node.input)
+        if read == name
     ]
 
 

@@ -47,9 +47,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-def outcomes(
-    tasks: Iterable[Task], corpus: Corpus, processes: int = 1
-) -> Iterator[Outcome]:
+def outcomes(tasks: Iterable[Task], corpus: Corpus, processes: int = 1) -> Iterator[Outcome]:
     """Judges mutants, each in a process of limited memory and time.
 
     Args:
@@ -187,9 +185,7 @@ def _virtual_bytes() -> int:
     return pages * resource.getpagesize()
 
 
-def minimized(
-    outcome: Outcome, count: int, corpus: Corpus
-) -> tuple[Outcome, Collection[int]]:
+def minimized(outcome: Outcome, count: int, corpus: Corpus) -> tuple[Outcome, Collection[int]]:
     """The same bug with as few of its mutations as it takes."""
     kept = list(range(count))
     best = outcome

@@ -275,11 +275,33 @@ def _inserted(mutant: Mutant, rng: Random, source: str) -> list[NodeProto]:
     """One or two nodes after a value; the last computes what its readers read instead."""
     target, between = fresh(mutant, "put"), fresh(mutant, "between")
     how = rng.choice(
-        ("Identity", "Identity", "Cast", "Cast", "round trip", "Transpose", "both", "Reshape")
-        + ("Neg", "Relu", "Clip", "scale", "shift", "Squeeze", "Unsqueeze", "Dropout", "unary")
-        + ("Expand", "Slice", "Concat", "Split", "quantize", "Shape", "Sum")
+        (
+            "Identity",
+            "Identity",
+            "Cast",
+            "Cast",
+            "round trip",
+            "Transpose",
+            "both",
+            "Reshape",
+            "Neg",
+            "Relu",
+            "Clip",
+            "scale",
+            "shift",
+            "Squeeze",
+            "Unsqueeze",
+            "Dropout",
+            "unary",
+            "Expand",
+            "Slice",
+            "Concat",
+            "Split",
+            "quantize",
+            "Shape",
+            "Sum",
+        )
     )
-    constant: Any
     types = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT64)
     types += (TensorProto.BOOL, TensorProto.INT32, TensorProto.BFLOAT16, TensorProto.INT8)
     weights = numpy_helper.from_array
@@ -313,15 +335,28 @@ def _inserted(mutant: Mutant, rng: Random, source: str) -> list[NodeProto]:
             return [node, helper.make_node(how, [source, name], [target])]
         case "Clip":
             (low, first), high = of(np.float32(rng.choice((0.0, -1.0, 6.0)))), np.float32(6)
-            top, second = f"{between}_top", helper.make_node(
-                "Constant", [], [f"{between}_top"], value=weights(np.asarray(high))
+            top, second = (
+                f"{between}_top",
+                helper.make_node(
+                    "Constant", [], [f"{between}_top"], value=weights(np.asarray(high))
+                ),
             )
             return [first, second, helper.make_node("Clip", [source, low, top], [target])]
         case "scale" | "shift":
             numbers = rng.choice(
-                (np.float32(2), np.float32([0.5]), np.float32([[1.0]]), np.float32(0))
-                + (np.float32([1, 2, 3]), np.float32([[[2]], [[3]]]), np.float32(np.nan))
-                + (np.float32(1e30), np.float32(1e-30), np.float32(-1), np.float32(1))
+                (
+                    np.float32(2),
+                    np.float32([0.5]),
+                    np.float32([[1.0]]),
+                    np.float32(0),
+                    np.float32([1, 2, 3]),
+                    np.float32([[[2]], [[3]]]),
+                    np.float32(np.nan),
+                    np.float32(1e30),
+                    np.float32(1e-30),
+                    np.float32(-1),
+                    np.float32(1),
+                )
             )
             name, node = of(numbers)
             operator = rng.choice(("Mul", "Div") if how == "scale" else ("Add", "Sub"))

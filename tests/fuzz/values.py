@@ -7,7 +7,6 @@ from random import Random
 
 import numpy as np
 from onnx import (
-    FunctionProto,
     ModelProto,
     TensorProto,
     TensorShapeProto,
@@ -32,7 +31,7 @@ from .mutation import (
 
 _SIZES = (0, 1, 2, 3, 5, -1, -2, 2**31, 2**62, 2**63 - 1)
 _SYMBOLS = ("batch", "N", "d0", "", "batch + 1", "?", "1")
-_TYPES = tuple(range(28)) + (99, 2**31 - 1)
+_TYPES = (*tuple(range(28)), 99, 2**31 - 1)
 
 
 def _infos(model: ModelProto, inputs: bool = True) -> list[ValueInfoProto]:
@@ -279,8 +278,27 @@ def change_numbers(mutant: Mutant, rng: Random) -> str:
         flat = array.reshape(-1)
         if array.dtype.kind == "f":
             value = rng.choice(
-                (0.0, -0.0, 1.0, -1.0, 2.0, 0.5, -0.25, 6.0, float("nan"), float("inf"), 1e-30)
-                + (1e30, 1e38, 1e-40, 65504.0, -float("inf"), 0.7978845608, 1e-5, 3.0)
+                (
+                    0.0,
+                    -0.0,
+                    1.0,
+                    -1.0,
+                    2.0,
+                    0.5,
+                    -0.25,
+                    6.0,
+                    float("nan"),
+                    float("inf"),
+                    1e-30,
+                    1e30,
+                    1e38,
+                    1e-40,
+                    65504.0,
+                    -float("inf"),
+                    0.7978845608,
+                    1e-05,
+                    3.0,
+                )
             )
         elif array.dtype.kind == "b":
             value = rng.random() < 0.5
@@ -304,8 +322,19 @@ def change_shape_of_tensor(mutant: Mutant, rng: Random) -> str:
     """A constant of another shape, whose bytes fit it."""
     for tensor, array in _arrays(mutant, rng):
         how = rng.choice(
-            ("one more", "one more", "trailing one", "flat", "scalar", "first", "empty", "longer")
-            + ("transposed", "squeezed", "wider")
+            (
+                "one more",
+                "one more",
+                "trailing one",
+                "flat",
+                "scalar",
+                "first",
+                "empty",
+                "longer",
+                "transposed",
+                "squeezed",
+                "wider",
+            )
         )
         if array.ndim > 6 or array.size > 4096:
             raise NotHere
@@ -421,5 +450,3 @@ def initializer_named_twice(mutant: Mutant, rng: Random) -> str:
         case "no name":
             tensor.name = ""
     return f"{how}"
-
-

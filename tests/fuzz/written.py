@@ -54,7 +54,8 @@ WRITTEN: dict[str, str] = {
         a = Reshape (x, s) b = Relu (a) c = Reshape (b, t) y = Reshape (c, t) }""",
     "reshape-computed": """(float[N,3,4] x) => (float[?,?] y) {
         s = Shape (x) zero = Constant <value = int64[1] {0}> () n = Gather (s, zero)
-        m = Constant <value = int64[1] {-1}> () t = Concat <axis = 0> (n, m) y = Reshape (x, t) }""",
+        m = Constant <value = int64[1] {-1}> () t = Concat <axis = 0> (n, m) y = Reshape (x, t)
+        }""",
     "slices": """(float[4,6] x) => (float[?,?] y)
         <int64[1] a = {0}, int64[1] b = {9223372036854775807}, int64[1] c = {1},
          int64[1] d = {2}, int64[1] e = {5}> {
@@ -66,7 +67,8 @@ WRITTEN: dict[str, str] = {
     "casts": """(float[3] x) => (float[3] y) {
         a = Cast <to = 11> (x) b = Cast <to = 1> (a) y = Relu (b) }""",
     "cast-narrow": """(float[3] x) => (float[3] y) {
-        a = Cast <to = 7> (x) b = Cast <to = 1> (a) c = Cast <to = 10> (b) y = Cast <to = 1> (c) }""",
+        a = Cast <to = 7> (x) b = Cast <to = 1> (a) c = Cast <to = 10> (b) y = Cast <to = 1> (c)
+        }""",
     "reductions": """(float[2,3,4] x) => (float[?,?,?] y) {
         a = ReduceMean <axes = [2]> (x) b = ReduceMax <axes = [1], keepdims = 1> (a)
         y = Mul (a, b) }""",
@@ -114,12 +116,14 @@ WRITTEN: dict[str, str] = {
         e = DequantizeLinear <axis = 0> (w, ws, wz) c = Conv (d, e) r = Relu (c)
         p = QuantizeLinear (r, s, z) y = DequantizeLinear (p, s, z) }""",
     "quantized-matmul": """(float[2,3] x) => (float[?,?] y)
-        <float s = {0.1}, uint8 z = {128}, int8[3,2] w = {1,-2,3,-4,5,6}, float ws = {0.1}, int8 wz = {0}> {
+        <float s = {0.1}, uint8 z = {128}, int8[3,2] w = {1,-2,3,-4,5,6}, float ws = {0.1}, int8 wz
+        = {0}> {
         q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z)
         t = Transpose (w) u = Transpose (t) e = DequantizeLinear (u, ws, wz) y = MatMul (d, e) }""",
     "dynamic-quantized": """(float[2,3] x) => (float[2,3] y) {
         q, s, z = DynamicQuantizeLinear (x) y = DequantizeLinear (q, s, z) }""",
-    "quantized-integers": """(uint8[2,3] x) => (int32[2,2] y) <uint8[3,2] w = {1,2,3,4,5,6}, uint8 z = {1}> {
+    "quantized-integers": """(uint8[2,3] x) => (int32[2,2] y) <uint8[3,2] w = {1,2,3,4,5,6}, uint8
+        z = {1}> {
         y = MatMulInteger (x, w, z, z) }""",
     "strings": """(string[2,2] x) => (string[4] y) <int64[1] s = {-1}> {
         a = Identity (x) b = Reshape (a, s) y = Identity (b) }""",
@@ -129,7 +133,8 @@ WRITTEN: dict[str, str] = {
         s = SequenceConstruct (x, z) y = ConcatFromSequence <axis = 0> (s) }""",
     "18 optional": """(float[2] x) => (float[2] y) {
         a = Optional (x) b = OptionalGetElement (a) y = Relu (b) }""",
-    "integers": """(int64[3] x) => (int64[3] y) <int64 two = {2}, int64 one = {1}, int64 zero = {0}> {
+    "integers": """(int64[3] x) => (int64[3] y) <int64 two = {2}, int64 one = {1}, int64 zero =
+        {0}> {
         a = Mul (x, one) b = Add (a, zero) c = Div (b, two) d = Mod (c, two) e = Mul (d, two)
         y = Sub (e, c) }""",
     "integers-32": """(int32[2,3] x) => (int32[?,?] y) <int32[3] s = {1,2,3}> {
@@ -140,9 +145,11 @@ WRITTEN: dict[str, str] = {
         n = Not (c) a = Where (n, x, k) y = Where (c, a, x) }""",
     "expands": """(float[1,3] x, float[2,3] z) => (float[?,?] y) <int64[2] s = {2,3}> {
         a = Expand (x, s) b = Add (a, z) c = Expand (b, s) y = Tile (c, s) }""",
-    "gathers": """(float[3,4] x, int64[2] i) => (float[?,?] y) <int64 k = {-1}, int64[2] j = {0,2}> {
+    "gathers": """(float[3,4] x, int64[2] i) => (float[?,?] y) <int64 k = {-1}, int64[2] j = {0,2}>
+        {
         a = Gather <axis = 0> (x, j) b = Gather <axis = 0> (x, i) c = Add (a, b)
-        d = Gather <axis = 1> (c, k) e = Constant <value = int64[1] {1}> () y = Unsqueeze (d, e) }""",
+        d = Gather <axis = 1> (c, k) e = Constant <value = int64[1] {1}> () y = Unsqueeze (d, e)
+        }""",
     "topk": """(float[2,4] x) => (float[?,?] y, int64[?,?] i) <int64[1] k = {2}> {
         y, i = TopK <axis = -1> (x, k) }""",
     "nonzero": """(float[2,3] x) => (int64[?,?] y) <float[2] k = {1,0}> {
@@ -155,10 +162,12 @@ WRITTEN: dict[str, str] = {
     "einsum": """(float[2,3] x) => (float[2,2] y) <float[3,2] w = {1,2,3,4,5,6}> {
         y = Einsum <equation = "ij,jk->ik"> (x, w) }""",
     "lstm": """(float[2,1,2] x) => (float[?,?,?,?] y)
-        <float[1,4,2] w = {1,2,3,4,5,6,7,8}, float[1,4,1] r = {1,2,3,4}, float[1,8] b = {1,2,3,4,5,6,7,8},
+        <float[1,4,2] w = {1,2,3,4,5,6,7,8}, float[1,4,1] r = {1,2,3,4}, float[1,8] b =
+        {1,2,3,4,5,6,7,8},
          float[1,1,1] h = {0}> {
         y = LSTM <hidden_size = 1> (x, w, r, b, , h, h) }""",
-    "random": """(float[2,3] x) => (float[2,3] y) { r = RandomNormalLike (x) z = Mul (r, x) y = Sub (z, z) }""",
+    "random": """(float[2,3] x) => (float[2,3] y) { r = RandomNormalLike (x) z = Mul (r, x) y = Sub
+        (z, z) }""",
     "dropout": """(float[2,3] x) => (float[2,3] y, bool[2,3] m) {
         a = Dropout (x) y, m = Dropout (a) }""",
     "dropout-training": """(float[2,3] x) => (float[2,3] y) <float r = {0.5}, bool t = {1}> {
@@ -170,7 +179,8 @@ WRITTEN: dict[str, str] = {
     "range": """(float[N] x) => (int64[?] y) {
         s = Shape (x) z = Constant <value = int64 {0}> () n = Squeeze (s)
         one = Constant <value = int64 {1}> () y = Range (z, n, one) }""",
-    "onehot": """(int64[2] x) => (float[?,?] y) <int64 d = {3}, float[2] v = {0,1}> { y = OneHot (x, d, v) }""",
+    "onehot": """(int64[2] x) => (float[?,?] y) <int64 d = {3}, float[2] v = {0,1}> { y = OneHot
+        (x, d, v) }""",
     "scatter": """(float[3,2] x) => (float[3,2] y) <int64[1,1] i = {1}, float[1,2] u = {5,6}> {
         y = ScatterND (x, i, u) }""",
     "logs": """(float[2,4] x) => (float[?,?] y, float[2,4] z) {
@@ -179,12 +189,14 @@ WRITTEN: dict[str, str] = {
     "norms": """(float[2,4] x) => (float[?,?] y, float[?,?] z) <float two = {2}> {
         p = Pow (x, two) s = ReduceSum (p) y = Sqrt (s) a = Abs (x)
         z = ReduceMax <axes = [1]> (a) }""",
-    "polynomial": """(float[4] x) => (float[4] y) <float two = {2}, float half = {0.5}, float three = {3}> {
+    "polynomial": """(float[4] x) => (float[4] y) <float two = {2}, float half = {0.5}, float three
+        = {3}> {
         a = Mul (x, x) b = Mul (a, x) c = Pow (x, half) d = Add (b, a) e = Pow (x, three)
         y = Add (d, e) }""",
     "rsqrt": """(float[4] x) => (float[4] y) <float one = {1}> {
         a = Abs (x) b = Add (a, one) c = Sqrt (b) d = Div (one, c) y = Reciprocal (d) }""",
-    "twice-the-same": """(float[2,3] x) => (float[2,3] y, float[2,3] z) <float[3] a = {1,2,3}, float[3] b = {1,2,3}> {
+    "twice-the-same": """(float[2,3] x) => (float[2,3] y, float[2,3] z) <float[3] a = {1,2,3},
+        float[3] b = {1,2,3}> {
         y = Add (x, a) z = Add (x, b) }""",
     "outputs-alias": """(float[2] x) => (float[2] y, float[2] z, float[2] w) {
         y = Relu (x) z = Identity (y) w = Identity (x) }""",
@@ -198,28 +210,37 @@ WRITTEN: dict[str, str] = {
         <float[3,4] w = {1,2,3,4,5,6,7,8,9,10,11,12}, float[4] b = {1,2,3,4},
          float[4,2] v = {1,2,3,4,5,6,7,8}> {
         a = MatMul (x, w) c = Add (a, b) d = Relu (c) y = MatMul (d, v) }""",
-    "float16": """(float16[2,3] x) => (float16[?,?] y) <float16[3,2] w = {1,2,3,4,5,6}, float16[2] s = {1,2}> {
+    "float16": """(float16[2,3] x) => (float16[?,?] y) <float16[3,2] w = {1,2,3,4,5,6}, float16[2]
+        s = {1,2}> {
         a = MatMul (x, w) y = Mul (a, s) }""",
-    "double": """(double[2,3] x) => (double[?,?] y) <double[3,2] w = {1,2,3,4,5,6}, double[2] s = {1,2}> {
+    "double": """(double[2,3] x) => (double[?,?] y) <double[3,2] w = {1,2,3,4,5,6}, double[2] s =
+        {1,2}> {
         a = MatMul (x, w) b = Mul (a, s) y = Neg (b) }""",
     "9 old": """(float[1,2,3,3] x) => (float[?,?] y)
         <float[2,2,1,1] w = {1,2,3,4}, float[2] g = {1,2}, int64[2] s = {1,-1}> {
         a = Conv (x, w) b = BatchNormalization (a, g, g, g, g) c = Clip <min = 0.0, max = 6.0> (b)
         d = Reshape (c, s) y = Softmax (d) }""",
-    "7 oldest": """(float[2,3] x) => (float[?,?] y) <float[3,2] w = {1,2,3,4,5,6}, float[2] b = {1,2}> {
+    "7 oldest": """(float[2,3] x) => (float[?,?] y) <float[3,2] w = {1,2,3,4,5,6}, float[2] b =
+        {1,2}> {
         a = Gemm (x, w, b) t = Transpose (a) d = Dropout <ratio = 0.5> (t)
         e = Unsqueeze <axes = [0]> (d) f = Squeeze <axes = [0]> (e) y = LogSoftmax (f) }""",
     "10 slices": """(float[4,4] x) => (float[?,?] y)
         <int64[1] a = {0}, int64[1] b = {2}, int64[1] c = {1}> {
         p = Slice (x, a, b, c) q = Flatten (p) y = Identity (q) }""",
-    "12 argmax": """(float[2,4] x) => (int64[?,?] y) { s = Softmax <axis = 1> (x) y = ArgMax <axis = 1> (s) }""",
-    "23 attention": """(float[1,2,3,4] q, float[1,2,3,4] k, float[1,2,3,4] v) => (float[1,2,3,4] y) {
+    "12 argmax": """(float[2,4] x) => (int64[?,?] y) { s = Softmax <axis = 1> (x) y = ArgMax <axis
+        = 1> (s) }""",
+    "23 attention": """(float[1,2,3,4] q, float[1,2,3,4] k, float[1,2,3,4] v) => (float[1,2,3,4] y)
+        {
         y = Attention (q, k, v) }""",
-    "22 group-norm": """(float[1,4,2,2] x) => (float[?,?,?,?] y) <float[4] s = {1,2,3,4}, float[4] b = {0,0,1,1}> {
+    "22 group-norm": """(float[1,4,2,2] x) => (float[?,?,?,?] y) <float[4] s = {1,2,3,4}, float[4]
+        b = {0,0,1,1}> {
         n = GroupNormalization <num_groups = 2> (x, s, b) y = Relu (n) }""",
-    "castlike": """(float[2] x) => (float[2] y) <double k = {2}> { a = CastLike (k, x) y = Mul (x, a) }""",
-    "trilu": """(float[3,3] x) => (float[3,3] y) { a = Trilu (x) b = Trilu <upper = 0> (a) y = Identity (b) }""",
-    "function": """(float[2,3] x) => (float[2,3] y) { a = own.Scaled (x) b = own.Act <slope = 0.5> (a)
+    "castlike": """(float[2] x) => (float[2] y) <double k = {2}> { a = CastLike (k, x) y = Mul (x,
+        a) }""",
+    "trilu": """(float[3,3] x) => (float[3,3] y) { a = Trilu (x) b = Trilu <upper = 0> (a) y =
+        Identity (b) }""",
+    "function": """(float[2,3] x) => (float[2,3] y) { a = own.Scaled (x) b = own.Act <slope = 0.5>
+        (a)
         y = own.Scaled (b) }
         <domain: "own", opset_import: ["": 17]> Scaled (v) => (w) {
             k = Constant <value_float = 2.0> () one = Constant <value_float = 1.0> ()
