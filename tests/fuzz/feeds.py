@@ -87,14 +87,14 @@ def _drawn(each: Any, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     if kind is None or np.prod(shape, dtype=float) > _MOST_ELEMENTS:
         raise CannotFeed(f"{each.name}: {each.type}{list(shape)}")
     if kind is np.bool_:
-        return rng.random(shape) < 0.5
+        return np.asarray(rng.random(shape) < 0.5)
     if kind is np.str_:
         return rng.choice(np.array(["a", "b", "", "text"]), shape).astype(object)
     if np.dtype(kind).kind in "iu":
         low = -1 if np.dtype(kind).kind == "i" and rng.random() < 0.3 else 0
-        return rng.integers(low, 4, shape).astype(kind)
+        return np.asarray(rng.integers(low, 4, shape)).astype(kind)
     numbers = np.where(rng.random(shape) < 0.1, 0.0, rng.standard_normal(shape) * 2)
-    return numbers.astype(kind)
+    return np.asarray(numbers).astype(kind)
 
 
 class CannotFeed(Exception):  # noqa: N818 - the model is to blame, or nobody
