@@ -1,0 +1,1 @@
+"""Mutated models: each has to be fused right, or be refused in one line."""
