@@ -339,6 +339,11 @@ def report(source: Path, output: Path | None, quiet: bool) -> int:
     metavar="NAME",
     help="tensorrt or tensorrt_rtx; the first that is installed if left out.",
 )
+@click.option(
+    "--in-process",
+    is_flag=True,
+    help="Run TensorRT in this process, for debuggers and profilers; a crash then ends it.",
+)
 @click.option("-v", "--verbose", count=True, help="List warnings and layers; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def build(
@@ -350,6 +355,7 @@ def build(
     level: int | None,
     timing_cache: Path | None,
     backend: str | None,
+    in_process: bool,
     verbose: int,
     quiet: bool,
 ) -> int:
@@ -367,6 +373,7 @@ def build(
             level=level,
             timing_cache=timing_cache,
             backend=backend,
+            in_process=in_process,
             progress=progress,
         )
     engine.save(output)

@@ -156,10 +156,10 @@ def test_a_failed_build_leaves_nothing_behind_in_the_process() -> None:
         w=np.linspace(-1, 1, 16 * 27, dtype=np.float32).reshape(16, 3, 3, 3),
         v=np.linspace(-1, 1, 160, dtype=np.float32).reshape(16, 10),
     )
-    plan = trtfuse.build(made).plan
+    plan = trtfuse.build(made, in_process=True).plan
     with pytest.raises(EngineError, match="FP32 GEMM is not supported"):
-        trtfuse.build(made, targets=["7.5"])
-    assert trtfuse.build(made).plan == plan
+        trtfuse.build(made, targets=["7.5"], in_process=True)
+    assert trtfuse.build(made, in_process=True).plan == plan
 
 
 def test_workspace_and_level_reach_the_builder() -> None:
@@ -199,7 +199,8 @@ def test_progress_names_phases_and_ends_complete() -> None:
     assert len({phase for phase, _, _ in told}) > 3
 
 
-def test_what_progress_raises_cancels_the_build() -> None:
+@pytest.mark.parametrize("in_process", [False, True])
+def test_what_progress_raises_cancels_the_build(in_process: bool) -> None:
     told: list[str] = []
 
     def progress(phase: str, done: int, total: int) -> None:
@@ -208,28 +209,32 @@ def test_what_progress_raises_cancels_the_build() -> None:
             raise KeyError("enough")
 
     with pytest.raises(KeyError, match="enough"):
-        trtfuse.build(convolution(), progress=progress)
+        trtfuse.build(convolution(), progress=progress, in_process=in_process)
     assert len(told) == 5
     # The builder is fit for the next build.
-    assert trtfuse.build(convolution()).kernels > 0
+    assert trtfuse.build(convolution(), in_process=in_process).kernels > 0
 
 
-def test_what_progress_prints_is_let_through(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("in_process", [False, True])
+def test_what_progress_prints_is_let_through(
+    in_process: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
     def progress(phase: str, done: int, total: int) -> None:
         os.write(2, b".")
 
-    trtfuse.build(convolution(), progress=progress)
+    trtfuse.build(convolution(), progress=progress, in_process=in_process)
     out, err = capfd.readouterr()
     assert out == ""
     assert set(err) == {"."}
 
 
-def test_builds_from_several_threads_keep_their_logs_apart() -> None:
+@pytest.mark.parametrize("in_process", [False, True])
+def test_builds_from_several_threads_keep_their_logs_apart(in_process: bool) -> None:
     engines: dict[str, trtfuse.Engine] = {}
 
     def work(name: str) -> None:
         made = model(f"(float[2] x) => (float[2] y) {{ [{name}] y = Relu(x) }}")
-        engines[name] = trtfuse.build(made)
+        engines[name] = trtfuse.build(made, in_process=in_process)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in ("one", "two", "three")]
     for thread in threads:
@@ -247,10 +252,11 @@ def test_the_timing_cache_is_kept_in_a_file(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         # TensorRT for RTX, which stands in here, calls its own timing cache deprecated.
         warnings.simplefilter("ignore", DeprecationWarning)
-        engine = trtfuse.build(convolution(), timing_cache=cache)
+        # The child would import the real package.
+        engine = trtfuse.build(convolution(), timing_cache=cache, in_process=True)
         assert engine.backend == "tensorrt"
         first = cache.read_bytes()
-        trtfuse.build(convolution(), timing_cache=cache)
+        trtfuse.build(convolution(), timing_cache=cache, in_process=True)
     assert len(first) > 0
     assert [each.name for each in tmp_path.iterdir()] == ["timing.cache"]
     with pytest.raises(UsageError, match=r"^cannot keep the timing cache in '.*': there is no"):

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from trtfuse.engine.log import Capture, Log, Message, plain
+from trtfuse.engine.native.log import Capture, Log, Message, plain
 
 #: What follows other errors where there is no driver.
 NO_DRIVER = "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (no driver)"

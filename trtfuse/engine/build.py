@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ from typing import Any
 from onnx import ModelProto
 
 from trtfuse.engine.backend import Backend, find_backend
-from trtfuse.engine.cancel import cancellable, monitor, stop_if_asked
 from trtfuse.engine.engine import Engine, Sizes
-from trtfuse.engine.log import Capture, Log, logged
-from trtfuse.engine.parse import parse
-from trtfuse.engine.shapes import ShapeLike, check_names, profiles, set_shapes
+from trtfuse.engine.mistaken import in_doubt, mistaken
+from trtfuse.engine.native.log import Log
+from trtfuse.engine.native.session import Job
+from trtfuse.engine.parse import dims, inputs, prepared, refusal, refuse
+from trtfuse.engine.process import in_a_child, in_this_process
+from trtfuse.engine.shapes import ShapeLike, check_names, profiles
 from trtfuse.errors import EngineError, UsageError, nothing_else_raised
 from trtfuse.ir.model import ModelLike, read_model
 from trtfuse.ir.save import written
@@ -24,8 +25,6 @@ from trtfuse.pipeline import FusionResult, Progress
 
 #: The optimization levels that TensorRT knows.
 LEVELS = range(6)
-#: A build has the logger and the streams of the process to itself.
-_ONE_AT_A_TIME = threading.Lock()
 
 
 @nothing_else_raised
@@ -38,13 +37,13 @@ def build(
     level: int | None = None,
     timing_cache: str | Path | None = None,
     backend: str | None = None,
+    in_process: bool = False,
     progress: Progress | None = None,
 ) -> Engine:
     """Builds an engine with TensorRT, in the precision that the model says (strongly typed).
 
-    With TensorRT for RTX no GPU is needed. The builds of a process run one after the other. What
-    the process prints to stdout and stderr meanwhile goes to `Engine.messages`, since TensorRT
-    prints some of its reasons there; what `progress` prints is let through.
+    With TensorRT for RTX no GPU is needed. TensorRT runs in a child process, so that a crash of it
+    is an `EngineError` and Ctrl-C ends the build at once.
 
     Args:
         model: a path, the bytes of a model, a `ModelProto`, or what `fuse` returned; never
@@ -60,6 +59,10 @@ def build(
         timing_cache: a file that keeps measurements from build to build; made if it is not there
             (full TensorRT only).
         backend: "tensorrt" or "tensorrt_rtx"; the first of them that is installed if left out.
+        in_process: run TensorRT in this process, as debuggers and profilers want it. A crash then
+            ends the process, Ctrl-C waits for the builder's next step, builds run one after the
+            other, and what the process prints meanwhile goes to `Engine.messages`, but for what
+            `progress` prints.
         progress: called from time to time with the phase of the build, how much of it is done,
             and of how much. What it raises cancels the build, and so does Ctrl-C.
 
@@ -67,7 +70,8 @@ def build(
         The engine, with sizes and messages.
 
     Raises:
-        EngineError: TensorRT is not installed, cannot take the model, or failed to build it.
+        EngineError: TensorRT is not installed, cannot take the model, or failed to build it, or
+            crashed.
         ModelError: the model cannot be read or is not valid.
         UsageError: an argument fits neither the model nor the backend.
     """
@@ -82,54 +86,47 @@ def build(
     proto, folder, where, origins = _read(model)
     check_names(given, proto, where)
     log = Log()
-    with (
-        _ONE_AT_A_TIME,
-        cancellable() as cancel,
-        Capture(log) as capture,
-        logged(chosen.trt, log) as logger,
-    ):
-        trt = chosen.trt
-        # All of these have to live until the build is done.
-        builder = _builder(chosen, logger, log)
-        network = builder.create_network(_flags(trt))
-        parser = trt.OnnxParser(network, logger)
-        parse(chosen, network, parser, proto, log, folder=folder, where=where, origins=origins)
-        config = builder.create_builder_config()
-        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-        config.progress_monitor = monitor(trt, cancel, _through(capture, progress))
-        set_shapes(chosen, builder, network, config, proto, given, where)
-        if capabilities:
-            config.num_compute_capabilities = len(capabilities)
-            for index, capability in enumerate(capabilities):
-                config.set_compute_capability(chosen.targets[capability], index)
-        if workspace is not None:
-            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
-        if level is not None:
-            config.builder_optimization_level = level
-        if cache is not None:
-            _use_cache(config, cache)
-        stop_if_asked(cancel)
-        start = time.perf_counter()
-        built = builder.build_serialized_network(network, config)
-        seconds = time.perf_counter() - start
-        if built is None and chosen.rtx:
-            _forget(trt, logger)
-        stop_if_asked(cancel)
-        if built is None:
-            raise EngineError(f"{chosen.title} cannot build {where}: {_why(log)}")
-        plan = bytes(built)
-        if cache is not None:
-            with written(cache) as file:
-                file.write(bytes(config.get_timing_cache().serialize()))
+    job = Job(
+        model=prepared(chosen, proto, where, origins),
+        where=where,
+        title=chosen.title,
+        folder=None if folder is None else str(folder),
+        operators=in_doubt(proto),
+        declared={value.name: tuple(dims(value) or ()) for value in inputs(proto)},
+        given=given,
+        capabilities=tuple(chosen.targets[each].name for each in capabilities),
+        workspace=workspace,
+        level=level,
+        cache=None if cache is None else _stored_cache(cache),
+        plugins=not chosen.rtx,
+    )
+
+    def tell(kind: str, content: Any) -> None:
+        if kind == "supported":
+            refuse(chosen, where, mistaken(proto, content, origins))
+        elif progress is not None:
+            progress(*content)
+
+    if in_process:
+        outcome = in_this_process(chosen, job, log, tell)
+    else:
+        outcome = in_a_child(chosen, job, log, tell, lambda: _kept(model, job))
+    if not outcome.parsed:
+        raise refusal(chosen, proto, outcome.errors, log, where, origins)
+    if outcome.plan is None:
+        raise EngineError(f"{chosen.title} cannot build {where}: {_why(log)}")
+    if cache is not None and outcome.cache is not None:
+        with written(cache) as file:
+            file.write(outcome.cache)
     messages = tuple(log.messages)
     return Engine(
-        plan=plan,
+        plan=outcome.plan,
         backend=chosen.name,
         version=chosen.version,
         targets=capabilities,
         profiles=given,
-        sizes=Sizes.of(plan, messages),
-        seconds=round(seconds, 4),
+        sizes=Sizes.of(outcome.plan, messages),
+        seconds=round(outcome.seconds, 4),
         messages=messages,
     )
 
@@ -165,50 +162,14 @@ def _read(
     return read.proto, folder, where, origins
 
 
-def _through(capture: Capture, progress: Progress | None) -> Progress | None:
-    """Progress that may print."""
-    if progress is None:
-        return None
-
-    def told(phase: str, done: int, total: int) -> None:
-        with capture.paused():
-            progress(phase, done, total)
-
-    return told
-
-
-def _builder(backend: Backend, logger: Any, log: Log) -> Any:
-    trt = backend.trt
-    try:
-        if not backend.rtx:
-            # The plugins that come with TensorRT. TensorRT for RTX has none.
-            trt.init_libnvinfer_plugins(logger, "")
-        return trt.Builder(logger)
-    except (RuntimeError, TypeError) as error:
-        # Without a driver, pybind11 has nothing but a null pointer to report.
-        reason = log.reason() or " ".join(str(error).split())
-        raise EngineError(f"{backend.title} cannot start its builder: {reason}") from None
-
-
-def _forget(trt: Any, logger: Any) -> None:
-    """Lets TensorRT for RTX forget a build that failed, by one of a single layer.
-
-    A failure for compute capability 7.5 leaves something behind in 1.7.1: the next build of the
-    process, whatever its targets, gives another engine, with more kernels.
-    """
-    logger.sink = None
-    builder = trt.Builder(logger)
-    network = builder.create_network(_flags(trt))
-    layer = network.add_identity(network.add_input("x", trt.float32, (1,)))
-    network.mark_output(layer.get_output(0))
-    builder.build_serialized_network(network, builder.create_builder_config())
-
-
-def _flags(trt: Any) -> int:
-    """Strongly typed: each tensor keeps the type that the model gives it."""
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    # From TensorRT 11 on there is nothing else.
-    return 0 if flag is None else 1 << int(flag)
+def _kept(model: ModelLike | FusionResult, job: Job) -> str:
+    """Where the model is for who looks into a crash: its own file, or a copy that is made here."""
+    if isinstance(model, (str, Path)):
+        return f"the model is '{model}'"
+    folder = Path(tempfile.mkdtemp(prefix="trtfuse-crash-"))
+    path = folder / "model.onnx"
+    path.write_bytes(job.model)
+    return f"the model is kept in '{path}'"
 
 
 def _cache_path(backend: Backend, path: str | Path | None) -> Path | None:
@@ -226,16 +187,11 @@ def _cache_path(backend: Backend, path: str | Path | None) -> Path | None:
     return path
 
 
-def _use_cache(config: Any, path: Path) -> None:
+def _stored_cache(path: Path) -> bytes:
     try:
-        stored = path.read_bytes() if path.exists() else b""
+        return path.read_bytes() if path.exists() else b""
     except OSError as error:
         raise UsageError(f"cannot read the timing cache '{path}': {error.strerror}") from None
-    cache = config.create_timing_cache(stored)
-    if cache is None or not config.set_timing_cache(cache, False):
-        raise UsageError(
-            f"'{path}' is no timing cache of this TensorRT and GPU; name another file, or delete it"
-        )
 
 
 def _why(log: Log) -> str:

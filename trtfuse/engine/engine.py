@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trtfuse.engine.layers import Layer, kernels, read_log, traffic
-from trtfuse.engine.log import Message
+from trtfuse.engine.native.log import Message
 from trtfuse.engine.shapes import Profile
 from trtfuse.errors import EngineError
 from trtfuse.ir.save import written

@@ -8,8 +8,7 @@ TensorRT for RTX 1.7.1 made; the engine would compute something else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
 
 from onnx import FunctionProto, ModelProto, NodeProto, defs
 
@@ -24,12 +23,20 @@ _ON_NODE = "write it on the node, or inline the function"
 Trouble = tuple[str, str]
 
 
-def mistaken(model: ModelProto, parser: Any, origins: Mapping[str, str]) -> Iterator[Unsupported]:
+def in_doubt(model: ModelProto) -> tuple[str, ...]:
+    """The names that the parser may take for an operator of its own, though they are none."""
+    foreign = {node.op_type for node, _ in nodes_of(model) if node.domain not in _STANDARD}
+    return tuple(sorted(foreign | {function.name for function in model.functions}))
+
+
+def mistaken(
+    model: ModelProto, known: Collection[str], origins: Mapping[str, str]
+) -> Iterator[Unsupported]:
     """The nodes that the parser would take for something else.
 
     Args:
         model: valid ONNX.
-        parser: of TensorRT, which knows the names of its operators.
+        known: of the names `in_doubt`, those that the parser has an operator for.
         origins: for names of nodes, what they were fused from.
     """
     functions = {(f.domain, f.name, f.overload): f for f in model.functions}
@@ -37,20 +44,20 @@ def mistaken(model: ModelProto, parser: Any, origins: Mapping[str, str]) -> Iter
         function = functions.get((node.domain, node.op_type, node.overload))
         if function is not None:
             namesakes = sum(f.name == node.op_type for f in model.functions)
-            troubles = [*_name_of(node, parser, namesakes), *_misread_call(node, function)]
+            troubles = [*_name_of(node, known, namesakes), *_misread_call(node, function)]
         else:
-            troubles = [*_domain_of(node, parser)]
+            troubles = [*_domain_of(node, known)]
         for because, advice in troubles:
             origin = origins.get(label(node)) or place or exported_from(node)
             operator = called(node.domain, node.op_type)
             yield Unsupported(operator, label(node), because, advice, origin)
 
 
-def _domain_of(node: NodeProto, parser: Any) -> Iterator[Trouble]:
+def _domain_of(node: NodeProto, known: Collection[str]) -> Iterator[Trouble]:
     """The parser ignores the domain of an operator."""
     if node.domain in _STANDARD or node.op_type not in _standard():
         return
-    if parser.supports_operator(node.op_type):
+    if node.op_type in known:
         yield (
             f"it ignores the domain and takes this for the ONNX operator {node.op_type}",
             "use the ONNX operator if that is what is meant, else run it outside",
@@ -63,9 +70,9 @@ def _standard() -> frozenset[str]:
     return frozenset(schema.name for schema in defs.get_all_schemas() if schema.domain == "")
 
 
-def _name_of(node: NodeProto, parser: Any, namesakes: int) -> Iterator[Trouble]:
+def _name_of(node: NodeProto, known: Collection[str], namesakes: int) -> Iterator[Trouble]:
     """The parser ignores the domain and the overload of a function."""
-    if parser.supports_operator(node.op_type):
+    if node.op_type in known:
         yield f"{_BY_NAME} takes this function for the operator {node.op_type}", _RENAME
     elif namesakes > 1:
         yield f"{_BY_NAME} mixes up {namesakes} functions of this name", _RENAME

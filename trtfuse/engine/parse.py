@@ -1,22 +1,21 @@
-"""A model becomes a network of TensorRT, or an error that says what is in the way.
+"""What TensorRT's parser is given, and what it refuses, in words.
 
-TensorRT's ONNX parser takes unknown opsets, and more (`mistaken`), without a word. That is found
-before it runs. What it refuses itself is put in words, every node of it.
+The parser takes unknown opsets, and more (`mistaken`), without a word. That is found before it
+runs. What it refuses itself is put in words, every node of it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from google.protobuf.message import EncodeError
 from onnx import ModelProto, TensorProto, ValueInfoProto, defs
 
 from trtfuse.engine.backend import Backend
-from trtfuse.engine.log import Log, plain
-from trtfuse.engine.mistaken import crashing, mistaken
+from trtfuse.engine.mistaken import crashing
+from trtfuse.engine.native.log import Log, plain
+from trtfuse.engine.native.session import ParserError
 from trtfuse.engine.unsupported import Unsupported, called, exported_from, label, listed, nodes_of
 from trtfuse.errors import EngineError
 
@@ -54,60 +53,77 @@ DOMAIN_ADVICE = {
 }
 
 
-def parse(
-    backend: Backend,
-    network: Any,
-    parser: Any,
-    model: ModelProto,
-    log: Log,
-    *,
-    folder: Path | None,
-    where: str,
-    origins: Mapping[str, str],
-) -> None:
-    """Reads a model into a network.
+def prepared(backend: Backend, model: ModelProto, where: str, origins: Mapping[str, str]) -> bytes:
+    """The message that TensorRT's parser gets, of a model that it can be given.
 
     Args:
-        backend: whose network and parser these are.
-        network: of TensorRT, empty.
-        parser: of TensorRT, made for the network.
-        model: valid ONNX (`trtfuse.ir.model.read_model`).
-        log: the log that TensorRT's logger writes to.
-        folder: where external data is; None if there is no telling.
+        backend: whose parser it is.
+        model: what to build.
         where: the model for messages, like `'model.onnx'`.
         origins: for names of nodes, what they were fused from.
 
     Raises:
-        EngineError: TensorRT cannot take the model, or would take it for another.
+        EngineError: TensorRT cannot take the model, or would crash.
     """
     _check_versions(model, where)
     _check_inputs(backend, model, where)
-    _refuse(backend, where, mistaken(model, parser, origins))
     if backend.rtx:
-        _refuse(backend, where, crashing(model, origins))
+        refuse(backend, where, crashing(model, origins))
     try:
-        message = model.SerializeToString()
+        return model.SerializeToString()
     except (EncodeError, ValueError):
         raise EngineError(
             f"{where} is larger than 2 GiB in one piece; save it with external data and pass "
             "its path"
         ) from None
-    taken = parser.parse(message, None if folder is None else f"{folder}/")
-    if taken and parser.num_errors == 0 and network.num_layers > 0:
-        return
-    errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    _refuse(backend, where, _refused(backend, model, errors, origins))
-    _check_weights(backend, model, where)
-    said = [_reason(error.desc()) for error in errors]
-    reason = said[-1] if said else log.reason() or "the parser made nothing of it"
-    raise EngineError(f"{backend.title} cannot read {where}: {reason}")
 
 
-def _refuse(backend: Backend, where: str, found: Iterable[Unsupported]) -> None:
-    nodes = list(dict.fromkeys(found))
+def refusal(
+    backend: Backend,
+    model: ModelProto,
+    errors: Sequence[ParserError],
+    log: Log,
+    where: str,
+    origins: Mapping[str, str],
+) -> EngineError:
+    """Why the parser did not take a model, every node of it.
+
+    Args:
+        backend: whose parser it is.
+        model: what to build.
+        errors: what the parser said.
+        log: what TensorRT said besides.
+        where: the model for messages, like `'model.onnx'`.
+        origins: for names of nodes, what they were fused from.
+    """
+    nodes = list(dict.fromkeys(_refused(backend, model, errors, origins)))
     if nodes:
-        count = "a node" if len(nodes) == 1 else f"{len(nodes)} nodes"
-        raise EngineError(f"{backend.title} cannot take {count} of {where}: {listed(nodes)}", nodes)
+        return _cannot_take(backend, where, nodes)
+    for tensor in model.graph.initializer:
+        if tensor.data_type not in TYPES:
+            return EngineError(
+                f"weights '{tensor.name}' of {where} have the type {_type(tensor.data_type)}, "
+                f"which {backend.title} does not have; store them in another one"
+            )
+    said = [_reason(error.text) for error in errors]
+    reason = said[-1] if said else log.reason() or "the parser made nothing of it"
+    return EngineError(f"{backend.title} cannot read {where}: {reason}")
+
+
+def refuse(backend: Backend, where: str, unsupported: Iterable[Unsupported]) -> None:
+    """Refuses a model for the sake of some nodes, if there are any.
+
+    Raises:
+        EngineError: there are.
+    """
+    nodes = list(dict.fromkeys(unsupported))
+    if nodes:
+        raise _cannot_take(backend, where, nodes)
+
+
+def _cannot_take(backend: Backend, where: str, nodes: list[Unsupported]) -> EngineError:
+    count = "a node" if len(nodes) == 1 else f"{len(nodes)} nodes"
+    return EngineError(f"{backend.title} cannot take {count} of {where}: {listed(nodes)}", nodes)
 
 
 def _check_versions(model: ModelProto, where: str) -> None:
@@ -138,15 +154,6 @@ def _check_inputs(backend: Backend, model: ModelProto, where: str) -> None:
             )
 
 
-def _check_weights(backend: Backend, model: ModelProto, where: str) -> None:
-    for tensor in model.graph.initializer:
-        if tensor.data_type not in TYPES:
-            raise EngineError(
-                f"weights '{tensor.name}' of {where} have the type {_type(tensor.data_type)}, "
-                f"which {backend.title} does not have; store them in another one"
-            )
-
-
 def inputs(model: ModelProto) -> list[ValueInfoProto]:
     """The inputs of a model that are no constants: IR versions below 4 list those, too."""
     constant = {tensor.name for tensor in model.graph.initializer}
@@ -169,23 +176,25 @@ def dims(value: ValueInfoProto) -> list[int | str] | None:
 
 
 def _refused(
-    backend: Backend, model: ModelProto, errors: Iterable[Any], origins: Mapping[str, str]
+    backend: Backend,
+    model: ModelProto,
+    errors: Iterable[ParserError],
+    origins: Mapping[str, str],
 ) -> Iterator[Unsupported]:
     """The nodes that the parser names in its errors."""
     for error in errors:
-        index, stack = error.node(), list(error.local_function_stack())
-        operator, name, domain, origin = error.node_operator(), error.node_name(), "", ""
+        index, operator, name, domain, origin = error.index, error.operator, error.name, "", ""
         if not operator:
             continue
-        if stack:
+        if error.functions:
             # The innermost comes last.
-            origin = "in " + ", in ".join(reversed(stack))
+            origin = "in " + ", in ".join(reversed(error.functions))
             domain = _domain(model, operator, name)
         elif 0 <= index < len(model.graph.node) and model.graph.node[index].op_type == operator:
             node = model.graph.node[index]
             domain, name = node.domain, label(node)
             origin = origins.get(name) or exported_from(node)
-        because = _reason(error.desc()).removeprefix(f"{name}: ")
+        because = _reason(error.text).removeprefix(f"{name}: ")
         advice = "change the node, or run it outside the engine"
         if because in ("", "false") or "Plugin not found" in because:
             because = "it has no such operator"

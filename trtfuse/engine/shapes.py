@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from onnx import ModelProto
 
-from trtfuse.engine.backend import Backend
-from trtfuse.engine.parse import dims, inputs
-from trtfuse.errors import EngineError, UsageError
+from trtfuse.engine.parse import inputs
+from trtfuse.errors import UsageError
 
 Shape = tuple[int, ...]
 #: The smallest shape, the one to be fastest at, and the largest.
@@ -87,69 +86,3 @@ def check_names(given: Iterable[str], model: ModelProto, where: str) -> None:
             has = ", ".join(f"'{each}'" for each in names) or "none"
             hint = f"did you mean '{near[0]}'?" if near else f"its inputs are: {has}"
             raise UsageError(f"{where} has no input '{name}' to have a shape; {hint}")
-
-
-def set_shapes(
-    backend: Backend,
-    builder: Any,
-    network: Any,
-    config: Any,
-    model: ModelProto,
-    given: Mapping[str, Profile],
-    where: str,
-) -> None:
-    """Fixes the inputs of a network that have one shape, and makes a profile of the others.
-
-    An input that is itself a shape (one that Reshape reads, say) has values in place of sizes.
-
-    Raises:
-        EngineError: the shape of an input varies, and none is given.
-        UsageError: a given shape does not fit its input.
-    """
-    declared = {value.name: dims(value) or [] for value in inputs(model)}
-    missing = []
-    profile: Any = None
-    for index in range(network.num_inputs):
-        tensor = network.get_input(index)
-        name, sizes = tensor.name, declared.get(tensor.name, [])
-        three = given.get(name)
-        varies = any(isinstance(size, str) for size in sizes)
-        if three is None:
-            if tensor.is_shape_tensor:
-                missing.append(f"'{name}' (the values of a shape)")
-            elif varies:
-                missing.append(f"'{name}' [{', '.join(map(str, sizes))}]")
-            continue
-        if tensor.is_shape_tensor:
-            count = int(np.prod(tuple(tensor.shape), dtype=np.int64))
-            if any(len(each) != count for each in three):
-                raise UsageError(
-                    f"input '{name}' of {where} is itself a shape of {count} values; "
-                    f"'{written(three)}' has {len(three[0])}"
-                )
-        else:
-            _check_fit(name, three, sizes, where)
-            if three[0] == three[2]:
-                if varies:
-                    tensor.shape = three[0]
-                continue
-        profile = profile or builder.create_optimization_profile()
-        (profile.set_shape_input if tensor.is_shape_tensor else profile.set_shape)(name, *three)
-    if missing:
-        name = missing[0].split("'")[1]
-        which = f"inputs {', '.join(missing)}" if len(missing) > 1 else f"input {missing[0]}"
-        raise EngineError(
-            f"{where} leaves sizes open: {which}; say what to build for with --shapes "
-            f"{name}:SIZES or shapes={{'{name}': ...}}, one shape or smallest, best and largest"
-        )
-    if profile is not None and config.add_optimization_profile(profile) < 0:
-        raise UsageError(f"{backend.title} does not take the shapes of {where} as a profile")
-
-
-def _check_fit(name: str, three: Profile, sizes: list[int | str], where: str) -> None:
-    has = f"input '{name}' of {where} is [{', '.join(map(str, sizes))}]"
-    if len(three[0]) != len(sizes):
-        raise UsageError(f"{has}, with {len(sizes)} sizes; {len(three[0])} were given")
-    for axis, size in enumerate(sizes):
-        if isinstance(size, int) and any(each[axis] != size for each in three):
-            raise UsageError(f"{has}, with {size} at axis {axis}; {written(three)} does not fit")

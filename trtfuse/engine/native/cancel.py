@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
-from trtfuse.errors import EngineError
-from trtfuse.pipeline import Progress
+#: Told the phase, how many of its steps are done, and of how many.
+Told = Callable[[str, int, int], None]
+
+
+class CancelledError(Exception):
+    """Ctrl-C was pressed, and its handler goes on."""
 
 
 class Cancel:
     """Why a build is to end before it is done, if it is.
 
     Attributes:
-        error: what `progress` raised.
+        error: what the callback that is told of progress raised.
         signal: Ctrl-C, as Python hands it to a handler.
     """
 
@@ -29,6 +33,18 @@ class Cancel:
     def asked(self) -> bool:
         """Whether the build is to end."""
         return self.error is not None or self.signal is not None
+
+    def stop_if_asked(self) -> None:
+        """Ends the build where nothing of TensorRT is running.
+
+        Raises:
+            CancelledError: Ctrl-C was pressed, and its handler goes on.
+            BaseException: what the callback raised.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.signal is not None:
+            raise CancelledError
 
 
 @contextlib.contextmanager
@@ -57,8 +73,8 @@ def cancellable() -> Iterator[Cancel]:
                 handler(*cancel.signal)
 
 
-def monitor(trt: ModuleType, cancel: Cancel, progress: Progress | None) -> Any:
-    """A progress monitor that tells `progress` of each step, and stops the builder if asked to."""
+def monitor(trt: ModuleType, cancel: Cancel, told: Told) -> Any:
+    """A progress monitor that tells of each step, and stops the builder if asked to."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -77,24 +93,11 @@ def monitor(trt: ModuleType, cancel: Cancel, progress: Progress | None) -> Any:
             self.tell(phase, self.steps.get(phase, 0))
 
         def tell(self, phase: str, done: int) -> None:
-            if progress is None or cancel.asked:
+            if cancel.asked:
                 return
             try:
-                progress(phase, done, self.steps.get(phase, done))
+                told(phase, done, self.steps.get(phase, done))
             except BaseException as error:  # noqa: BLE001 - raised when the builder has returned
                 cancel.error = error
 
     return Monitor()
-
-
-def stop_if_asked(cancel: Cancel) -> None:
-    """Ends the build where nothing of TensorRT is running.
-
-    Raises:
-        EngineError: it was cancelled by Ctrl-C and the handler of that goes on.
-        BaseException: what `progress` raised.
-    """
-    if cancel.error is not None:
-        raise cancel.error
-    if cancel.signal is not None:
-        raise EngineError("the build was cancelled")
