@@ -32,6 +32,9 @@ def constant(value: Value | None) -> Tensor | None:
     """The constant that a value is, or None where it is computed or given at run time."""
     if value is None:
         return None
+    known = value.constant_cache
+    if known is not None:
+        return known or None
     # Depth first without recursion: a value waits on the stack until its operands are known.
     pending = [value]
     while pending:

@@ -101,8 +101,11 @@ def within_range(m: Match, _: Replacement) -> Value:
 def _limits_nothing(clip: Clip) -> bool:
     """Whether every number is in the range."""
     low, high = -math.inf, math.inf
-    if clip.x.type in INTEGERS:
-        low, high = integer_range(clip.x.type)
+    # The bounds are of the type of x, and theirs takes no inference to tell.
+    for bound in clip.bounds:
+        tensor = constant(bound)
+        if tensor is not None and tensor.type in INTEGERS:
+            low, high = integer_range(tensor.type)
     return clip.low <= low and high <= clip.high
 
 

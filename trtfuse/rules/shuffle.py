@@ -24,7 +24,8 @@ def no_more_dimensions(m: Match) -> str | None:
     """Nothing in between has more dimensions than TensorRT takes, unless the chain had as many."""
     chain: Shuffle = m["chain"]
     highest = max((len(step.after) for step in chain.steps() or ()), default=0)
-    if highest <= max(HIGHEST_RANK, chain.highest_rank):
+    # What the chain has in between takes inference to tell.
+    if highest <= HIGHEST_RANK or highest <= chain.highest_rank:
         return None
     return (
         f"what it comes to has {highest} dimensions in between, "
