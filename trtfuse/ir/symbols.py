@@ -73,8 +73,9 @@ def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
     """Tells a value its sizes as far as they can be reckoned."""
     element_type, shape = value.known
     if shape is None:
-        if node.op in _LIKE_FIRST and value is node.outputs[0] and node.inputs[0] is not None:
-            element_type = element_type or node.inputs[0].type
+        first = node.input(0)
+        if node.op in _LIKE_FIRST and value is node.outputs[0] and first is not None:
+            element_type = element_type or first.type
         value.know(element_type, _reckoned(node))
         return
     if all(isinstance(size, int) for size in shape):
