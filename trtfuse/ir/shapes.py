@@ -8,6 +8,7 @@ The shapes of inputs are a contract; all others follow from these and from const
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from onnx import (
 )
 
 from trtfuse.errors import one_line
-from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value, called, copy_fields
+from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value, bodies_in, called, copy_fields
 from trtfuse.ir.symbols import settle_symbols
 from trtfuse.ir.tensor import StoredTensor
 
@@ -60,6 +61,9 @@ _INFERENCE_FAILS = (
     onnx.shape_inference.InferenceError,
 )
 
+#: Vectors of more elements than this hold no sizes or axes.
+_LONGEST = 1 << 16
+
 #: The largest version that schemas are looked up for.
 _MOST = (1 << 31) - 1
 
@@ -89,7 +93,7 @@ def contradiction(model: Model) -> str | None:
         _prepare(each)
         try:
             onnx.shape_inference.infer_shapes(
-                each, check_type=True, strict_mode=True, data_prop=True
+                each, check_type=True, strict_mode=True, data_prop=_may_propagate(each)
             )
         except _INFERENCE_FAILS as error:
             return one_line(error)
@@ -106,9 +110,10 @@ def _prepare(lean: ModelProto) -> None:
 def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
     before = [(value, value.known) for graph in main.walk() for value in _values(graph)]
     _prepare(lean)
+    propagates = _may_propagate(lean)
     for _ in range(_PASSES):
         try:
-            inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
+            inferred = _inferred(lean, propagates)
         except _INFERENCE_FAILS:
             # Of a model that inference chokes on, the inputs are known and nothing else.
             inferred = lean
@@ -123,6 +128,22 @@ def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
             info = helper.make_tensor_value_info(value.name, element_type, shape)
             lean.graph.value_info.append(info)
     return any(value.known != known for value, known in before)
+
+
+def _may_propagate(lean: ModelProto) -> bool:
+    """Whether inference may follow numbers through a graph, and not only shapes.
+
+    It makes a list of as many entries as any vector has elements.
+    """
+    infos = (info.type.tensor_type.shape.dim for info in lean.graph.input)
+    return all(len(dims) != 1 or dims[0].dim_value <= _LONGEST for dims in infos)
+
+
+def _inferred(lean: ModelProto, propagates: bool) -> ModelProto:
+    if propagates:
+        with contextlib.suppress(MemoryError):
+            return onnx.shape_inference.infer_shapes(lean, data_prop=True)
+    return onnx.shape_inference.infer_shapes(lean)
 
 
 def _missed(graph: Graph, inferred: GraphProto) -> list[Value]:
@@ -155,9 +176,7 @@ def graphs_in(
     # New constants may be written as nodes in front of the others.
     for node, written in zip(nodes, proto.node[len(proto.node) - len(nodes) :], strict=True):
         if node.bodies:
-            # What an attribute of the function decides has no body here, whatever it holds.
-            own = (attribute for attribute in written.attribute if not attribute.ref_attr_name)
-            bodies = [body for attribute in own for body in _bodies(attribute)]
+            bodies = [body for attribute in written.attribute for body in bodies_in(attribute)]
             yield from zip(node.bodies, bodies, strict=True)
 
 
@@ -281,7 +300,8 @@ class _Operators:
     def _has_inference(self, domain: str, name: str) -> bool:
         try:
             schema = onnx.defs.get_schema(name, self._versions.get(domain, 0), domain)
-        except onnx.defs.SchemaError:
+        except (onnx.defs.SchemaError, TypeError):
+            # Of a text that is not UTF-8, protobuf gives the bytes.
             return False
         return bool(schema.has_type_and_shape_inference_function)
 

@@ -412,6 +412,9 @@ def squeezes_nothing_or_all(node: Node) -> bool:
 
 def _target(node: Node, target: list[int], groups: Groups) -> Sequence[Size]:
     copies = not node.attribute("allowzero", 0)
+    if node.attribute("allowzero", 0) not in (0, 1):
+        # Runtimes differ on what that means.
+        raise UngroupableError
     if copies and 0 in target[len(groups) :]:
         # Nothing is there to be copied, so it fails at run time.
         raise UngroupableError
