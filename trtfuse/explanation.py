@@ -17,7 +17,7 @@ from trtfuse.ir.graph import Node
 from trtfuse.ir.model import ModelLike, collector_paused, read_model
 from trtfuse.pipeline import Progress, named, staged
 from trtfuse.report.advice import helps, holds
-from trtfuse.rewrite.driver import Declined, Driver, Fused
+from trtfuse.rewrite.driver import MALFORMED, Declined, Driver, Fused
 from trtfuse.rewrite.explain import Miss, near_misses
 from trtfuse.rewrite.pattern import Veto
 from trtfuse.rewrite.reach import reach
@@ -257,15 +257,21 @@ class _Explainer:
         found = []
         said = self.said.get(node, {})
         for rule in self.by_root[node.op]:
-            misses = near_misses(rule, node)
-            veto = said.get(rule.name)
-            if veto is not None and not any(veto in miss.vetoes for miss in misses):
-                # It is known only once the rewrite is built and checked, or the nearest of a few.
-                far = reach(rule.pattern, node.output)
-                nodes, matched = far.nodes or (node,), max(1, far.layers)
-                misses = [Miss(rule, node, nodes, matched, far.missing, (veto,))]
-            found += misses
+            try:
+                found += self._of_rule(rule, node, said.get(rule.name))
+            except Exception as error:  # noqa: BLE001
+                because = self.driver.model.malformed(error, f"rule '{rule.name}' at {node.label}")
+                found.append(Miss(rule, node, (node,), 1, 0, (Veto(MALFORMED, because),)))
         return found
+
+    def _of_rule(self, rule: Rule, node: Node, veto: Veto | None) -> list[Miss]:
+        misses = near_misses(rule, node)
+        if veto is not None and not any(veto in miss.vetoes for miss in misses):
+            # It is known only once the rewrite is built and checked, or the nearest of a few.
+            far = reach(rule.pattern, node.output)
+            nodes, matched = far.nodes or (node,), max(1, far.layers)
+            misses = [Miss(rule, node, nodes, matched, far.missing, (veto,))]
+        return misses
 
     def _ranked(self, misses: list[Miss]) -> list[NotFused]:
         place = {rule.name: index for index, rule in enumerate(self.driver.rules)}

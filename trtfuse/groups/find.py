@@ -62,7 +62,11 @@ def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = Non
     with collector_paused():
         for graph in _graphs(model):
             partition = Partition(graph, chosen, limit, called)
-            _divide(partition)
+            try:
+                _divide(partition)
+            except Exception as error:  # noqa: BLE001
+                _log.info("No groups: %s", model.malformed(error, "finding groups"))
+                continue
             found.groups.extend(partition.groups)
             found.declined.extend(
                 sorted(partition.declined, key=lambda each: partition.rank[each.at])

@@ -13,13 +13,13 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 
-from trtfuse.errors import ModelError, UsageError
+from trtfuse.errors import ModelError, TrtfuseError, UsageError, internal
 from trtfuse.ir.acceptance import look_over, put_right
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, called, copy_fields
 from trtfuse.ir.growth import METADATA, Growth
 from trtfuse.ir.operators import is_standard, label, plain_domain
 from trtfuse.ir.save import tensors
-from trtfuse.ir.shapes import infer_shapes, without_weights
+from trtfuse.ir.shapes import contradiction, infer_shapes, without_weights
 from trtfuse.ir.tensor import ELEMENT_TYPES, ExternalData, StoredTensor
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class Model:
         self.notes: list[str] = []
         self._counter = 0
         self._inferred = False
+        #: What inference finds wrong with it; empty for nothing, None where nobody has asked.
+        self._contradiction: str | None = None
         self._functions = {(plain_domain(f.domain), f.name, f.overload): f for f in proto.functions}
         with collector_paused():
             self.graph = Graph(self, proto.graph)
@@ -140,13 +142,39 @@ class Model:
 
     def infer_shapes_again(self) -> bool:
         """Infers shapes anew after changes, if anybody asked for any; whether that changed any."""
+        self._contradiction = None
         return self._inferred and infer_shapes(self)
+
+    def malformed(self, error: Exception, where: str) -> str:
+        """Why no runtime can run the model: what a rule may stumble over.
+
+        Rules count on nodes that can be run, such as a Transpose whose `perm` is a permutation.
+
+        Args:
+            error: what was raised in looking at the model, or in making something of it.
+            where: what raised it, as in `trtfuse.errors.internal`.
+
+        Returns:
+            The end of the sentence "not fused because ...".
+
+        Raises:
+            InternalError: ONNX's inference finds nothing wrong, so the mistake is ours.
+            TrtfuseError, MemoryError: the error itself, where it is one.
+        """
+        if isinstance(error, (TrtfuseError, MemoryError)):
+            raise error
+        if self._contradiction is None:
+            self._contradiction = contradiction(self) or ""
+        if not self._contradiction:
+            raise internal(error, where) from error
+        return f"no runtime can run the model: {self._contradiction}"
 
     def infer_shapes_afresh(self) -> None:
         """Infers shapes as they would be if the model were written and read again.
 
         Where nobody has asked for any yet, they are inferred once somebody does.
         """
+        self._contradiction = None
         for graph in self.graphs():
             for node in graph.nodes():
                 for value in node.outputs:

@@ -22,6 +22,7 @@ BEFORE = {
     "conv": "The convolution is one whose weights and bias are constant.",
     "product": "The product is one by constant weights, with a constant bias or none.",
     "scale": "The operator is a Scale: it computes (x * scale + shift) ^ power from constants.",
+    "malformed-node": "The nodes of the model are such that a runtime can run them.",
     "named-output": "An Identity does not lead from one name that is known outside to another.",
 }
 
@@ -44,6 +45,8 @@ HELPS = {
     "conv": _FOLDED,
     "product": _FOLDED,
     "scale": _FOLDED,
+    "malformed-node": "correct the node that the sentence names; `onnx.shape_inference` with "
+    "`strict_mode` says the same",
     "named-output": "name only one of the two as an output",
     "bounded-growth": "raise `fold_limit`, or `--fold-limit`, to the bytes that the report names",
     "choice-has-the-shape": _STATIC,

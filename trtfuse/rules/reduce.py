@@ -89,7 +89,8 @@ def _permutation(m: Match) -> tuple[int, ...]:
 
 
 def _rank_is_known(m: Match) -> bool:
-    return bool(m["y"].producer.attribute("perm")) or m["x"].rank is not None
+    perm = m["y"].producer.attribute("perm")
+    return bool(perm) or (perm is None and m["x"].rank is not None)
 
 
 @rule(
@@ -247,7 +248,7 @@ def axes_are_the_reduced(m: Match) -> str | None:
     reduce: Reduction = m["reduce"]
     root: Node = m.root
     listed = constant(root.input(1))
-    axes = root.attribute("axes") if listed is None else [int(axis) for axis in listed.array()]
+    axes = root.attribute("axes") if listed is None else listed.listed()
     rank = reduce.x.rank
     if root.op in ("Squeeze", "Unsqueeze") and axes is not None and rank != 0:
         if rank is None:
