@@ -194,6 +194,10 @@ class Tensor:
         """The numbers in float64, before they are rounded to the tensor's type."""
         return self.array().astype(np.float64)
 
+    def integers(self) -> list[int]:
+        """The numbers as a list, whatever the shape: runtimes take one axis as a scalar too."""
+        return [int(number) for number in self.array().reshape(-1)]
+
     def to_proto(self, name: str) -> TensorProto:
         """The tensor as ONNX has it, under a name."""
         return numpy_helper.from_array(self.array(), name)
