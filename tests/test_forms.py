@@ -64,8 +64,13 @@ def formed(model: ModelProto, form: str) -> ModelProto | None:
     return with_wrong_claims(model, form)
 
 
-def results_of(model: ModelProto) -> Iterator[tuple[str, ModelProto]]:
-    """What comes of a model at each level and with each form of groups, as far as they differ."""
+def results_of(model: ModelProto, seen: list[ModelProto]) -> Iterator[tuple[str, ModelProto]]:
+    """What comes of a model at each level and with each form of groups, as far as they differ.
+
+    Args:
+        model: a model.
+        seen: what came of other forms of it, without a check; to be added to.
+    """
     unchecked = None
     for level in LEVELS:
         for groups in GROUPS:
@@ -75,10 +80,14 @@ def results_of(model: ModelProto) -> Iterator[tuple[str, ModelProto]]:
                 # Nothing is there that a check could decline.
                 return
             if groups == GROUPS[0]:
+                if level == "none" and result.model in seen:
+                    # The same was done to another form.
+                    return
                 if result.model == unchecked:
                     # The check declined nothing, so that what follows it is the same.
                     return
                 unchecked = result.model
+                seen.append(result.model)
             if all(each.kind == "rewrite" for each in result.report.fused):
                 break
 
@@ -95,13 +104,14 @@ def wrong(case: Case, right: ModelProto, data: list[Data], forms: tuple[str, ...
             # It draws numbers.
             return
         judged: dict[bytes, str | None] = {}
+        seen: list[ModelProto] = []
         for form in forms:
             model = formed(right, form)
             if model is None:
                 continue
             how, what = "", None
             try:
-                for how, result in results_of(model):
+                for how, result in results_of(model, seen):
                     content = _without_metadata(result)
                     if content not in judged:
                         judged[content] = difference(case, run, right, result, before)
