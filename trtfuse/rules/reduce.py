@@ -248,7 +248,7 @@ def axes_are_the_reduced(m: Match) -> str | None:
     reduce: Reduction = m["reduce"]
     root: Node = m.root
     listed = constant(root.input(1))
-    axes = root.attribute("axes") if listed is None else listed.listed()
+    axes = root.attribute("axes") if listed is None else listed.integers()
     rank = reduce.x.rank
     if root.op in ("Squeeze", "Unsqueeze") and axes is not None and rank != 0:
         if rank is None:
