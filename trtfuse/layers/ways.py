@@ -83,6 +83,23 @@ MEAN_IN_THE_SCALE = Way(
     "Convolution, BatchNormalization, Relu, and a gate of the mean, of 1x32x14x14: 3 kernels; with "
     "the BatchNormalization in the weights: 4.",
 )
+REDUCTION_LOSES_ITS_LAYOUT = Way(
+    "reduction-loses-its-layout",
+    "reduces several axes at once only where they are the last ones, and copies the tensor "
+    "otherwise",
+    "Means over axis 1, then axis 2, of 1x32x14x14: 0.04 MB; as one ReduceMean: 0.14 MB.",
+)
+GAIN_OF_ONES = Way(
+    "gain-of-ones",
+    "reads the gain of ones that the operator takes, and the spelled-out form has none",
+    "Layer normalization of 128x64 without a gain, spelled out: 66.0 kB; as LayerNormalization: "
+    "66.3 kB. Over the last two axes of 2x96x64: 98 kB and 123 kB.",
+)
+NORMALIZATION_OF_SEVERAL_AXES = Way(
+    "normalization-of-several-axes",
+    "normalizes several axes in more kernels by the operator than spelled out",
+    "RMS normalization over two inner axes, spelled out: 1 kernel; as RMSNormalization: 3.",
+)
 
 #: All of them, in the order of the docs.
 WAYS = (
@@ -94,4 +111,7 @@ WAYS = (
     FLATTENED_SOFTMAX,
     SHARED_WEIGHTS,
     MEAN_IN_THE_SCALE,
+    REDUCTION_LOSES_ITS_LAYOUT,
+    GAIN_OF_ONES,
+    NORMALIZATION_OF_SEVERAL_AXES,
 )

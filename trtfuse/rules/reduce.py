@@ -21,6 +21,7 @@ from trtfuse.layers.ways import (
     MEAN_IN_A_POINTWISE_KERNEL,
     MEAN_IN_ITS_COPY,
     MEAN_WITHOUT_CONVOLUTION,
+    REDUCTION_LOSES_ITS_LAYOUT,
     SMALL_MEAN,
     Way,
 )
@@ -236,12 +237,21 @@ def regroups(m: Match) -> str | None:
     return None if m["outer"].node.op in _OF_INTEGERS else floating_type(m["x"].type, m["x"].name)
 
 
+def _loses_layout(m: Match) -> Way | None:
+    """What TensorRT does where the axes of both reductions are not the last ones."""
+    rank = m["x"].rank
+    axes = set().union(*_merged_axes(m))
+    last = rank is not None and axes == set(range(rank - len(axes), rank))
+    return None if last else REDUCTION_LOSES_ITS_LAYOUT
+
+
 @rule(
     "reduce-reduce",
     given(seen_as(Reduce, "outer", seen_as(Reduce, "inner", var("x"), out="y")), _merges),
     regroups(),
     axes_of_the_same_tensor(),
     same_dimensions_kept(),
+    serves_the_engine(_loses_layout),
     entry="Cleanup",
     since=1,
 )
