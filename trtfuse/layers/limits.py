@@ -1,11 +1,8 @@
 """What TensorRT takes at most, where a rewrite could ask for more than the model did."""
 
-#: Dimensions of a tensor: `Dims::MAX_DIMS` in TensorRT's API.
+#: Dimensions of a tensor: `Dims::MAX_DIMS` in TensorRT's API. TensorRT for RTX 1.7 refuses Reshapes
+#: to 9 and 10 dimensions, and crashes the process at 11.
 HIGHEST_RANK = 8
-
-#: TensorRT for RTX 1.7 crashes the process from this rank on, where 9 and 10 are refused. Found by
-#: building Reshapes.
-CRASHING_RANK = 11
 
 #: Elements in the window of a pooling, by its spatial axes. Found by building with TensorRT for RTX
 #: 1.7: 316x316 builds and 317x317 does not, nor does 160,000 in one dimension.
