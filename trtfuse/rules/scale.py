@@ -229,15 +229,20 @@ def _normalized(
 
 
 def _mean_rides_along(m: Match) -> Way | None:
-    """What TensorRT does with a small plane that is scaled, activated, averaged and gated."""
+    """What TensorRT does with a plane that is scaled, and then averaged for a gate on itself."""
     y: Value = m.root.output
-    readers = list(y.uses)
-    if len(readers) == 1 and readers[0].op in ACTIVATIONS and not y.outputs:
-        y = readers[0].output
-    gated = len(y.uses) > 1 and any(reads_space(node) for node in y.uses)
-    shape = y.shape or ()
-    fixed = math.prod(size for size in shape if isinstance(size, int))
-    return MEAN_IN_THE_SCALE if gated and fixed <= SMALL_MEAN else None
+    summed = False
+    while len(y.uses) == 1 and not y.outputs:
+        (reader,) = y.uses
+        if reader.op != "Add" and reader.op not in ACTIVATIONS:
+            return None
+        summed |= reader.op == "Add"
+        y = reader.output
+    if not any(reads_space(node) for node in y.uses):
+        return None
+    fixed = math.prod(size for size in y.shape or () if isinstance(size, int))
+    # The mean of a large plane becomes a pooling, if it is that of the convolution alone.
+    return MEAN_IN_THE_SCALE if summed or fixed <= SMALL_MEAN else None
 
 
 def _costs_weights(m: Match) -> Way | None:
