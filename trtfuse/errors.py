@@ -21,6 +21,10 @@ R = TypeVar("R")
 class TrtfuseError(Exception):
     """What all errors of this package have in common, to catch them together."""
 
+    def __init__(self, *args: object) -> None:
+        # Names in a model may have line breaks, and a message is one line.
+        super().__init__(*("\\n".join(a.splitlines()) if isinstance(a, str) else a for a in args))
+
 
 class UsageError(TrtfuseError, ValueError):
     """An argument that makes no sense: an unknown rule, a malformed shape, a wrong level."""

@@ -14,10 +14,10 @@ from trtfuse.errors import UsageError, nothing_else_raised
 from trtfuse.groups.find import Found, find_groups
 from trtfuse.groups.partition import Group
 from trtfuse.ir.graph import Node
-from trtfuse.ir.model import ModelLike, collector_paused, read_model
+from trtfuse.ir.model import ModelLike, Objective, collector_paused, read_model
 from trtfuse.pipeline import Progress, named, staged
 from trtfuse.report.advice import helps, holds
-from trtfuse.rewrite.driver import Declined, Driver, Fused
+from trtfuse.rewrite.driver import MALFORMED, Declined, Driver, Fused
 from trtfuse.rewrite.explain import Miss, near_misses
 from trtfuse.rewrite.pattern import Veto
 from trtfuse.rewrite.reach import reach
@@ -137,6 +137,7 @@ def explain(
     *,
     rules: Iterable[str | AnyRule] | None = None,
     skip: Iterable[str] = (),
+    objective: Objective = "safe",
     seed: int = 0,
     target: str | None = None,
     progress: Progress | None = None,
@@ -152,6 +153,7 @@ def explain(
         node: the name of one node, as the report has it; None for all.
         rules: names of rules, or rules; None for all of the catalogue.
         skip: names of rules to leave out.
+        objective: as in `fuse`.
         seed: of the numbers that checks draw.
         target: as in `fuse`.
         progress: as in `fuse`.
@@ -163,6 +165,7 @@ def explain(
     chosen = selected(rules, skip)
     with collector_paused():
         read = read_model(model)
+        read.objective = objective
         original = [each for graph in read.graphs() for each in graph.nodes()]
         start = [each for each in original if each.label == node]
         driver = Driver(read, chosen, RewriteCheck(seed), staged(progress, "rewrite"))
@@ -257,15 +260,21 @@ class _Explainer:
         found = []
         said = self.said.get(node, {})
         for rule in self.by_root[node.op]:
-            misses = near_misses(rule, node)
-            veto = said.get(rule.name)
-            if veto is not None and not any(veto in miss.vetoes for miss in misses):
-                # It is known only once the rewrite is built and checked, or the nearest of a few.
-                far = reach(rule.pattern, node.output)
-                nodes, matched = far.nodes or (node,), max(1, far.layers)
-                misses = [Miss(rule, node, nodes, matched, far.missing, (veto,))]
-            found += misses
+            try:
+                found += self._of_rule(rule, node, said.get(rule.name))
+            except Exception as error:  # noqa: BLE001
+                because = self.driver.model.malformed(error, f"rule '{rule.name}' at {node.label}")
+                found.append(Miss(rule, node, (node,), 1, 0, (Veto(MALFORMED, because),)))
         return found
+
+    def _of_rule(self, rule: Rule, node: Node, veto: Veto | None) -> list[Miss]:
+        misses = near_misses(rule, node)
+        if veto is not None and not any(veto in miss.vetoes for miss in misses):
+            # It is known only once the rewrite is built and checked, or the nearest of a few.
+            far = reach(rule.pattern, node.output)
+            nodes, matched = far.nodes or (node,), max(1, far.layers)
+            misses = [Miss(rule, node, nodes, matched, far.missing, (veto,))]
+        return misses
 
     def _ranked(self, misses: list[Miss]) -> list[NotFused]:
         place = {rule.name: index for index, rule in enumerate(self.driver.rules)}

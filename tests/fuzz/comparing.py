@@ -18,6 +18,8 @@ Load = Callable[[ModelProto], Any]
 #: How far numbers of a type may be off, relative to the number and to the largest of its tensor.
 _CLOSE = {"float16": (2e-3, 5e-4), "bfloat16": (2e-2, 5e-3), "float32": (1e-5, 5e-7)}
 _CLOSE_OTHERWISE = (1e-10, 1e-12)
+#: From here on it is not far to the largest number of a type.
+_END = {"float16": 2.0**10, "bfloat16": 2.0**120, "float32": 2.0**120}
 #: By how much numbers are moved to see what becomes of the outputs.
 _HAIR = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-21}
 _HAIR_OTHERWISE = 2.0**-44
@@ -85,6 +87,8 @@ def _apart(one: Any, other: Any, exactly: bool = False) -> str | None:
     relative, floor = _CLOSE.get(str(one.dtype), _CLOSE_OTHERWISE)
     a, b = _wide(one), _wide(other)
     finite = np.isfinite(a) & np.isfinite(b)
+    # At the end of what a type holds, sums of other terms in between may be beyond it.
+    same = same | (np.isfinite(a) & ~finite & (np.abs(a) > _END.get(str(one.dtype), np.inf)))
     if not (finite | same).all():
         return f"numbers that are not finite: {_first(one, other, ~(finite | same))}"
     largest = np.abs(a[finite]).max(initial=0.0)

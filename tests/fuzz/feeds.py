@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -25,7 +25,10 @@ _MOST_ELEMENTS = 200_000
 
 
 def feeds(
-    inputs: Sequence[Any], given: Sequence[Mapping[str, Any]], rng: np.random.Generator
+    inputs: Sequence[Any],
+    given: Sequence[Mapping[str, Any]],
+    rng: np.random.Generator,
+    scalars: Collection[str] = (),
 ) -> Iterator[dict[str, Any]]:
     """Inputs to try, those that the seed ran on first.
 
@@ -33,9 +36,16 @@ def feeds(
         inputs: what ONNX Runtime says of the inputs.
         given: what the seed ran on.
         rng: draws what is not given.
+        scalars: those that are declared as scalars, which ONNX Runtime does not tell from inputs
+            of any rank.
     """
     for known in given:
-        yield {each.name: _fitting(each, known.get(each.name), rng) for each in inputs}
+        fitting = {}
+        for each in inputs:
+            value = known.get(each.name)
+            of_no_rank = each.name in scalars and isinstance(value, np.ndarray) and value.ndim
+            fitting[each.name] = _fitting(each, None if of_no_rank else value, rng)
+        yield fitting
     for sizes in ((2, 3), (1, 1), (3, 4), (4, 2)):
         symbols: dict[Any, int] = {}
         yield {each.name: _drawn(each, _shape(each, symbols, sizes), rng) for each in inputs}

@@ -98,6 +98,13 @@ class _Case:
     def fused(self, model: Any) -> trtfuse.FusionResult:
         return trtfuse.fuse(model, groups=self.made.groups, verify=self.made.verify)
 
+    def scalars(self) -> set[str]:
+        """The inputs that are declared as scalars."""
+        model = self.parsed()
+        infos = () if model is None else model.graph.input
+        types = {info.name: info.type.tensor_type for info in infos}
+        return {name for name, t in types.items() if t.HasField("shape") and not t.shape.dim}
+
     def parsed(self) -> ModelProto | None:
         try:
             return ModelProto.FromString(self.made.content)
@@ -111,12 +118,15 @@ def _judged(made: Made, case: _Case, stage: Callable[[str], None]) -> Verdict:
     runs: list[_Run] = []
     if isinstance(original, ort.InferenceSession):
         stage("run original")
-        runs = _runs(original, made)
+        runs = _runs(original, made, case.scalars())
     stage("fuse")
     try:
         result = _fused(case)
     except trtfuse.TrtfuseError as error:
         return _refused(error, original)
+    except Bug as bug:
+        can = "runs" if runs else "refuses" if isinstance(original, str) else "loads"
+        raise Bug(bug.reason, f"{bug.detail}\nONNX Runtime {can} the original") from None
     stage("load result")
     content: bytes | str = result.model.SerializeToString(deterministic=True)
     if isinstance(case.source, str) and made.files:
@@ -285,11 +295,11 @@ def _sessions(case: _Case) -> Callable[[ModelProto], ort.InferenceSession | None
     return load
 
 
-def _runs(loaded: ort.InferenceSession, made: Made) -> list[_Run]:
+def _runs(loaded: ort.InferenceSession, made: Made, scalars: set[str]) -> list[_Run]:
     rng = np.random.default_rng(made.number % 2**32)
     runs: list[_Run] = []
     overridable = loaded.get_overridable_initializers()
-    for given in _tried(loaded.get_inputs(), made.seed.feeds, rng):
+    for given in _tried(loaded.get_inputs(), made.seed.feeds, rng, scalars):
         if runs and overridable:
             # Weights that are inputs as well take other numbers in the second run.
             with contextlib.suppress(CannotFeed):
@@ -305,10 +315,13 @@ def _runs(loaded: ort.InferenceSession, made: Made) -> list[_Run]:
 
 
 def _tried(
-    inputs: Any, given: Iterable[Mapping[str, Any]], rng: np.random.Generator
+    inputs: Any,
+    given: Iterable[Mapping[str, Any]],
+    rng: np.random.Generator,
+    scalars: set[str],
 ) -> Iterable[dict[str, Any]]:
     try:
-        yield from feeds(inputs, tuple(given), rng)
+        yield from feeds(inputs, tuple(given), rng, scalars)
     except CannotFeed:
         return
 

@@ -170,7 +170,7 @@ def _work(connection: Connection, stage: Any, corpus: Corpus) -> None:
                     kept,
                     verdict.kind,
                     verdict.reason,
-                    verdict.detail[:4000],
+                    verdict.detail[-4000:],
                     made.seed.name,
                     made.mutations,
                     f"groups={made.groups} verify={made.verify} given={made.given}",

@@ -32,6 +32,8 @@ from trtfuse.rewrite.driver import Checked
 from trtfuse.rewrite.pattern import Match
 from trtfuse.rewrite.rule import Replacement, Rule
 
+#: Inputs of more elements in all are not drawn.
+_MOST_DRAWN = 1 << 26
 #: How far the two spellings may be apart, relative to the sensitivity of the old one. Float64
 #: rounding stays below 1e-13 of it; an error in the algebra does not.
 TOLERANCE = 1e-10
@@ -147,6 +149,9 @@ class RewriteCheck:
             if number == 2 and not trouble:
                 # The full sizes are for what cannot be made small.
                 break
+            if sum(map(math.prod, shapes.values())) > _MOST_DRAWN:
+                trouble = trouble or f"it takes inputs of more than {_MOST_DRAWN:,} elements"
+                continue
             for kind in ("normal", "wide", "positive", "zero"):
                 failed: Exception | None = None
                 for feeds in _drawn(shapes, kind, readers, rng):

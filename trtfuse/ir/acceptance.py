@@ -73,6 +73,9 @@ _LISTED = "initializers listed as inputs, as IR versions before 4 want it"
 _TYPED = "attributes given the type of their value"
 _IDENTITY = "bodies given an Identity, since they returned a value of the graph around them"
 _UNTYPED = "outputs declared without a type"
+_ONCE = "initializers listed as inputs only once"
+_PLAIN = "Constants left with their first attribute and without inputs"
+_TWICE = "Constants left out that another of the same name follows"
 _UNCALLED = "functions left out that nothing calls and that read what nothing computes"
 
 
@@ -104,6 +107,7 @@ def put_right(model: ModelProto) -> list[str]:
         del model.functions[:]
         model.functions.extend(kept)
     _Repair(model, model.graph, notes).run()
+    _list_once(model.graph, notes)
     if model.ir_version < 4:
         _list_initializers(model.graph, notes)
     for info in model.graph.output:
@@ -238,6 +242,18 @@ def _called(model: ModelProto) -> set[tuple[str, str, str]]:
     return found
 
 
+def _list_once(graph: GraphProto, notes: _Notes) -> None:
+    """Lists initializers among the inputs no more than once."""
+    stored = {tensor.name for tensor in graph.initializer}
+    seen: set[str] = set()
+    for index in reversed(range(len(graph.input))):
+        name = graph.input[index].name
+        if name in seen and name in stored:
+            del graph.input[index]
+            notes.add(_ONCE, f"'{name}'")
+        seen.add(name)
+
+
 def _list_initializers(graph: GraphProto, notes: _Notes) -> None:
     """Lists initializers as inputs, as they have to be before IR 4."""
     listed = {info.name for info in graph.input}
@@ -326,6 +342,7 @@ class _Repair:
 
     def _check(self, graph: GraphProto | FunctionProto) -> None:
         """Looks at the nodes and the sparse tensors of a graph and of its bodies."""
+        self._plain_constants(graph)
         if isinstance(graph, GraphProto):
             for sparse in graph.sparse_initializer:
                 _check_sparse(sparse, f"sparse initializer '{sparse.values.name}'")
@@ -343,6 +360,28 @@ class _Repair:
             self._check_node(node)
             for body in _bodies(node):
                 self._check(body)
+
+    def _plain_constants(self, graph: GraphProto | FunctionProto) -> None:
+        """Leaves of Constants what runtimes look at: the first attribute, the last of a name."""
+        last: dict[str, NodeProto] = {}
+        again: list[NodeProto] = []
+        for node in graph.node:
+            if node.op_type != "Constant" or plain_domain(node.domain) or len(node.output) != 1:
+                continue
+            if node.input or len(node.attribute) > 1:
+                del node.input[:], node.attribute[1:]
+                self.notes.add(_PLAIN, label(node))
+            earlier = last.pop(node.output[0], None)
+            if earlier is not None:
+                again.append(earlier)
+                self.notes.add(_TWICE, f"'{node.output[0]}'")
+            last[node.output[0]] = node
+        if again:
+            gone = {id(node) for node in again}
+            kept = [node for node in graph.node if id(node) not in gone]
+            copied = [NodeProto.FromString(node.SerializeToString()) for node in kept]
+            del graph.node[:]
+            graph.node.extend(copied)
 
     def _settle_type(self, attribute: AttributeProto, node: NodeProto) -> None:
         """Gives an attribute of an old exporter, which states no type, that of its value."""

@@ -372,6 +372,7 @@ class Graph:
             model.note_external(tensor)
             self.initializers[value] = None
             why_not = misfilled(tensor, LOOKED_AT)
+            misfits.pop(value, None)
             if why_not is not None:
                 misfits[value] = why_not
         for sparse in self.proto.sparse_initializer:
@@ -419,11 +420,11 @@ class Graph:
                 f"{label(proto)} computes gradients, which TensorRT does not; export the model "
                 "for inference"
             )
-        if self.root.function is not None:
-            # What an attribute of the function decides is no operator that a rule knows.
-            referring = [a.name for a in proto.attribute if a.ref_attr_name]
-            if referring:
-                operator = f"{operator}<@{', @'.join(map(str, referring))}>"
+        # What an attribute of the function decides is no operator that a rule knows. Where there is
+        # no function, runtimes differ on what is meant.
+        referring = [a.name for a in proto.attribute if a.ref_attr_name]
+        if referring:
+            operator = f"{operator}<@{', @'.join(map(str, referring))}>"
         node = Node(proto, operator, inputs, [])
         for name in proto.input:
             value = scope.get(name) if name else None
@@ -433,14 +434,12 @@ class Graph:
                     raise ModelError(f"{label(proto)} reads '{name}', which nothing computes")
             inputs.append(value)
         for attribute in proto.attribute:
+            node.bodies += tuple(
+                Graph(self.model, body, self, node) for body in bodies_in(attribute)
+            )
             if attribute.ref_attr_name:
                 continue
-            if attribute.type in _GRAPHS:
-                bodies = (
-                    (attribute.g,) if attribute.type == AttributeProto.GRAPH else attribute.graphs
-                )
-                node.bodies += tuple(Graph(self.model, body, self, node) for body in bodies)
-            elif attribute.type in _TENSORS:
+            if attribute.type in _TENSORS:
                 single = attribute.type == AttributeProto.TENSOR
                 for tensor in (attribute.t,) if single else attribute.tensors:
                     self.model.note_external(tensor)
@@ -805,6 +804,9 @@ def _check_bodies(node: Node, opset: int) -> None:
             ("takes", {given, passed}, inputs),
             ("returns", {len(body.outputs)}, outputs),
         ):
+            if node.op == "Scan" and not body.outputs:
+                # Nothing is returned, and runtimes do not count: the node gives nothing.
+                continue
             if wanted not in has:
                 values = f"{max(has)} value{'' if max(has) == 1 else 's'}"
                 raise ModelError(
@@ -887,16 +889,18 @@ def written(node: Node) -> NodeProto:
     proto.output.extend("" if value is None else value.name for value in node.outputs)
     bodies = iter(node.bodies)
     for attribute in proto.attribute:
-        if attribute.ref_attr_name:
-            continue
-        if attribute.type == AttributeProto.GRAPH:
-            attribute.g.Clear()
-            next(bodies).write(attribute.g)
-        elif attribute.type == AttributeProto.GRAPHS:
-            for body in attribute.graphs:
-                body.Clear()
-                next(bodies).write(body)
+        for body in bodies_in(attribute):
+            body.Clear()
+            next(bodies).write(body)
     return proto
+
+
+def bodies_in(attribute: AttributeProto) -> Sequence[GraphProto]:
+    """The graphs in an attribute, which it may hold though it refers to one of a function."""
+    if attribute.type == AttributeProto.GRAPH:
+        referring = attribute.ref_attr_name and not attribute.HasField("g")
+        return () if referring else (attribute.g,)
+    return attribute.graphs if attribute.type == AttributeProto.GRAPHS else ()
 
 
 def _named(info: ValueInfoProto, name: str) -> ValueInfoProto:

@@ -7,19 +7,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 
-from trtfuse.errors import ModelError, UsageError
+from trtfuse.errors import ModelError, TrtfuseError, UsageError, internal
 from trtfuse.ir.acceptance import look_over, put_right
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, called, copy_fields
 from trtfuse.ir.growth import METADATA, Growth
 from trtfuse.ir.operators import is_standard, label, plain_domain
 from trtfuse.ir.save import tensors
-from trtfuse.ir.shapes import infer_shapes, without_weights
+from trtfuse.ir.shapes import contradiction, infer_shapes, without_weights
 from trtfuse.ir.tensor import ELEMENT_TYPES, ExternalData, StoredTensor
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 #: What stands for a model wherever one is asked for.
 ModelLike: TypeAlias = "str | Path | bytes | ModelProto | onnx_graphsurgeon.Graph | onnx_ir.Model"
+
+#: What rewrites serve: the engine as it is today, or the graph alone.
+Objective: TypeAlias = Literal["safe", "graph"]
 
 #: Models with more bytes of weights than this are not given to the checker in one message, which
 #: protobuf limits to 2 GiB.
@@ -49,6 +52,7 @@ class Model:
         names: every name that a value of any graph of the model has had.
         external: the tensors whose data is in files of their own.
         folder: as given.
+        objective: what rules serve, see `trtfuse.pipeline.fuse`.
         notes: what was the matter with the model where it was read, a sentence each.
     """
 
@@ -57,11 +61,14 @@ class Model:
         self.folder = folder
         self.ir_version = proto.ir_version
         self.growth = Growth(self)
+        self.objective: Objective = "safe"
         self.names: set[str] = set()
         self.external: list[StoredTensor] = []
         self.notes: list[str] = []
         self._counter = 0
         self._inferred = False
+        #: What inference finds wrong with it; empty for nothing, None where nobody has asked.
+        self._contradiction: str | None = None
         self._functions = {(plain_domain(f.domain), f.name, f.overload): f for f in proto.functions}
         with collector_paused():
             self.graph = Graph(self, proto.graph)
@@ -140,13 +147,39 @@ class Model:
 
     def infer_shapes_again(self) -> bool:
         """Infers shapes anew after changes, if anybody asked for any; whether that changed any."""
+        self._contradiction = None
         return self._inferred and infer_shapes(self)
+
+    def malformed(self, error: Exception, where: str) -> str:
+        """Why no runtime can run the model: what a rule may stumble over.
+
+        Rules count on nodes that can be run, such as a Transpose whose `perm` is a permutation.
+
+        Args:
+            error: what was raised in looking at the model, or in making something of it.
+            where: what raised it, as in `trtfuse.errors.internal`.
+
+        Returns:
+            The end of the sentence "not fused because ...".
+
+        Raises:
+            InternalError: ONNX's inference finds nothing wrong, so the mistake is ours.
+            TrtfuseError, MemoryError: the error itself, where it is one.
+        """
+        if isinstance(error, (TrtfuseError, MemoryError)):
+            raise error
+        if self._contradiction is None:
+            self._contradiction = contradiction(self) or ""
+        if not self._contradiction:
+            raise internal(error, where) from error
+        return f"no runtime can run the model: {self._contradiction}"
 
     def infer_shapes_afresh(self) -> None:
         """Infers shapes as they would be if the model were written and read again.
 
         Where nobody has asked for any yet, they are inferred once somebody does.
         """
+        self._contradiction = None
         for graph in self.graphs():
             for node in graph.nodes():
                 for value in node.outputs:

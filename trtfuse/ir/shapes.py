@@ -8,6 +8,8 @@ The shapes of inputs are a contract; all others follow from these and from const
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,8 @@ from onnx import (
     helper,
 )
 
-from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value, called, copy_fields
+from trtfuse.errors import one_line
+from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value, bodies_in, called, copy_fields
 from trtfuse.ir.symbols import settle_symbols
 from trtfuse.ir.tensor import StoredTensor
 
@@ -50,6 +53,20 @@ _LATER = "trtfuse.later"
 #: The first opset for whose Squeeze inference takes axes in any order.
 _ANY_ORDER = 11
 
+#: What inference raises. Where a constant would be too large, it does not ask before it makes it.
+_INFERENCE_FAILS = (
+    RuntimeError,
+    ValueError,
+    MemoryError,
+    onnx.shape_inference.InferenceError,
+)
+
+#: Vectors of more elements than this hold no sizes or axes.
+_LONGEST = 1 << 16
+
+#: The largest version that schemas are looked up for.
+_MOST = (1 << 31) - 1
+
 #: Constants of more elements than this are left out; no shape is made of that many numbers.
 _LARGEST_SHAPE = 256
 
@@ -65,15 +82,39 @@ def infer_shapes(model: Model) -> bool:
     return changed
 
 
-def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
-    before = [(value, value.known) for graph in main.walk() for value in _values(graph)]
+def contradiction(model: Model) -> str | None:
+    """What inference finds wrong with the nodes of a model, in one line.
+
+    Inference for shapes goes on behind such a node; this is for when something has gone wrong.
+    """
+    lean = without_weights(model)
+    functions = (_as_model(function, inputs) for function, inputs in _called_with(model))
+    for each in itertools.chain([lean], functions):
+        _prepare(each)
+        try:
+            onnx.shape_inference.infer_shapes(
+                each, check_type=True, strict_mode=True, data_prop=_may_propagate(each)
+            )
+        except _INFERENCE_FAILS as error:
+            return one_line(error)
+    return None
+
+
+def _prepare(lean: ModelProto) -> None:
+    """Leaves out what inference should not believe, and spells out what it gets wrong."""
     without_claims(lean)
     _slice_as_later(lean)
     _squeeze_in_order(lean)
+
+
+def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
+    before = [(value, value.known) for graph in main.walk() for value in _values(graph)]
+    _prepare(lean)
+    propagates = _may_propagate(lean)
     for _ in range(_PASSES):
         try:
-            inferred = onnx.shape_inference.infer_shapes(lean, data_prop=True)
-        except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
+            inferred = _inferred(lean, propagates)
+        except _INFERENCE_FAILS:
             # Of a model that inference chokes on, the inputs are known and nothing else.
             inferred = lean
         settle_symbols(main, _tell_all(main, inferred.graph, declared))
@@ -87,6 +128,22 @@ def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
             info = helper.make_tensor_value_info(value.name, element_type, shape)
             lean.graph.value_info.append(info)
     return any(value.known != known for value, known in before)
+
+
+def _may_propagate(lean: ModelProto) -> bool:
+    """Whether inference may follow numbers through a graph, and not only shapes.
+
+    It makes a list of as many entries as any vector has elements.
+    """
+    infos = (info.type.tensor_type.shape.dim for info in lean.graph.input)
+    return all(len(dims) != 1 or dims[0].dim_value <= _LONGEST for dims in infos)
+
+
+def _inferred(lean: ModelProto, propagates: bool) -> ModelProto:
+    if propagates:
+        with contextlib.suppress(MemoryError):
+            return onnx.shape_inference.infer_shapes(lean, data_prop=True)
+    return onnx.shape_inference.infer_shapes(lean)
 
 
 def _missed(graph: Graph, inferred: GraphProto) -> list[Value]:
@@ -119,7 +176,7 @@ def graphs_in(
     # New constants may be written as nodes in front of the others.
     for node, written in zip(nodes, proto.node[len(proto.node) - len(nodes) :], strict=True):
         if node.bodies:
-            bodies = [body for attribute in written.attribute for body in _bodies(attribute)]
+            bodies = [body for attribute in written.attribute for body in bodies_in(attribute)]
             yield from zip(node.bodies, bodies, strict=True)
 
 
@@ -230,7 +287,7 @@ class _Operators:
     def __init__(
         self, imports: Iterable[OperatorSetIdProto], local: frozenset[tuple[str, str]]
     ) -> None:
-        self._versions = {_standard(each.domain): each.version for each in imports}
+        self._versions = {_standard(e.domain): max(0, min(e.version, _MOST)) for e in imports}
         self._local = local
         self._known: dict[tuple[str, str], bool] = {}
 
@@ -243,7 +300,8 @@ class _Operators:
     def _has_inference(self, domain: str, name: str) -> bool:
         try:
             schema = onnx.defs.get_schema(name, self._versions.get(domain, 0), domain)
-        except onnx.defs.SchemaError:
+        except (onnx.defs.SchemaError, TypeError):
+            # Of a text that is not UTF-8, protobuf gives the bytes.
             return False
         return bool(schema.has_type_and_shape_inference_function)
 

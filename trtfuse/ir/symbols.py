@@ -73,8 +73,9 @@ def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
     """Tells a value its sizes as far as they can be reckoned."""
     element_type, shape = value.known
     if shape is None:
-        if node.op in _LIKE_FIRST and value is node.outputs[0] and node.inputs[0] is not None:
-            element_type = element_type or node.inputs[0].type
+        first = node.input(0)
+        if node.op in _LIKE_FIRST and value is node.outputs[0] and first is not None:
+            element_type = element_type or first.type
         value.know(element_type, _reckoned(node))
         return
     if all(isinstance(size, int) for size in shape):
@@ -97,17 +98,18 @@ def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
 
 def _reckoned(node: Node) -> Shape | None:
     """The shape of what a node computes, as far as its inputs tell."""
+    first = node.input(0)
     if node.op == "Reshape":
-        return _reshaped(node.inputs[0], node.input(1), bool(node.attribute("allowzero", 0)))
+        return _reshaped(first, node.input(1), bool(node.attribute("allowzero", 0)))
     if node.op == "Flatten":
-        return _flattened(node.inputs[0], node.attribute("axis", 1))
+        return _flattened(first, node.attribute("axis", 1))
     if node.op == "Expand":
         target = _shape(sizes(node.input(1)))
-        return _broadcast((node.inputs[0].shape if node.inputs[0] else None, target))
+        return _broadcast((first.shape if first else None, target))
     if node.op in ELEMENTWISE:
         return _broadcast(value.shape for value in node.inputs if value is not None)
-    if node.op in _LIKE_FIRST and node.inputs[0] is not None:
-        return node.inputs[0].shape
+    if node.op in _LIKE_FIRST and first is not None:
+        return first.shape
     return None
 
 

@@ -118,7 +118,7 @@ def misfilled(proto: TensorProto, most: int | None = None) -> str | None:
         if large and proto.HasField("raw_data"):
             return None
         raw = len(proto.raw_data)
-        if raw:
+        if raw or proto.HasField("raw_data"):
             if raw == needed:
                 return None
             shaped = f"{type_name(element_type)}{list(proto.dims)}"
@@ -193,6 +193,10 @@ class Tensor:
     def exact(self) -> Float64:
         """The numbers in float64, before they are rounded to the tensor's type."""
         return self.array().astype(np.float64)
+
+    def integers(self) -> list[int]:
+        """The numbers as a list, whatever the shape: runtimes take one axis as a scalar too."""
+        return [int(number) for number in self.array().reshape(-1)]
 
     def to_proto(self, name: str) -> TensorProto:
         """The tensor as ONNX has it, under a name."""

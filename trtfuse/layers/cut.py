@@ -116,4 +116,4 @@ class Cut:
 
 def _integers(value: Value | None) -> list[int] | None:
     tensor = constant(value)
-    return None if tensor is None else [int(number) for number in tensor.array().reshape(-1)]
+    return None if tensor is None else tensor.integers()

@@ -72,15 +72,17 @@ class Reduce:
             tensor = constant(listed)
             if tensor is None:
                 return f"its axes `{listed.name}` are {not_constant(listed)}"
-            axes = [int(axis) for axis in tensor.array()]
+            axes = tensor.integers()
         if not axes:
             if node.attribute("noop_with_empty_axes", 0):
                 return None
             axes = None
         elif len({axis % x.rank if x.rank else axis for axis in axes}) < len(axes):
             return f"its axes {list(axes)} name one twice"
-        keepdims = bool(node.attribute("keepdims", 1))
-        return cls(node, x, None if axes is None else tuple(axes), keepdims)
+        keepdims = node.attribute("keepdims", 1)
+        if keepdims not in (0, 1):
+            return f"its keepdims is {keepdims}, and runtimes differ on what that means"
+        return cls(node, x, None if axes is None else tuple(axes), bool(keepdims))
 
     def over(self, rank: int) -> tuple[int, ...]:
         """The axes of a tensor of this rank, from 0 up, in order."""
@@ -123,7 +125,10 @@ class Reduction(Reduce):
             return cls._listed(node)
         x = node.inputs[0]
         assert x is not None
-        return cls(node, x, (node.attribute("axis", 0),), bool(node.attribute("keepdims", 1)))
+        keepdims = node.attribute("keepdims", 1)
+        if keepdims not in (0, 1):
+            return f"its keepdims is {keepdims}, and runtimes differ on what that means"
+        return cls(node, x, (node.attribute("axis", 0),), bool(keepdims))
 
     def with_dimensions(self, new: Replacement, keepdims: bool) -> Value:
         """The same, with the reduced axes kept or not."""

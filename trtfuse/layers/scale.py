@@ -51,6 +51,8 @@ class Factor:
         if self.per_channel:
             if axis != 1:
                 return f"it normalizes axis 1, and the channels are on axis {axis} of {rank}"
+            if self.shape != (channels,):
+                return f"`{self.name}` has shape {list(self.shape)}, for {channels} channels"
             return None
         if len(self.shape) > rank:
             return f"`{self.name}` has shape {list(self.shape)}, of more than {rank} dimensions"
@@ -193,6 +195,8 @@ class Scale:
             if value is not None and tensor is None:
                 return f"`{value.name}` is {not_constant(value)}"
         gain, bias, mean, variance = (tensor for tensor in tensors if tensor is not None)
+        if len({tensor.shape for tensor in tensors if tensor is not None}) > 1:
+            return "its scale, bias, mean and variance are not of one shape"
         epsilon = float(node.attribute("epsilon", np.float32(1e-5)))
 
         @functools.cache

@@ -369,7 +369,9 @@ def _blocks(before: list[Factor], after: list[Factor]) -> Groups:
 def _moved(node: Node, groups: Groups) -> Groups:
     """What a movement operator makes of groups of factors."""
     if node.op == "Transpose":
-        perm = node.attribute("perm") or list(reversed(range(len(groups))))
+        perm = permutation(node, len(groups))
+        if perm is None:
+            raise UngroupableError
         if sorted(perm) != list(range(len(groups))):
             # No runtime runs it.
             raise UngroupableError
@@ -382,7 +384,7 @@ def _moved(node: Node, groups: Groups) -> Groups:
         # What inference lost, the target may still say.
         target = constant(node.input(1))
         if target is not None:
-            shape = _target(node, [int(size) for size in target.array()], groups)
+            shape = _target(node, target.integers(), groups)
     if shape is None or 0 in shape:
         raise UngroupableError
     factors = _flat(groups)
@@ -391,15 +393,31 @@ def _moved(node: Node, groups: Groups) -> Groups:
     return _grouped(factors, [size if _symbols(size) <= known else None for size in sizes])
 
 
+def permutation(node: Node, rank: int) -> list[int] | None:
+    """The order of the axes of a Transpose; None where inference and runtimes differ on it.
+
+    An empty `perm` reverses the axes in runtimes, while inference knows no shape behind it.
+    """
+    reverse = list(reversed(range(rank)))
+    perm = list(node.attribute("perm", reverse))
+    return perm if perm or not rank else None
+
+
 def squeezes_nothing_or_all(node: Node) -> bool:
     """Whether the axes of a Squeeze are listed and empty, which runtimes read as none or as all."""
     listed = constant(node.input(1))
-    axes = node.attribute("axes") if listed is None else listed.array()
+    axes = node.attribute("axes") if listed is None else listed.integers()
     return axes is not None and len(axes) == 0
 
 
 def _target(node: Node, target: list[int], groups: Groups) -> Sequence[Size]:
     copies = not node.attribute("allowzero", 0)
+    if node.attribute("allowzero", 0) not in (0, 1):
+        # Runtimes differ on what that means.
+        raise UngroupableError
+    if copies and 0 in target[len(groups) :]:
+        # Nothing is there to be copied, so it fails at run time.
+        raise UngroupableError
     return tuple(
         _size(groups[axis]) if size == 0 and copies else None if size == -1 else size
         for axis, size in enumerate(target)

@@ -22,6 +22,7 @@ BEFORE = {
     "conv": "The convolution is one whose weights and bias are constant.",
     "product": "The product is one by constant weights, with a constant bias or none.",
     "scale": "The operator is a Scale: it computes (x * scale + shift) ^ power from constants.",
+    "malformed-node": "The nodes of the model are such that a runtime can run them.",
     "named-output": "An Identity does not lead from one name that is known outside to another.",
 }
 
@@ -44,9 +45,12 @@ HELPS = {
     "conv": _FOLDED,
     "product": _FOLDED,
     "scale": _FOLDED,
+    "malformed-node": "correct the node that the sentence names; `onnx.shape_inference` with "
+    "`strict_mode` says the same",
     "named-output": "name only one of the two as an output",
     "bounded-growth": "raise `fold_limit`, or `--fold-limit`, to the bytes that the report names",
     "choice-has-the-shape": _STATIC,
+    "buildable-window": "nothing: TensorRT takes the mean as it is, and no pooling that large",
     "computable": "correct the node: it fails at run time too",
     "constants-keep-shape": _STATIC,
     "counted-padding": "export the AveragePool with count_include_pad, without ceil_mode",
@@ -108,6 +112,8 @@ HELPS = {
     "only-read-inside": _ALONE,
     "other-operand": "nothing, if the sum is of a value with itself or a constant",
     "same-axes": _FIX_AXES,
+    "serves-the-engine": 'nothing, for this engine; `objective="graph"`, or `--objective graph`, '
+    "makes the rewrite all the same",
     "same-everywhere": "nothing: it is computed where the model runs",
     "same-shape": _STATIC,
     "softmax-of-the-last-axis": "take the Softmax over the last axis",

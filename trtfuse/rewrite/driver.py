@@ -89,6 +89,9 @@ class Checked:
     shared: bool = False
 
 
+#: What stands in the report for a guard where a rule meets a node that no runtime can run.
+MALFORMED = "malformed-node"
+
 #: Compares what a match computes with what takes its place, before it does.
 Check = Callable[[Rule, Match, Replacement, tuple[Value, ...]], Checked]
 
@@ -211,11 +214,16 @@ class Driver:
         if graph.owner is not None and graph.owner.graph is None:
             # A body of what is gone.
             return
-        for change in rule.apply(graph):
-            self.fused.append(Fused(rule.name, rule.kind, *change, None))
-            for node in change.nodes:
-                if node.graph is None:
-                    self._prune(node)
+        try:
+            for change in rule.apply(graph):
+                self.fused.append(Fused(rule.name, rule.kind, *change, None))
+                for node in change.nodes:
+                    if node.graph is None:
+                        self._prune(node)
+        except Exception as error:  # noqa: BLE001
+            because = self.model.malformed(error, f"rule '{rule.name}'")
+            if graph.first is not None:
+                self._declined.setdefault(graph.first, {})[rule.name] = Veto(MALFORMED, because)
 
     @property
     def declined(self) -> list[Declined]:
@@ -231,9 +239,16 @@ class Driver:
                 found += [Declined(name, node, *veto) for name, veto in vetoes.items()]
                 explaining = by_operator.get(node.op, ())
                 if explaining and not any(rule.name in vetoes for rule in explaining):
-                    rule, veto = nearest_miss(explaining, node)
+                    rule, veto = self._nearest_miss(explaining, node)
                     found.append(Declined(rule.name, node, *veto))
         return found
+
+    def _nearest_miss(self, rules: list[Rule], node: Node) -> tuple[Rule, Veto]:
+        try:
+            return nearest_miss(rules, node)
+        except Exception as error:  # noqa: BLE001
+            because = self.model.malformed(error, f"explaining {node.label}")
+            return rules[0], Veto(MALFORMED, because)
 
     def _enqueue(self, node: Node) -> None:
         if self._at_root[node.op] and node.graph is not None and node not in self._queued:
@@ -254,10 +269,9 @@ class Driver:
                     if veto is None:
                         return
                     vetoes.append(veto)
-            except (TrtfuseError, MemoryError):
-                raise
-            except Exception as error:
-                raise internal(error, f"rule '{rule.name}' at {node.label}") from error
+            except Exception as error:  # noqa: BLE001
+                because = self.model.malformed(error, f"rule '{rule.name}' at {node.label}")
+                vetoes[:] = [Veto(MALFORMED, because)]
             if vetoes:
                 self._declined.setdefault(node, {})[rule.name] = vetoes[0]
 
@@ -330,7 +344,13 @@ class Driver:
             checked = self.check(rule, match, new, tuple(v for v in results if v is not None))
             if checked.why_not is not None:
                 return Veto("check", checked.why_not)
-        self._commit(rule, match, new, results, checked)
+        try:
+            self._commit(rule, match, new, results, checked)
+        except (TrtfuseError, MemoryError):
+            raise
+        except Exception as error:
+            # Half of the rewrite may be done, so this cannot be declined any more.
+            raise internal(error, f"rule '{rule.name}' at {match.root.label}") from error
         return None
 
     def _outgrown(self, match: Match, new: Replacement) -> str | None:

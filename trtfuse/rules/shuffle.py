@@ -38,7 +38,7 @@ def as_good_without_elements(m: Match) -> str | None:
     """A -1 beside a size that may be 0, which then stands for nothing, is none that is new."""
     chain: Shuffle = m["chain"]
     asked = [constant(node.input(1)) for node in chain.nodes if node.op == "Reshape"]
-    had = any(tensor is not None and {0, -1} <= set(tensor.array().tolist()) for tensor in asked)
+    had = any(tensor is not None and {0, -1} <= set(tensor.integers()) for tensor in asked)
     if had or not any(step.needs_elements for step in chain.steps() or ()):
         return None
     return f"`{chain.x.name}` may have no elements, and its sizes would not follow then"
@@ -79,7 +79,7 @@ def _directly(m: Match) -> list[int] | str:
     listed = constant(root.input(1)) if root.op == "Reshape" else None
     copies = not root.attribute("allowzero", 0)
     if listed is not None:
-        wanted = [int(size) for size in listed.array()]
+        wanted = listed.integers()
     else:
         between = sizes_of(root.output) or ()
         wanted = [size if isinstance(size, int) else 0 for size in between]
