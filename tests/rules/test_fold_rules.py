@@ -679,7 +679,8 @@ def test_a_loop_without_end_stays() -> None:
         start=np.float32([1]),
         c=np.float32([1]),
     )
-    ((_, _, guard, because),) = declined(trtfuse.fuse(made))
+    vetoes = [each for each in declined(trtfuse.fuse(made)) if each[0] == "fold-constants"]
+    ((_, _, guard, because),) = vetoes
     assert guard == "computable"
     assert because == (
         "it cannot be computed: the Loop node_of_last may run 1152921504606846976 times"
@@ -783,19 +784,23 @@ def many(count: int) -> ModelProto:
     )
 
 
+#: Expand computes nothing that Max would not do by itself: its rule would be in the way.
+ALONE: dict[str, Any] = {"groups": "off", "verify": "none", "skip": ["expanded-operand"]}
+
+
 def test_all_constants_together_have_a_limit_and_a_second_run_stops_there() -> None:
     made = many(20)
-    result = trtfuse.fuse(made, fold_limit=60000, groups="off", verify="none")
+    result = trtfuse.fuse(made, fold_limit=60000, **ALONE)
     assert len(fused(result)) == 20
     # 256 times the limit is the limit for all of them.
     made = many(8)
-    small = trtfuse.fuse(made, fold_limit=60000 - 12, groups="off", verify="none")
+    small = trtfuse.fuse(made, fold_limit=60000 - 12, **ALONE)
     assert len(fused(small)) == 8
 
 
 def test_the_limit_for_all_is_noted_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trtfuse.ir.growth.TOGETHER", 5)
-    result = trtfuse.fuse(many(8), fold_limit=60000, groups="off", verify="none")
+    result = trtfuse.fuse(many(8), fold_limit=60000, **ALONE)
     assert len(fused(result)) == 5
     ((rule, at, guard, because), *others) = declined(result)
     assert (rule, guard, len(others)) == ("fold-constants", "bounded-growth", 2)
@@ -803,10 +808,10 @@ def test_the_limit_for_all_is_noted_and_kept(monkeypatch: pytest.MonkeyPatch) ->
         f"`{at}` would add 59996 bytes to the 299980 that constants have added, and all together "
         "may add 300000: raise --fold-limit to at least 71996"
     )
-    again = trtfuse.fuse(result.model, fold_limit=60000, groups="off", verify="none")
+    again = trtfuse.fuse(result.model, fold_limit=60000, **ALONE)
     assert again.model == result.model
     assert fused(again) == []
-    more = trtfuse.fuse(result.model, fold_limit=71996, groups="off", verify="none")
+    more = trtfuse.fuse(result.model, fold_limit=71996, **ALONE)
     assert len(fused(more)) == 1
 
 
