@@ -30,7 +30,7 @@ from onnx import (
 from trtfuse.errors import one_line
 from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value, bodies_in, called, copy_fields
 from trtfuse.ir.symbols import settle_symbols
-from trtfuse.ir.tensor import StoredTensor
+from trtfuse.ir.tensor import FLOATING, StoredTensor
 
 if TYPE_CHECKING:
     from trtfuse.ir.model import Model
@@ -67,8 +67,10 @@ _LONGEST = 1 << 16
 #: The largest version that schemas are looked up for.
 _MOST = (1 << 31) - 1
 
-#: Constants of more elements than this are left out; no shape is made of that many numbers.
+#: Constants of more elements than this are left out; no shape is made of that many numbers. Of
+#: floating ones, inference needs the scales and the region of a Resize, at most.
 _LARGEST_SHAPE = 256
+_LARGEST_SCALES = 16
 
 
 def infer_shapes(model: Model) -> bool:
@@ -505,7 +507,8 @@ def without_weights(model: Model) -> ModelProto:
             continue
         assert value.tensor is not None
         external = isinstance(value.tensor, StoredTensor) and value.tensor.external
-        if value.tensor.size <= _LARGEST_SHAPE and not external:
+        largest = _LARGEST_SCALES if value.tensor.type in FLOATING else _LARGEST_SHAPE
+        if value.tensor.size <= largest and not external:
             target.initializer.append(value.tensor.to_proto(value.name))
         elif value not in listed:
             target.input.append(
