@@ -68,7 +68,7 @@ _LONGEST = 1 << 16
 _MOST = (1 << 31) - 1
 
 #: Constants of more elements than this are left out; no shape is made of that many numbers.
-_LARGEST_SHAPE = 256
+LARGEST_LIST = 256
 
 
 def infer_shapes(model: Model) -> bool:
@@ -505,7 +505,7 @@ def without_weights(model: Model) -> ModelProto:
             continue
         assert value.tensor is not None
         external = isinstance(value.tensor, StoredTensor) and value.tensor.external
-        if value.tensor.size <= _LARGEST_SHAPE and not external:
+        if value.tensor.size <= LARGEST_LIST and not external:
             target.initializer.append(value.tensor.to_proto(value.name))
         elif value not in listed:
             target.input.append(
