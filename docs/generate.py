@@ -13,12 +13,30 @@ import click
 
 import trtfuse
 from trtfuse.cli import command
+from trtfuse.layers.ways import WAYS
 from trtfuse.report.advice import BEFORE, HELPS, IMPLIED
 from trtfuse.rewrite.rule import AnyRule, GraphRule
 
 DOCS = Path(__file__).parent
 NAVIGATION = DOCS.parent / "mkdocs.yml"
 REPORT = DOCS / "how-to" / "read-the-report.md"
+
+WAYS_INTRODUCTION = """\
+# What the builder does, and what is not rewritten for it
+
+By default (`objective="safe"`) a documented rewrite is not made where it is known to cost the
+engine. The guard `serves-the-engine` says so in the report, in the words of this table. Where
+TensorRT fuses the spelled-out form by itself, its nodes become a group of the same entry.
+`objective="graph"`, or `--objective graph`, makes every documented rewrite, whatever the builder
+makes of it.
+
+Each line was found by building both spellings and counting kernels and bytes; nothing was timed.
+`python benchmarks/contexts.py` builds them anew: every rule alone, between an input, a convolution,
+a pointwise operator or a matrix product and what follows. What other backends do may differ.
+
+| way | what the builder does | the experiment |
+| --- | --- | --- |
+"""
 
 #: The fusion list, in the order in which rules are tried: entry, fusion, kind.
 FUSIONS = (
@@ -190,12 +208,19 @@ def command_page() -> str:
     return "\n".join(parts)
 
 
+def ways_page() -> str:
+    """What the builder is known to do, where that decides on a rewrite."""
+    rows = (f"| {way.name} | {way} | {way.shown} |\n" for way in WAYS)
+    return WAYS_INTRODUCTION + "".join(rows)
+
+
 def pages() -> dict[Path, str]:
     """Every generated page with its text."""
     made = {DOCS / "rules" / f"{rule.name}.md": rule_page(rule) for rule in trtfuse.rules()}
     return made | {
         DOCS / "rules" / "index.md": rule_index(),
         DOCS / "fusions.md": fusion_table(),
+        DOCS / "ways.md": ways_page(),
         DOCS / "command-line.md": command_page(),
         REPORT: report_page(),
         NAVIGATION: navigation(),

@@ -1,12 +1,21 @@
-"""Models that declare wrong shapes for what they compute, made from right ones."""
+"""Models with nodes in no order, or with wrong shapes of what they compute, from right ones."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TypeProto, ValueInfoProto, helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TypeProto,
+    ValueInfoProto,
+    helper,
+)
 
 #: How the shapes are wrong.
 KINDS = ("symbols", "sizes", "ranks", "zeros", "swapped")
@@ -23,6 +32,25 @@ def with_open_inputs(model: ModelProto) -> ModelProto:
                 if dim.HasField("dim_value") and dim.dim_value > 1:
                     dim.dim_param = f"S{dim.dim_value}"
     return made
+
+
+def with_nodes_backwards(model: ModelProto) -> ModelProto | None:
+    """The model with its nodes, and those of bodies, backwards; None if each has one at most."""
+    made = ModelProto()
+    made.CopyFrom(model)
+    for graph in _graphs(made.graph):
+        nodes = [NodeProto.FromString(node.SerializeToString()) for node in graph.node]
+        del graph.node[:]
+        graph.node.extend(reversed(nodes))
+    return None if made == model else made
+
+
+def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)
+    yield graph
 
 
 def with_wrong_claims(model: ModelProto, kind: str) -> ModelProto | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import importlib.resources
 import subprocess
@@ -115,10 +116,11 @@ def test_every_import_is_a_dependency() -> None:
     stated = {line.split(">")[0].replace("-", "_") for line in project["dependencies"]}
     found = set()
     for path in (ROOT / "trtfuse").rglob("*.py"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            words = line.split()
-            if words[:1] in (["import"], ["from"]) and len(words) > 1:
-                found.add(words[1].split(".")[0])
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add(str(node.module).split(".")[0])
     needed = found - set(sys.stdlib_module_names) - {"trtfuse", "__future__"}
     extra = project["optional-dependencies"]["interop"]
     interop = {line.split(">")[0].replace("-", "_") for line in extra}

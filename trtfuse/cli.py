@@ -19,6 +19,7 @@ import click
 import trtfuse
 from trtfuse.errors import EngineError, InternalError, TrtfuseError, UsageError, internal, one_line
 from trtfuse.ir.growth import FOLD_LIMIT
+from trtfuse.ir.model import Objective
 from trtfuse.ir.save import written
 from trtfuse.pipeline import Progress, VerifyLevel, same_file
 from trtfuse.report.data import Report
@@ -83,6 +84,13 @@ _input_shapes = click.option(
     multiple=True,
     help="Shape of an input for the check, like x:1,3,224,224; drawn if left out.",
 )
+_objective = click.option(
+    "--objective",
+    type=click.Choice(get_args(Objective)),
+    default="safe",
+    show_default=True,
+    help="Make every documented rewrite but those known to cost the engine, or all of them.",
+)
 _target = click.option(
     "--target",
     metavar="CAPABILITY",
@@ -117,6 +125,7 @@ def command() -> None:
 @click.option("--skip", metavar="NAME,...", callback=_names, help="Leave these rules out.")
 @click.option("--flat", is_flag=True, help="Keep the nodes of groups; name them in the report.")
 @click.option("--no-groups", is_flag=True, help="Look for no groups.")
+@_objective
 @_target
 @click.option(
     "--verify",
@@ -153,6 +162,7 @@ def fuse(
     skip: tuple[str, ...] | None,
     flat: bool,
     no_groups: bool,
+    objective: Objective,
     target: str | None,
     level: VerifyLevel,
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
@@ -188,6 +198,7 @@ def fuse(
             rules=names,
             skip=skip or (),
             groups="off" if no_groups else "flat" if flat else "functions",
+            objective=objective,
             target=target,
             verify=level,
             input_shapes=dict(input_shapes),
@@ -250,6 +261,7 @@ def verify(
 @click.argument("node", metavar="[NODE]", required=False)
 @click.option("--rules", "names", metavar="NAME,...", callback=_names, help="Ask these rules only.")
 @click.option("--skip", metavar="NAME,...", callback=_names, help="Leave these rules out.")
+@_objective
 @_target
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
@@ -258,6 +270,7 @@ def explain(
     node: str | None,
     names: tuple[str, ...] | None,
     skip: tuple[str, ...] | None,
+    objective: Objective,
     target: str | None,
     as_json: bool,
     verbose: int,
@@ -267,7 +280,13 @@ def explain(
 
     with _progress(quiet=False) as progress:
         found = trtfuse.explain(
-            source, node, rules=names, skip=skip or (), target=target, progress=progress
+            source,
+            node,
+            rules=names,
+            skip=skip or (),
+            objective=objective,
+            target=target,
+            progress=progress,
         )
     text = found.to_json() if as_json else plain(found, everything=verbose > 0)
     click.echo(text.encode(errors="backslashreplace").decode().rstrip("\n"))

@@ -14,7 +14,7 @@ from trtfuse.errors import UsageError, nothing_else_raised
 from trtfuse.groups.find import Found, find_groups
 from trtfuse.groups.partition import Group
 from trtfuse.ir.graph import Node
-from trtfuse.ir.model import ModelLike, collector_paused, read_model
+from trtfuse.ir.model import ModelLike, Objective, collector_paused, read_model
 from trtfuse.pipeline import Progress, named, staged
 from trtfuse.report.advice import helps, holds
 from trtfuse.rewrite.driver import MALFORMED, Declined, Driver, Fused
@@ -141,6 +141,7 @@ def explain(
     *,
     rules: Iterable[str | AnyRule] | None = None,
     skip: Iterable[str] = (),
+    objective: Objective = "safe",
     seed: int = 0,
     target: str | None = None,
     progress: Progress | None = None,
@@ -156,6 +157,7 @@ def explain(
         node: the name of one node, as the report has it; None for all.
         rules: names of rules, or rules; None for all of the catalogue.
         skip: names of rules to leave out.
+        objective: as in `fuse`.
         seed: of the numbers that checks draw.
         target: as in `fuse`.
         progress: as in `fuse`.
@@ -167,6 +169,7 @@ def explain(
     chosen = selected(rules, skip)
     with collector_paused():
         read = read_model(model)
+        read.objective = objective
         original = [each for graph in read.graphs() for each in graph.nodes()]
         start = [each for each in original if each.label == node]
         driver = Driver(read, chosen, RewriteCheck(seed), staged(progress, "rewrite"))

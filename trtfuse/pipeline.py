@@ -24,7 +24,14 @@ from trtfuse.groups.mark import mark
 from trtfuse.groups.target import shared_memory
 from trtfuse.ir.claims import settle_claims
 from trtfuse.ir.growth import FOLD_LIMIT
-from trtfuse.ir.model import NOT_UTF_8, Model, ModelLike, collector_paused, read_model
+from trtfuse.ir.model import (
+    NOT_UTF_8,
+    Model,
+    ModelLike,
+    Objective,
+    collector_paused,
+    read_model,
+)
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
@@ -128,6 +135,7 @@ def fuse(
     rules: Iterable[str | AnyRule] | None = None,
     skip: Iterable[str] = (),
     groups: GroupsAs = "functions",
+    objective: Objective = "safe",
     verify: VerifyLevel = "rewrite",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     fold_limit: int = FOLD_LIMIT,
@@ -145,6 +153,8 @@ def fuse(
         groups: what becomes of nodes that one kernel runs: "functions", each group is one call of
             a model-local function, from IR 4 on; "flat", the nodes stay, and say in their metadata
             which group they are in, from IR 10 on; or "off", no groups are looked for.
+        objective: "safe", every documented rewrite but where one is known to cost the engine; or
+            "graph", all of them, whatever TensorRT makes of the result.
         verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
             "model", which does that and compares the whole model on ONNX Runtime.
         input_shapes: shapes of inputs by name for `verify="model"`, where they are not to be drawn.
@@ -170,6 +180,9 @@ def fuse(
         raise UsageError(f"unknown level '{verify}'; there are {', '.join(get_args(VerifyLevel))}")
     if groups not in get_args(GroupsAs):
         raise UsageError(f"unknown groups '{groups}'; there are {', '.join(get_args(GroupsAs))}")
+    if objective not in get_args(Objective):
+        listed = ", ".join(get_args(Objective))
+        raise UsageError(f"unknown objective '{objective}'; there are {listed}")
     shared_memory(target)
     if fold_limit < 0:
         raise UsageError(f"the limit of folding is {fold_limit} bytes; it cannot be negative")
@@ -178,7 +191,16 @@ def fuse(
         with collector_paused():
             shapes_given = _shapes(input_shapes)
             return _fuse(
-                model, chosen, groups, verify, shapes_given, fold_limit, seed, target, progress
+                model,
+                chosen,
+                groups,
+                objective,
+                verify,
+                shapes_given,
+                fold_limit,
+                seed,
+                target,
+                progress,
             )
     except UnicodeDecodeError:
         # Of a name that is not that of a value.
@@ -189,6 +211,7 @@ def _fuse(
     model: ModelLike,
     rules: tuple[AnyRule, ...],
     groups: GroupsAs,
+    objective: Objective,
     verify: VerifyLevel,
     input_shapes: dict[str, tuple[int, ...]],
     fold_limit: int,
@@ -201,6 +224,7 @@ def _fuse(
     with _timed(seconds, "read"):
         read = read_model(model)
         read.growth.limit = fold_limit
+        read.objective = objective
         before, trace = Census.of(read), Trace(read)
         if input_shapes:
             # Shapes that fit no input are refused before the work, whether it needs them or not.

@@ -151,3 +151,19 @@ def test_a_node_that_would_end_the_process(copied: bool) -> None:
         "it crashes where query and key are one tensor",
     )
     assert trtfuse.build(parsed(text.format(made="Relu", key="k"), opset=23)).kernels > 0
+
+
+@pytest.mark.parametrize("rank", [8, 9, 11])
+def test_more_dimensions_than_tensorrt_takes(rank: int) -> None:
+    sizes = ", ".join(["2"] * rank)
+    target = ", ".join(["2"] * rank)
+    made = parsed(
+        f"(float[{2**rank}] x) => (float[{sizes}] y) <int64[{rank}] t = {{{target}}}> "
+        "{ [wide] r = Reshape(x, t) [act] y = Relu(r) }"
+    )
+    if rank == 8:
+        assert trtfuse.build(made).kernels == 1
+        return
+    wide, act = refused(made)
+    assert (wide.name, act.name) == ("wide", "act")
+    assert wide.because == f"`r` has {rank} dimensions, and TensorRT takes 8"

@@ -317,3 +317,27 @@ def test_an_attribute_that_the_reference_evaluator_cannot_refer_to_stands_in_the
 def test_before_opset_7_there_are_no_groups() -> None:
     made = model("(float[2] x) => (float[2] y) { a = Neg(x) y = Exp(a) }", opset=6)
     assert trtfuse.fuse(made).report.fused == []
+
+
+def test_quantized_groups_parse_in_every_form() -> None:
+    made = model(
+        """(float[3, 4] x) => (float[3, 4] y) {
+            q0 = QuantizeLinear(x, s, z)
+            d1 = DequantizeLinear(q0, s, z) e1 = DequantizeLinear(w1, s, z)
+            c1 = MatMul(d1, e1) q1 = QuantizeLinear(c1, s, z)
+            d2 = DequantizeLinear(q1, s, z) e2 = DequantizeLinear(w2, s, z)
+            c2 = MatMul(d2, e2) q2 = QuantizeLinear(c2, s, z) y = DequantizeLinear(q2, s, z)
+        }""",
+        s=np.float32(0.05),
+        z=np.int8(0),
+        w1=np.arange(16, dtype=np.int8).reshape(4, 4),
+        w2=np.arange(16, 32, dtype=np.int8).reshape(4, 4),
+    )
+    results = [trtfuse.fuse(made, groups=form) for form in ("functions", "flat", "off")]
+    called = results[0].model
+    assert len(called.functions) == 2
+    inside = [node for function in called.functions for node in function.node]
+    quantizers = [node.name for node in inside if node.op_type != "MatMul"]
+    assert len(quantizers) == len(set(quantizers)) == 6
+    pytest.importorskip("tensorrt_rtx")
+    assert len({trtfuse.build(result).kernels for result in results}) == 1

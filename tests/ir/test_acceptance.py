@@ -346,11 +346,20 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
         changed(chain, lambda m: setattr(m, "ir_version", 99)),
         "IR version 99 is newer than the installed onnx",
     ),
-    "a claim of another size": (changed(chain, declare("t", FLOAT, [5])), None),
-    "a claim of another rank": (changed(chain, declare("t", FLOAT, [5, 1])), None),
+    "a claim of another size": (
+        changed(chain, declare("t", FLOAT, [5])),
+        "the model declares `t` as [5], and its inputs make it [2]",
+    ),
+    "a claim of another rank": (
+        changed(chain, declare("t", FLOAT, [5, 1])),
+        "the model declares `t` as [5, 1], and its inputs make it [2]",
+    ),
     "a claim of size 0": (changed(chain, declare("t", FLOAT, [0])), None),
     "a claim of size -1": (changed(chain, declare("t", FLOAT, [-1])), None),
-    "a claim on an initializer": (changed(chain, declare("k", FLOAT, [7])), None),
+    "a claim on an initializer": (
+        changed(chain, declare("k", FLOAT, [7])),
+        "the model declares `k` as [7], and its inputs make it [2]",
+    ),
     "a claim on nothing": (changed(chain, declare("nothing", FLOAT, [7])), None),
     "a claim made twice": (
         changed(changed(chain, declare("t", FLOAT, [2])), declare("t", FLOAT, [2])),

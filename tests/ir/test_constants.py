@@ -81,6 +81,7 @@ ONES = "float[1, 2, 1, 3] n = {1, 2, 3, 4, 5, 6}"
         f"<{ONES}, int64[2] axes = {{-2, 0}}> {{ y = Squeeze(n, axes) }}",
         f"<{MATRIX}, int64[1] axes = {{0}}> {{ y = Unsqueeze(m, axes) }}",
         f"<{MATRIX}, int64[2] axes = {{-1, 1}}> {{ y = Unsqueeze(m, axes) }}",
+        f"<{MATRIX}, int64 axis = {{1}}> {{ y = Unsqueeze(m, axis) }}",
         f"<{MATRIX}, int64[3] axes = {{4, 0, 2}}> {{ y = Unsqueeze(m, axes) }}",
         f"<{MATRIX}> {{ a = Transpose(m) b = Flatten(a) c = Identity(b) y = Transpose(c) }}",
     ],

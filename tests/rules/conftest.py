@@ -23,7 +23,9 @@ def _explained(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def fused(model: ModelProto, **given: Any) -> trtfuse.FusionResult:
         result = fuse(model, **given)
-        told = {name: given[name] for name in ("rules", "skip", "seed") if name in given}
+        told = {
+            name: given[name] for name in ("rules", "skip", "objective", "seed") if name in given
+        }
         if result.report.declined and not set(given) - {*told, "verify"}:
             found = trtfuse.explain(model, **told)
             said = {

@@ -32,6 +32,10 @@ TRUE, FALSE = np.array(True), np.array(False)
         ("Expand(x, sizes)", {"sizes": np.array([1, 3])}),
         ("Tile(x, ones)", {"ones": np.array([1, 1])}),
         ("Split<axis=0, num_outputs=1>(x)", {}),
+        ("ReduceSum<noop_with_empty_axes=1>(x)", {}),
+        ("ReduceMax<noop_with_empty_axes=1>(x, none)", {"none": np.zeros(0, np.int64)}),
+        ("ReduceMean<noop_with_empty_axes=1, keepdims=0>(x, none)",
+         {"none": np.zeros(0, np.int64)}),
         ("Identity(x)", {}),
         ("Dropout(x)", {}),
         ("Dropout(x, , training)", {"training": FALSE}),
@@ -56,6 +60,9 @@ def test_a_node_that_does_nothing_goes(call: str, constants: dict[str, npt.Array
           "back": np.array([-1])}),
         ("Expand(x, sizes)", {"sizes": np.array([5, 1, 1])}),
         ("Tile(x, twice)", {"twice": np.array([1, 2])}),
+        ("ReduceSum(x)", {}),
+        ("ReduceSumSquare<noop_with_empty_axes=1>(x)", {}),
+        ("ReduceMin<noop_with_empty_axes=1>(x, last)", {"last": np.array([1])}),
     ],
 )  # fmt: skip
 def test_a_node_that_does_something_stays(call: str, constants: dict[str, npt.ArrayLike]) -> None:

@@ -243,3 +243,43 @@ def test_a_comparison_that_an_open_size_decides_stays(number: int) -> None:
         k=np.array([number]),
     )
     assert fused(trtfuse.fuse(made)) == []
+
+
+@pytest.mark.parametrize("verify", ["none", "rewrite"])
+@pytest.mark.parametrize(("operator", "decided"), [("And", True), ("Or", False), ("Xor", False)])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_mask_that_hides_nothing_goes(
+    operator: str, decided: bool, swapped: bool, verify: Any
+) -> None:
+    operands = "c, x" if swapped else "x, c"
+    for shape in ((), (1, 1), (3,)):
+        made = model(
+            f"(bool[n,3] x) => (bool[?,?] y) {{ [a] a = {operator}({operands}) [n] y = Not(a) }}",
+            c=np.full(shape, decided),
+        )
+        result = trtfuse.fuse(made, verify=verify)
+        assert nodes(result.model) == ["n: Not(x) -> y"]
+        assert_settled(result.model, verify)
+
+
+@pytest.mark.parametrize(
+    ("operator", "decided"),
+    [("And", [True, False, True]), ("Or", [True] * 3), ("Xor", [True] * 3), ("And", [False] * 3)],
+)
+def test_a_mask_that_hides_something_stays(operator: str, decided: list[bool]) -> None:
+    made = model(f"(bool[n,3] x) => (bool[?,?] y) {{ y = {operator}(x, c) }}", c=np.array(decided))
+    assert fused(trtfuse.fuse(made)) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "first"),
+    [("n", (4,), 4), ("3", (2, 3), 2), ("3", (1, 3), 1), ("1", (0,), 0)],
+)
+def test_a_mask_that_broadcasts_stays(size: str, shape: tuple[int, ...], first: int) -> None:
+    output = ",".join("?" * len(shape))
+    made = model(
+        f"(bool[{size}] x) => (bool[{output}] y) {{ [a] a = And(x, c) y = Not(a) }}",
+        c=np.ones(shape, bool),
+    )
+    because = f"`c` broadcasts: size {first} of axis 0 may be more than `x` broadcast to"
+    assert declined(trtfuse.fuse(made)) == [("and-true", "a", "decided-is-no-larger", because)]

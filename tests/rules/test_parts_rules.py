@@ -234,3 +234,30 @@ def test_a_slice_of_unknown_rank_or_without_sense_is_none() -> None:
     made = model(text, start=np.array([0]), end=np.array([2]), twice=np.array([1]))
     made.graph.initializer[2].CopyFrom(numpy_helper.from_array(np.array([1, 1]), "twice"))
     assert fused(trtfuse.fuse(made, rules=["slice-slice"], verify="none")) == []
+
+
+@pytest.mark.parametrize("verify", ["none", "rewrite"])
+@pytest.mark.parametrize(("index", "part"), [(0, "a"), (1, "b"), (-1, "b"), (-2, "a")])
+def test_what_is_taken_out_of_a_sequence_is_what_was_put_there(
+    index: int, part: str, verify: Any
+) -> None:
+    made = model(
+        """(float[2] a, float[3] b) => (float[?] y, seq(float[?]) all) {
+            all = SequenceConstruct(a, b) c = SequenceAt(all, i) [end] y = Relu(c)
+        }""",
+        i=np.array(index),
+    )
+    result = trtfuse.fuse(made, verify=verify)
+    assert f"end: Relu({part}) -> y" in nodes(result.model)
+    assert [node.op_type for node in result.model.graph.node] == ["SequenceConstruct", "Relu"]
+
+
+@pytest.mark.parametrize("index", [2, -3])
+def test_a_place_that_a_sequence_does_not_have_is_left_to_fail(index: int) -> None:
+    made = model(
+        """(float[2] a, float[2] b) => (float[?] y) {
+            all = SequenceConstruct(a, b) y = SequenceAt(all, i)
+        }""",
+        i=np.array(index),
+    )
+    assert trtfuse.fuse(made).model == made

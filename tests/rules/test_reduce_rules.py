@@ -13,6 +13,12 @@ from onnx.reference import ReferenceEvaluator
 
 import trtfuse
 
+
+def as_graph(made: ModelProto, **given: Any) -> trtfuse.FusionResult:
+    """Every rewrite, whatever TensorRT makes of it: their algebra is what is tested."""
+    return trtfuse.fuse(made, objective="graph", **given)
+
+
 ALL_REDUCES = [
     "ReduceSum",
     "ReduceMean",
@@ -161,13 +167,13 @@ def test_norms_and_logarithms_of_sums_become_one_reduction(
     if "two" in spelled:
         given["two"] = np.array(2, dtype)
     made = model(f"({element}[n,3,5,4] x) => ({shape} y) {{ {spelled} }}", opset=opset, **given)
-    result = trtfuse.fuse(made)
+    result = as_graph(made)
     assert [each.rule for each in result.report.fused] == rules
     assert [node.op_type for node in result.model.graph.node] == [operator]
     onnx.checker.check_model(result.model, full_check=True)
     x = np.abs(np.random.default_rng(0).standard_normal((2, 3, 5, 4))) + 0.1
     assert_same(made, result.model, x=x.astype(dtype))
-    again = trtfuse.fuse(result.model)
+    again = as_graph(result.model)
     assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -215,7 +221,7 @@ def test_a_mean_over_the_whole_plane_is_a_pooling(sizes: str, opset: int) -> Non
         opset=opset,
         **given,
     )
-    result = trtfuse.fuse(made)
+    result = as_graph(made)
     assert nodes(result.model) == ["m: AveragePool(x) -> y"]
     shape = (2, 3, *(int(size) for size in sizes.split(",")))
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
@@ -227,7 +233,7 @@ def test_a_global_average_pool_is_a_pooling_over_the_whole_plane(opset: int) -> 
     made = model(
         "(float[n,3,7,5] x) => (float[n,3,1,1] y) { [g] y = GlobalAveragePool(x) }", opset=opset
     )
-    result = trtfuse.fuse(made)
+    result = as_graph(made)
     onnx.checker.check_model(result.model, full_check=True)
     (node,) = result.model.graph.node
     assert node.op_type == "AveragePool"
@@ -292,7 +298,7 @@ def test_a_mean_of_bfloat16_is_a_pooling_where_there_is_one() -> None:
         opset=22,
         axes=np.array([2, 3]),
     )
-    assert nodes(trtfuse.fuse(made).model) == ["m: AveragePool(x) -> y"]
+    assert nodes(as_graph(made).model) == ["m: AveragePool(x) -> y"]
 
 
 @pytest.mark.parametrize("operator", ALL_REDUCES)
@@ -305,7 +311,7 @@ def test_empty_axes_that_mean_nothing_are_no_reduction(operator: str, axes: str)
         }}""",
         **({"none": np.array([], np.int64)} if axes else {}),
     )
-    result = trtfuse.fuse(made)
+    result = trtfuse.fuse(made, skip=["no-op"])
     assert (fused(result), declined(result)) == ([], [])
 
 
@@ -367,8 +373,8 @@ def test_a_maximum_that_is_taken_out_of_a_log_sum_exp_and_added_back_is_left_to_
     if opset < 13:
         text = text.replace("ReduceSum(e, axes)", "ReduceSum<axes=[2]>(e)")
     made = model(text, opset=opset, **({"axes": np.array([-1])} if opset >= 13 else {}))
-    result = trtfuse.fuse(made)
-    assert [rule for rule, _ in fused(result)] == ["log-sum", "log-sum-exp", "log-sum-exp-max"]
+    result = as_graph(made)
+    assert [rule for rule, _ in fused(result)] == ["log-sum", "log-sum-exp-max"]
     operators = [node.op_type for node in result.model.graph.node]
     assert sorted(operators) == ["Neg", "ReduceLogSumExp", "ReduceMax", "Sub"]
     assert_same(made, result.model, x=np.random.default_rng(0).standard_normal((2, 3, 4)))
@@ -542,7 +548,7 @@ def test_means_over_height_and_width_in_turn_are_a_pooling() -> None:
         }""",
         opset=17,
     )
-    result = trtfuse.fuse(made)
+    result = as_graph(made)
     assert [node.op_type for node in result.model.graph.node] == ["AveragePool"]
 
 
@@ -654,7 +660,7 @@ def test_a_rule_of_one_reduction_leaves_the_others_alone(rule: str, body: str, o
             axes=np.array([2, 3]),
             **({"two": 2.0} if "two" in body else {}),
         )
-        found = [each for each, _ in fused(trtfuse.fuse(made, rules=[rule], verify="none"))]
+        found = [each for each, _ in fused(as_graph(made, rules=[rule], verify="none"))]
         assert found == ([rule] if operator == of else [])
 
 

@@ -383,7 +383,7 @@ def test_a_weight_shared_with_another_conv_is_left_alone() -> None:
         b=B,
         s=S,
     )
-    result = fuse(made)
+    result = fuse(made, objective="graph")
     assert nodes(result.model) == [
         "conv: Conv(x, w, b_fused) -> z",
         "other: Conv(x, w, b) -> q",

@@ -101,7 +101,7 @@ class Operand:
     def held(self, index: int) -> list[int] | None:
         """What another input of the node holds, if it is constant."""
         tensor = constant(self.node.input(index))
-        return None if tensor is None else [int(number) for number in tensor.array().reshape(-1)]
+        return None if tensor is None else tensor.integers()
 
     def axis(self, default: int = 0) -> int:
         """The size of the axis that the node's attribute names."""

@@ -79,7 +79,10 @@ class Evaluator:
         results = run(*given, **named)
         if self._move is None:
             return results
-        return tuple(self._move(np.asarray(each)) for each in results)
+        # A sequence is a list of what was moved already.
+        return tuple(
+            each if isinstance(each, list) else self._move(np.asarray(each)) for each in results
+        )
 
     def _name(self, value: Value) -> str:
         # Names of new values are provisional, so values are told apart by identity.

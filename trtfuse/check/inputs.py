@@ -29,7 +29,8 @@ RANKS = (4, 3, 2, 1, 0, 5)
 #: Open sizes are chosen so that the inputs have at most so many elements together, or four times
 #: what they have by their fixed sizes.
 MOST_DRAWN = 1 << 22
-#: More elements than this are not asked for, whatever is declared or given.
+#: No open size is chosen that makes more elements than this, unless the fixed sizes alone do: then
+#: it is 2 at most, for the batch. Sizes that are all fixed are taken as they are.
 MOST_ELEMENTS = 1 << 26
 #: For so many seconds sizes are sorted out by inference before they are run.
 _PATIENCE = 5.0
@@ -59,7 +60,7 @@ class Search:
 
     Raises:
         UsageError: a given shape is of no input, or does not fit the one the model declares.
-        VerifyError: an input is no tensor, or has more elements than are drawn.
+        VerifyError: an input is no tensor.
     """
 
     def __init__(self, model: Model, given: Mapping[str, tuple[int, ...]]) -> None:
@@ -70,16 +71,19 @@ class Search:
             if name not in inputs:
                 has = ", ".join(sorted(inputs))
                 raise UsageError(f"the model has no input '{name}'; it has {has}")
-        self._symbols: dict[str, int] = {}
+        symbols: dict[str, int] = {}
         for name, shape in given.items():
-            _fitting(name, shape, type_and_shape(inputs[name])[1], self._symbols)
+            _fitting(name, shape, type_and_shape(inputs[name])[1], symbols)
         self._declared: dict[str, Shape | None] = {}
         for name, declared in inputs.items():
             if not declared.HasField("tensor_type"):
                 kind = str(declared.WhichOneof("value") or "").removesuffix("_type")
                 what = f"is a {kind}, no tensor" if kind else "has no type"
                 raise VerifyError(f"input '{name}' {what}: nothing can be drawn for it")
-            self._declared[name] = given.get(name, type_and_shape(declared)[1])
+            dims = given[name] if name in given else type_and_shape(declared)[1]
+            self._declared[name] = dims and tuple(
+                symbols.get(dim, dim) if isinstance(dim, str) else dim for dim in dims
+            )
         self._found: dict[int, tuple[Mapping[str, Dimension], Mapping[str, int]]] = {}
         self._deadline: float | None = None
 
@@ -88,9 +92,6 @@ class Search:
 
         Args:
             batch: the size of a first dimension that is not fixed, as long as it may be.
-
-        Raises:
-            VerifyError: all have more elements than are drawn.
         """
         declared = list(self._declared.values())
         ranks = RANKS if None in declared else (0,)
@@ -98,39 +99,29 @@ class Search:
         least = sum(
             math.prod(size for size in shape or () if isinstance(size, int)) for shape in declared
         )
-        most = MOST_ELEMENTS if is_fixed else min(MOST_ELEMENTS, max(MOST_DRAWN, 4 * least))
+        most = max(MOST_DRAWN, min(4 * least, max(MOST_ELEMENTS, 2 * least)))
         # One of each rank before a second of any.
         rounds = itertools.zip_longest(*(self._of_rank(rank, batch) for rank in ranks))
         seen: set[tuple[tuple[int, ...], ...]] = set()
         unlikely: list[Shapes] = []
-        smallest: int | None = None
         for candidate in itertools.chain.from_iterable(rounds):
             if candidate is None or (key := tuple(candidate.values())) in seen:
                 continue
             seen.add(key)
-            elements = sum(map(math.prod, key))
-            smallest = elements if smallest is None else min(elements, smallest)
-            if elements > most:
+            # What is fixed is not ours to choose.
+            if not is_fixed and sum(map(math.prod, key)) > most:
                 continue
             if is_fixed or self._is_likely(candidate):
                 yield candidate
             else:
                 unlikely.append(candidate)
         yield from unlikely
-        if smallest is not None and smallest > most:
-            raise VerifyError(
-                f"the inputs have {smallest} elements or more, and {most} are drawn at most"
-            )
 
     def _of_rank(self, rank: int, batch: int) -> Iterator[Shapes]:
         """Shapes in which inputs of unknown rank have this one."""
         named: dict[str, Shape] = {
             name: tuple(
-                self._symbols.get(dim, dim)
-                if isinstance(dim, str)
-                else f"{name}.{axis}"
-                if dim is None
-                else dim
+                f"{name}.{axis}" if dim is None else dim
                 for axis, dim in enumerate((None,) * rank if shape is None else shape)
             )
             for name, shape in self._declared.items()

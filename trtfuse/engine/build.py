@@ -7,18 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onnx import ModelProto
-
 from trtfuse.engine.backend import Backend, find_backend
 from trtfuse.engine.engine import Engine, Sizes
-from trtfuse.engine.mistaken import in_doubt, mistaken
+from trtfuse.engine.mistaken import beyond_rank, in_doubt, mistaken
 from trtfuse.engine.native.log import Log
 from trtfuse.engine.native.session import Job
 from trtfuse.engine.parse import dims, inputs, prepared, refusal, refuse
 from trtfuse.engine.process import in_a_child, in_this_process
 from trtfuse.engine.shapes import ShapeLike, check_names, profiles
 from trtfuse.errors import EngineError, UsageError, nothing_else_raised
-from trtfuse.ir.model import ModelLike, read_model
+from trtfuse.ir.model import Model, ModelLike, read_model
 from trtfuse.ir.save import written
 from trtfuse.ir.tensor import ExternalData, StoredTensor
 from trtfuse.pipeline import FusionResult, Progress
@@ -83,8 +81,10 @@ def build(
         raise UsageError(f"the optimization level is {level}; it goes from 0 to {LEVELS[-1]}")
     if workspace is not None and workspace < 0:
         raise UsageError(f"the workspace is {workspace} bytes; it cannot be negative")
-    proto, folder, where, origins = _read(model)
+    read, folder, where, origins = _read(model)
+    proto = read.proto
     check_names(given, proto, where)
+    refuse(chosen, where, beyond_rank(read, origins))
     log = Log()
     job = Job(
         model=prepared(chosen, proto, where, origins),
@@ -133,7 +133,7 @@ def build(
 
 def _read(
     model: ModelLike | FusionResult,
-) -> tuple[ModelProto, Path | None, str, dict[str, str]]:
+) -> tuple[Model, Path | None, str, dict[str, str]]:
     """The model, the folder of its external data, its name, and what nodes were fused from."""
     origins = {}
     if isinstance(model, FusionResult):
@@ -159,7 +159,7 @@ def _read(
     for tensor in read.external:
         # TensorRT would look in the working folder where there is no telling.
         ExternalData.of(tensor.proto).file_of(StoredTensor(tensor.proto, folder))
-    return read.proto, folder, where, origins
+    return read, folder, where, origins
 
 
 def _kept(model: ModelLike | FusionResult, job: Job) -> str:

@@ -13,10 +13,14 @@ from collections.abc import Collection, Iterator, Mapping
 from onnx import FunctionProto, ModelProto, NodeProto, defs
 
 from trtfuse.engine.unsupported import Unsupported, called, exported_from, label, nodes_of
+from trtfuse.ir.graph import Value
+from trtfuse.ir.model import Model
+from trtfuse.layers.limits import HIGHEST_RANK
 
 _STANDARD = ("", "ai.onnx")
 _BY_NAME = "it goes by the name alone and"
 _RENAME = "give the function a name of its own, or inline it"
+_MERGE = "merge some of them with a Reshape, or run this part outside the engine"
 _ON_NODE = "write it on the node, or inline the function"
 
 #: What is wrong with a node, and what to do about it.
@@ -100,6 +104,27 @@ def _misread_call(node: NodeProto, function: FunctionProto) -> Iterator[Trouble]
                 "rename the parameters, or inline the function",
             )
         bound[parameter] = tensor
+
+
+def beyond_rank(model: Model, origins: Mapping[str, str]) -> Iterator[Unsupported]:
+    """The nodes whose results have more dimensions than TensorRT takes.
+
+    It refuses some, and from 11 dimensions on TensorRT for RTX 1.7.1 ends the whole process.
+    """
+    for graph in model.graphs():
+        for value in graph.inputs:
+            if value.rank is not None and value.rank > HIGHEST_RANK:
+                yield Unsupported("input", value.name, _dimensions(value), _MERGE)
+        for node in graph.nodes():
+            for output in node.outputs:
+                if output is not None and output.rank is not None and output.rank > HIGHEST_RANK:
+                    origin = origins.get(label(node.proto)) or exported_from(node.proto)
+                    because = _dimensions(output)
+                    yield Unsupported(node.op, node.label, because, _MERGE, origin)
+
+
+def _dimensions(value: Value) -> str:
+    return f"`{value.name}` has {value.rank} dimensions, and TensorRT takes {HIGHEST_RANK}"
 
 
 def crashing(model: ModelProto, origins: Mapping[str, str]) -> Iterator[Unsupported]:

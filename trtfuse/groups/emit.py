@@ -6,8 +6,10 @@ calls state all of them. Older ones confuse a formal input with a tensor of the 
 so formal names are names of nothing else. And it reads functions with the operator sets of the
 model, so functions import those. Of a convolution it reads kernel, strides and dilations from the
 node itself, without a word where they refer to the call: TensorRT for RTX 1.7.1 builds a layer of
-stride 1 then. So these stand in the function. onnx's reference evaluator has operators that fail
-for an attribute that refers to the call; theirs stand in the function as well.
+stride 1 then. So these stand in the function. It names the layers of QuantizeLinear and
+DequantizeLinear by the node alone and refuses a name that it has already, so a group with these
+gets a function of its own, with the names that its nodes had. onnx's reference evaluator has
+operators that fail for an attribute that refers to the call; theirs stand in the function as well.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ _UNREFERRED = frozenset(
         *("LogSoftmax", "LpNormalization", "Softmax", "Swish", "ThresholdedRelu"),
     )
 )
+
+#: Operators whose nodes need names that no other node has, wherever they are.
+_NAMED = frozenset(("DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"))
 
 #: What makes one structure unlike another, as a key.
 _Structure = tuple[Any, ...]
@@ -106,6 +111,7 @@ class _Functions:
         own = {function.name for function in model.proto.functions}
         #: A name of a function is that of no operator, and of no function of any domain.
         self._names = Names(_operators() | used | own)
+        self._quantizers = Names()
 
     def of(self, group: Group, inputs: list[Value]) -> FunctionProto:
         """The function of the structure of a group."""
@@ -125,7 +131,10 @@ class _Functions:
         labels = Names()
         for node in group.nodes:
             written = function.node.add(op_type=node.proto.op_type)
-            written.name = labels.take(node.proto.op_type)
+            if node.op in _NAMED:
+                written.name = self._quantizers.take(node.label)
+            else:
+                written.name = labels.take(node.proto.op_type)
             for value in node.outputs:
                 if value is not None:
                     names[value] = self.model.fresh_name(f"{name}.{written.name}")
@@ -159,6 +168,8 @@ def _structure(group: Group, inputs: list[Value]) -> _Structure:
     """The nodes of a group and how they are wired: equal where one function does for both."""
     places: dict[Value | None, int] = {}
     parts: list[Any] = [group.rule]
+    # With names of their own, no two are alike.
+    parts += [node.label for node in group.nodes if node.op in _NAMED]
     computed = (value for node in group.nodes for value in node.outputs)
     places.update((value, place) for place, value in enumerate((*inputs, *computed)) if value)
     for node in group.nodes:

@@ -1,7 +1,7 @@
 """Which nodes TensorRT runs as one kernel each: the groups of a model, by precedence.
 
-What comes first takes the nodes: quantized layers, attention, normalizations, convolutions, matrix
-products, GELU spelled out, then what is left of pointwise operators.
+What comes first takes the nodes: quantized layers, attention, normalizations, logarithms,
+convolutions, matrix products, GELU spelled out, then what is left of pointwise operators.
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from trtfuse.groups import attention, convolution, mlp, normalization, pointwise, quantized
+from trtfuse.groups import (
+    attention,
+    convolution,
+    logarithm,
+    mlp,
+    normalization,
+    pointwise,
+    quantized,
+)
 from trtfuse.groups.activation import Activations
 from trtfuse.groups.names import Names
 from trtfuse.groups.partition import Group, Partition
@@ -112,6 +120,7 @@ def _divide(partition: Partition) -> None:
     quantized.find(partition, activations)
     attention.find(partition)
     normalization.find_normalizations(partition)
+    logarithm.find_logarithms(partition)
     convolution.find(partition, activations)
     mlp.find(partition, activations)
     normalization.find_gelus(partition, activations)

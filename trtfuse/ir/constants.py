@@ -32,6 +32,9 @@ def constant(value: Value | None) -> Tensor | None:
     """The constant that a value is, or None where it is computed or given at run time."""
     if value is None:
         return None
+    known = value.constant_cache
+    if known is not None:
+        return known or None
     # Depth first without recursion: a value waits on the stack until its operands are known.
     pending = [value]
     while pending:
@@ -196,7 +199,7 @@ def _transpose(node: Node, x: Tensor) -> Tensor:
 def _reshape(node: Node, x: Tensor, shape: Tensor | None = None) -> Tensor | None:
     if shape is None:
         return None
-    target = shape.listed()
+    target = shape.integers()
     if not node.attribute("allowzero", 0):
         target = [x.shape[i] if size == 0 else size for i, size in enumerate(target)]
     return _moved(x, lambda array: array.reshape(target))
@@ -210,8 +213,8 @@ def _flatten(node: Node, x: Tensor) -> Tensor:
 
 def _axes(node: Node, axes: Tensor | None) -> tuple[int, ...] | None:
     """The axes of a Squeeze or Unsqueeze: an attribute before opset 13, then an input."""
-    listed = node.attribute("axes") if axes is None else axes.listed()
-    return None if listed is None else tuple(int(axis) for axis in listed)
+    listed = node.attribute("axes") if axes is None else axes.integers()
+    return None if listed is None else tuple(listed)
 
 
 def _squeeze(node: Node, x: Tensor, axes: Tensor | None = None) -> Tensor | None:

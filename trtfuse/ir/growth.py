@@ -93,6 +93,9 @@ class Growth:
                     f"`{name}` would take {size} bytes, made from {made_from}, and the limit of "
                     f"growth is {self.limit}: raise --fold-limit to at least {size - made_from}"
                 )
+        if self.added + size <= TOGETHER * self.limit:
+            # However little goes for them.
+            return None
         more = self.more(size, nodes, kept)
         if more <= 0 or self.added + more <= TOGETHER * self.limit:
             return None

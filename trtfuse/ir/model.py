@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import onnx
@@ -33,6 +33,9 @@ ModelLike: TypeAlias = "str | Path | bytes | ModelProto | onnx_graphsurgeon.Grap
 #: What axes and sizes are of.
 _OF_LISTS = (TensorProto.INT64, TensorProto.INT32)
 
+#: What rewrites serve: the engine as it is today, or the graph alone.
+Objective: TypeAlias = Literal["safe", "graph"]
+
 #: Models with more bytes of weights than this are not given to the checker in one message, which
 #: protobuf limits to 2 GiB.
 _ONE_MESSAGE = 1 << 30
@@ -53,6 +56,7 @@ class Model:
         names: every name that a value of any graph of the model has had.
         external: the tensors whose data is in files of their own.
         folder: as given.
+        objective: what rules serve, see `trtfuse.pipeline.fuse`.
         notes: what was the matter with the model where it was read, a sentence each.
     """
 
@@ -61,6 +65,7 @@ class Model:
         self.folder = folder
         self.ir_version = proto.ir_version
         self.growth = Growth(self)
+        self.objective: Objective = "safe"
         self.names: set[str] = set()
         self.external: list[StoredTensor] = []
         self.notes: list[str] = []

@@ -194,8 +194,8 @@ class Tensor:
         """The numbers in float64, before they are rounded to the tensor's type."""
         return self.array().astype(np.float64)
 
-    def listed(self) -> list[int]:
-        """The whole numbers in it, in order: axes, sizes. Runtimes take a scalar for one number."""
+    def integers(self) -> list[int]:
+        """The numbers as a list, whatever the shape: runtimes take one axis as a scalar too."""
         return [int(number) for number in self.array().reshape(-1)]
 
     def to_proto(self, name: str) -> TensorProto:

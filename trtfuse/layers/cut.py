@@ -116,4 +116,4 @@ class Cut:
 
 def _integers(value: Value | None) -> list[int] | None:
     tensor = constant(value)
-    return None if tensor is None else tensor.listed()
+    return None if tensor is None else tensor.integers()

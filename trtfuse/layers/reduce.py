@@ -72,7 +72,7 @@ class Reduce:
             tensor = constant(listed)
             if tensor is None:
                 return f"its axes `{listed.name}` are {not_constant(listed)}"
-            axes = tensor.listed()
+            axes = tensor.integers()
         if not axes:
             if node.attribute("noop_with_empty_axes", 0):
                 return None

@@ -383,7 +383,7 @@ def _moved(node: Node, groups: Groups) -> Groups:
         # What inference lost, the target may still say.
         target = constant(node.input(1))
         if target is not None:
-            shape = _target(node, target.listed(), groups)
+            shape = _target(node, target.integers(), groups)
     if shape is None or 0 in shape:
         raise UngroupableError
     factors = _flat(groups)
@@ -395,7 +395,7 @@ def _moved(node: Node, groups: Groups) -> Groups:
 def squeezes_nothing_or_all(node: Node) -> bool:
     """Whether the axes of a Squeeze are listed and empty, which runtimes read as none or as all."""
     listed = constant(node.input(1))
-    axes = node.attribute("axes") if listed is None else listed.listed()
+    axes = node.attribute("axes") if listed is None else listed.integers()
     return axes is not None and len(axes) == 0
 
 

@@ -50,6 +50,7 @@ HELPS = {
     "named-output": "name only one of the two as an output",
     "bounded-growth": "raise `fold_limit`, or `--fold-limit`, to the bytes that the report names",
     "choice-has-the-shape": _STATIC,
+    "buildable-window": "nothing: TensorRT takes the mean as it is, and no pooling that large",
     "computable": "correct the node: it fails at run time too",
     "constants-keep-shape": _STATIC,
     "counted-padding": "export the AveragePool with count_include_pad, without ceil_mode",
@@ -111,6 +112,8 @@ HELPS = {
     "only-read-inside": _ALONE,
     "other-operand": "nothing, if the sum is of a value with itself or a constant",
     "same-axes": _FIX_AXES,
+    "serves-the-engine": 'nothing, for this engine; `objective="graph"`, or `--objective graph`, '
+    "makes the rewrite all the same",
     "same-everywhere": "nothing: it is computed where the model runs",
     "same-shape": _STATIC,
     "softmax-of-the-last-axis": "take the Softmax over the last axis",

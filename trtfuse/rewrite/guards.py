@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from onnx import TensorProto, defs
 
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, type_name
 from trtfuse.layers.scale import Scale
+from trtfuse.layers.ways import Way
 from trtfuse.rewrite.pattern import Match
 from trtfuse.rewrite.rule import guard
 
@@ -51,6 +54,18 @@ def keeps_shape(m: Match, scale: str) -> str | None:
     """Applying the scale certainly gives the shape of its input."""
     seen: Scale = m[scale]
     return next((why for f in seen.factors if (why := f.broadcasts(seen.x))), None)
+
+
+@guard
+def serves_the_engine(m: Match, way: Callable[[Match], Way | None]) -> str | None:
+    """TensorRT needs no more kernels for the result than for what is there, as far as is known.
+
+    With the objective "graph" nobody asks.
+    """
+    graph = m.root.graph
+    assert graph is not None
+    costs = None if graph.model.objective == "graph" else way(m)
+    return None if costs is None else str(costs)
 
 
 def consumers(value: Value, besides: tuple[Node, ...]) -> str | None:

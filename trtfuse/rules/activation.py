@@ -14,7 +14,14 @@ from trtfuse.layers.clip import Bounded, Clip
 from trtfuse.layers.hard_sigmoid import SWISH, SpelledHardSigmoid, SpelledHardSwish
 from trtfuse.layers.linear import Convolution, FullyConnected
 from trtfuse.layers.scale import Scale
-from trtfuse.rewrite.guards import floating, keeps_shape, known_type, operator_takes
+from trtfuse.layers.ways import FLATTENED_SOFTMAX, Way
+from trtfuse.rewrite.guards import (
+    floating,
+    keeps_shape,
+    known_type,
+    operator_takes,
+    serves_the_engine,
+)
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -101,8 +108,11 @@ def within_range(m: Match, _: Replacement) -> Value:
 def _limits_nothing(clip: Clip) -> bool:
     """Whether every number is in the range."""
     low, high = -math.inf, math.inf
-    if clip.x.type in INTEGERS:
-        low, high = integer_range(clip.x.type)
+    # The bounds are of the type of x, and theirs takes no inference to tell.
+    for bound in clip.bounds:
+        tensor = constant(bound)
+        if tensor is not None and tensor.type in INTEGERS:
+            low, high = integer_range(tensor.type)
     return clip.low <= low and high <= clip.high
 
 
@@ -147,14 +157,34 @@ def clip_clip(m: Match, new: Replacement) -> Value:
     return outer.rebuilt(new, m["x"], low, high)
 
 
-@rule("log-softmax", op.Log(op.Softmax(var("x"), out="y")), entry="C6")
+#: From this opset on, Softmax is taken over one axis.
+_ONE_AXIS = 13
+
+
+def _flattens(m: Match) -> Way | None:
+    """What TensorRT does of a Softmax over several axes, as those before opset 13 are."""
+    softmax: Node = m["y"].producer
+    graph, rank = softmax.graph, m["x"].rank
+    assert graph is not None
+    axis = softmax.attribute("axis", 1)
+    one = graph.opset >= _ONE_AXIS or axis == -1 or axis + 1 == rank
+    return None if one else FLATTENED_SOFTMAX
+
+
+@rule(
+    "log-softmax",
+    op.Log(op.Softmax(var("x"), out="y")),
+    serves_the_engine(_flattens),
+    entry="C6",
+)
 def log_softmax(m: Match, new: Replacement) -> Value:
     """log(softmax(x))  ==  log_softmax(x)
 
     Entry C6 (Softmax then Log): over the same axis. Where Softmax rounds to 0, Log is -inf and
     LogSoftmax is not: that is an improvement.
 
-    Takes: Softmax and Log, of any opset and axis.
+    Takes: Softmax and Log, of any opset and axis; of several axes, as before opset 13, they stay a
+    group, spelled-log-softmax, unless the objective is "graph".
     """
     axis = m["y"].producer.attribute("axis")
     return new.LogSoftmax(m["x"], axis=axis, like=m.root)

@@ -129,6 +129,15 @@ def _tile(node: Node) -> bool:
     return _ones(node.input(1))
 
 
+def _reduces_nothing(node: Node) -> bool:
+    """Whether a reduction is over no axes, and says that this means none and not all."""
+    if not node.attribute("noop_with_empty_axes", 0) or node.attribute("axes"):
+        return False
+    listed = node.input(1)
+    tensor = constant(listed)
+    return listed is None or (tensor is not None and tensor.size == 0)
+
+
 def _one_input(node: Node) -> bool:
     return len(node.inputs) == 1
 
@@ -149,6 +158,10 @@ _DOES_NOTHING: dict[str, Callable[[Node], bool]] = {
     "Max": _one_input,
     "Min": _one_input,
     "Mean": _one_input,
+    # Of one number, the others are its square, its size or a logarithm.
+    **dict.fromkeys(
+        ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _reduces_nothing
+    ),
     "Tile": _tile,
 }
 
@@ -201,11 +214,11 @@ def no_op(m: Match, _: Replacement) -> Value:
 
     Entry Cleanup: a Cast to the type that x has, a Pad by nothing, a Slice or Expand to the shape
     that x has, a Slice of all of an axis whatever its size is, a Tile by 1, a Concat, Sum, Max, Min
-    or Mean of one, and a Split into one go. Those of Reshape and Transpose and their like are part
-    of shuffle-shuffle.
+    or Mean of one, a Split into one, and a reduction over no axes (noop_with_empty_axes) go. Those
+    of Reshape and Transpose and their like are part of shuffle-shuffle.
 
-    Takes: Cast, Concat, Expand, Max, Mean, Min, Pad, Slice, Split, Sum and Tile, with attributes or
-    inputs by opset.
+    Takes: Cast, Concat, Expand, Max, Mean, Min, Pad, ReduceMax, ReduceMean, ReduceMin, ReduceProd,
+    ReduceSum, Slice, Split, Sum and Tile, with attributes or inputs by opset.
     """
     x: Value = m["x"]
     return x

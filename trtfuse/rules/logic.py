@@ -1,4 +1,4 @@
-"""Not and Where: conditions that say the same in fewer operators, or choose nothing."""
+"""Not, And, Or and Where: conditions that say the same in fewer operators, or choose nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trtfuse.ir.sizes import sizes_of
 from trtfuse.ir.tensor import type_name
 from trtfuse.ir.types import INTEGERS
 from trtfuse.layers.broadcast import larger_than
-from trtfuse.rewrite.pattern import Match, any_of, given, op, var
+from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
 #: What holds where a comparison of numbers does not.
@@ -127,3 +127,37 @@ def where_of_one(m: Match, _: Replacement) -> Value:
     chosen = _chosen(m.root)
     assert chosen is not None
     return chosen
+
+
+def _nothing_but(truth: bool) -> Pattern:
+    return const("decided", where=lambda tensor: bool((tensor.array() == truth).all()))
+
+
+@guard
+def decided_is_no_larger(m: Match) -> str | None:
+    """What is decided already does not broadcast x."""
+    why = larger_than(m.tensor("decided").shape, (m["x"],))
+    return why and f"`{m['decided'].name}` broadcasts: {why}"
+
+
+@rule(
+    "and-true",
+    any_of(
+        op.And(var("x"), _nothing_but(True), commutes=True),
+        op.Or(var("x"), _nothing_but(False), commutes=True),
+        op.Xor(var("x"), _nothing_but(False), commutes=True),
+    ),
+    decided_is_no_larger(),
+    entry="Cleanup",
+    since=7,
+)
+def and_true(m: Match, _: Replacement) -> Value:
+    """and(x, true)  ==  x, or(x, false)  ==  x, xor(x, false)  ==  x
+
+    Entry Cleanup: masks of which one hides nothing.
+
+    Takes: And, Or and Xor, in any order of their operands, with a constant of one number or of one
+    that broadcasts to x.
+    """
+    x: Value = m["x"]
+    return x

@@ -11,10 +11,12 @@ import math
 import numpy as np
 from onnx import TensorProto
 
+from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.tensor import Tensor
 from trtfuse.layers.reduce import Mean
-from trtfuse.rewrite.guards import floating
+from trtfuse.layers.ways import GAIN_OF_ONES, NORMALIZATION_OF_SEVERAL_AXES, Way
+from trtfuse.rewrite.guards import floating, serves_the_engine
 from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -184,6 +186,15 @@ def _operator(m: Match, new: Replacement, operator: str) -> Value:
     return new.op(operator, x, gain, *shift, axis=-len(sizes), epsilon=epsilon, like=m.root)
 
 
+def _as_operator(m: Match) -> Way | None:
+    """What TensorRT does that makes the operator dearer than its spelled-out form."""
+    if len(_normalized(m)) > 1:
+        return NORMALIZATION_OF_SEVERAL_AXES
+    readers = list(m.root.output.uses)
+    scaled = len(readers) == 1 and readers[0].op == "Mul" and any(map(constant, readers[0].inputs))
+    return None if "gain" in m or scaled else GAIN_OF_ONES
+
+
 @rule(
     "layer-norm",
     _over_root(_centred) | _subtracted_late(),
@@ -194,6 +205,7 @@ def _operator(m: Match, new: Replacement, operator: str) -> Value:
     fixed_sizes(),
     one_per_element("gain"),
     one_per_element("shift"),
+    serves_the_engine(_as_operator),
     entry="C9",
     since=17,
 )
@@ -218,6 +230,7 @@ def layer_norm(m: Match, new: Replacement) -> Value:
     numbers_keep_the_rank(),
     fixed_sizes(),
     one_per_element("gain"),
+    serves_the_engine(_as_operator),
     entry="C9",
     since=23,
 )

@@ -20,14 +20,14 @@ def _amounts(pad: Node, rank: int) -> list[int] | str:
     if amounts is None:
         assert value is not None
         return f"the amounts `{value.name}` are {not_constant(value)}"
-    numbers = amounts.listed()
+    numbers = amounts.integers()
     if axes is None:
         return numbers
     chosen = constant(axes)
     if chosen is None:
         return f"the axes `{axes.name}` are {not_constant(axes)}"
     spread = [0] * (2 * rank)
-    for index, axis in enumerate(axis % rank for axis in chosen.listed()):
+    for index, axis in enumerate(axis % rank for axis in chosen.integers()):
         spread[axis] = numbers[index]
         spread[axis + rank] = numbers[index + chosen.size]
     return spread

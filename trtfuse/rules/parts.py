@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.cut import Cut, Limits
-from trtfuse.rewrite.pattern import Match, Pattern, any_of, given, op, rest, seen_as, var
+from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
 #: A Concat of more is left as it is: in a long chain of them each would list all before it.
@@ -62,6 +62,33 @@ def concat_concat(m: Match, new: Replacement) -> Value:
     Takes: Concat of Concats along the same axis, each read by that one alone; up to 256 parts.
     """
     return new.again(m.root, *_joined(m))
+
+
+def _place(m: Match) -> int:
+    return m.tensor("index").integers()[0]
+
+
+@rule(
+    "sequence-at",
+    given(
+        op.SequenceAt(op.SequenceConstruct(rest("parts"), out="sequence"), const("index")),
+        lambda m: -len(m["parts"]) <= _place(m) < len(m["parts"]),
+    ),
+    entry="Cleanup",
+    shared=("sequence",),
+    since=11,
+)
+def sequence_at(m: Match, _: Replacement) -> Value:
+    """at(sequence(a, b, c), 1)  ==  b
+
+    Entry Cleanup: what is taken out of a sequence is what was put there. TensorRT takes neither
+    operator.
+
+    Takes: SequenceAt of SequenceConstruct with a constant place in it, also counted from its end;
+    the sequence may have other readers.
+    """
+    part: Value = m["parts"][_place(m)]
+    return part
 
 
 def _split(count: int) -> Pattern:

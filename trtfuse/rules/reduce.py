@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,8 +12,20 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.sizes import Sizes, sizes_of
 from trtfuse.ir.tensor import Tensor
+from trtfuse.layers.epilogue import is_fed_by_convolution, is_pointwise_kernel, reads_space
+from trtfuse.layers.limits import LARGEST_WINDOW
 from trtfuse.layers.reduce import Reduce, Reduction
-from trtfuse.rewrite.guards import floating, floating_type
+from trtfuse.layers.ways import (
+    GUARDED_LOG_SUM_EXP,
+    MEAN_BESIDE_REDUCTION,
+    MEAN_IN_A_POINTWISE_KERNEL,
+    MEAN_IN_ITS_COPY,
+    MEAN_WITHOUT_CONVOLUTION,
+    REDUCTION_LOSES_ITS_LAYOUT,
+    SMALL_MEAN,
+    Way,
+)
+from trtfuse.rewrite.guards import floating, floating_type, serves_the_engine
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -48,6 +61,9 @@ def keeps_dimensions(m: Match, reduce: str) -> str | None:
     return None if seen.keepdims else f"{seen.node.label} drops the axes that it reduces"
 
 
+#: The dimensions of an image.
+_PLANAR = 4
+
 #: AveragePool takes bfloat16 from this opset on.
 _BFLOAT16_POOLS = 22
 
@@ -76,6 +92,31 @@ def static_plane(m: Match, name: str) -> str | None:
         return None
     shown = ["?" if size is None else size for size in plane]
     return f"the spatial size {shown} of `{value.name}` is not fixed"
+
+
+@guard
+def buildable_window(m: Match, name: str) -> str | None:
+    """TensorRT builds a pooling with a window as large as the plane."""
+    plane = m[name].shape[2:]
+    size, largest = math.prod(plane), LARGEST_WINDOW.get(len(plane), 0)
+    if size <= largest:
+        return None
+    return f"the plane {list(plane)} has {size:,} elements, and a pooling takes {largest:,}"
+
+
+def _mean_is_free(m: Match) -> Way | None:
+    """What TensorRT does that makes a mean cheaper than a pooling where it stands."""
+    x: Value = m["x"]
+    shape = x.shape or ()
+    # Of an open batch or number of channels nothing more is certain than one.
+    size = math.prod(each for each in shape if isinstance(each, int))
+    if not is_fed_by_convolution(x) or len(shape) > _PLANAR:
+        return MEAN_WITHOUT_CONVOLUTION
+    if any(reads_space(node) for node in x.uses if node is not m.root):
+        return MEAN_BESIDE_REDUCTION
+    if is_pointwise_kernel(x) and not any(node.op == "Mul" for node in x.uses):
+        return MEAN_IN_A_POINTWISE_KERNEL
+    return MEAN_IN_ITS_COPY if size <= SMALL_MEAN else None
 
 
 def _whole_plane(m: Match, new: Replacement) -> Value:
@@ -197,12 +238,21 @@ def regroups(m: Match) -> str | None:
     return None if m["outer"].node.op in _OF_INTEGERS else floating_type(m["x"].type, m["x"].name)
 
 
+def _loses_layout(m: Match) -> Way | None:
+    """What TensorRT does where the axes of both reductions are not the last ones."""
+    rank = m["x"].rank
+    axes = set().union(*_merged_axes(m))
+    last = rank is not None and axes == set(range(rank - len(axes), rank))
+    return None if last else REDUCTION_LOSES_ITS_LAYOUT
+
+
 @rule(
     "reduce-reduce",
     given(seen_as(Reduce, "outer", seen_as(Reduce, "inner", var("x"), out="y")), _merges),
     regroups(),
     axes_of_the_same_tensor(),
     same_dimensions_kept(),
+    serves_the_engine(_loses_layout),
     entry="Cleanup",
     since=1,
 )
@@ -248,7 +298,7 @@ def axes_are_the_reduced(m: Match) -> str | None:
     reduce: Reduction = m["reduce"]
     root: Node = m.root
     listed = constant(root.input(1))
-    axes = root.attribute("axes") if listed is None else listed.listed()
+    axes = root.attribute("axes") if listed is None else listed.integers()
     rank = reduce.x.rank
     if root.op in ("Squeeze", "Unsqueeze") and axes is not None and rank != 0:
         if rank is None:
@@ -332,7 +382,9 @@ def reduce_squeeze(m: Match, new: Replacement) -> Value:
     given(reduced_by("ReduceMean", "mean", var("x")), _over_space),
     keeps_dimensions("mean"),
     static_plane("x"),
+    buildable_window("x"),
     pooled_type("x"),
+    serves_the_engine(_mean_is_free),
     entry="F9",
     since=1,
 )
@@ -351,7 +403,9 @@ def mean_pool(m: Match, new: Replacement) -> Value:
     "global-mean-pool",
     op.GlobalAveragePool(var("x")),
     static_plane("x"),
+    buildable_window("x"),
     pooled_type("x"),
+    serves_the_engine(_mean_is_free),
     entry="F9",
     since=1,
 )
@@ -440,9 +494,14 @@ def log_sum(m: Match, new: Replacement) -> Value:
     return reduce.rebuilt(new, "ReduceLogSum", m["x"])
 
 
+def _guarded(_: Match) -> Way:
+    return GUARDED_LOG_SUM_EXP
+
+
 @rule(
     "log-sum-exp",
     reduced_by("ReduceLogSum", "sum", op.Exp(var("x"))),
+    serves_the_engine(_guarded),
     entry="F14",
     since=1,
 )
@@ -452,7 +511,9 @@ def log_sum_exp(m: Match, new: Replacement) -> Value:
     Entry F14 (LogSumExp): Exp, ReduceSum and Log are ReduceLogSumExp, which does not overflow
     where Exp does.
 
-    Takes: Exp, ReduceSum and Log, in two steps: log-sum takes the last two.
+    Takes: Exp, ReduceSum and Log, in two steps: log-sum takes the last two. TensorRT for RTX runs
+    the spelled-out form in fewer kernels, so it stays a group, spelled-log-sum-exp, unless the
+    objective is "graph".
     """
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceLogSumExp", m["x"])
@@ -467,15 +528,15 @@ def _maximum_is_added_back(m: Match) -> bool:
     return same and reduce.keepdims and maximum.keepdims and m["added"] is maximum.node.output
 
 
+_below_maximum = op.Sub(var("x"), reduced_by("ReduceMax", "max", var("x")), out="below")
+
+
 @rule(
     "log-sum-exp-max",
     given(
         op.Add(
-            reduced_by(
-                "ReduceLogSumExp",
-                "sum",
-                op.Sub(var("x"), reduced_by("ReduceMax", "max", var("x")), out="below"),
-            ),
+            reduced_by("ReduceLogSumExp", "sum", _below_maximum)
+            | reduced_by("ReduceLogSum", "sum", op.Exp(_below_maximum)),
             var("added"),
             commutes=True,
         ),
@@ -491,7 +552,8 @@ def log_sum_exp_max(m: Match, new: Replacement) -> Value:
     Entry F14 (LogSumExp), as PyTorch and TensorFlow spell it so that Exp does not overflow: the
     operator sees to that by itself.
 
-    Takes: ReduceMax, Sub, ReduceLogSumExp and Add, the addition in either order.
+    Takes: ReduceMax, Sub, Exp, ReduceLogSum and Add, or ReduceLogSumExp for the two in the middle,
+    the addition in either order.
     """
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceLogSumExp", m["x"])

@@ -7,12 +7,20 @@ import math
 import numpy as np
 
 from trtfuse.ir.constants import constant
-from trtfuse.ir.graph import Value
+from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, smallest_normal
+from trtfuse.layers.epilogue import ACTIVATIONS, feeds_product, reads_space
 from trtfuse.layers.gelu import SpelledGelu
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Factor, Scale
-from trtfuse.rewrite.guards import consumers, floating, floating_type, keeps_shape
+from trtfuse.layers.ways import MEAN_IN_THE_SCALE, SHARED_WEIGHTS, Way
+from trtfuse.rewrite.guards import (
+    consumers,
+    floating,
+    floating_type,
+    keeps_shape,
+    serves_the_engine,
+)
 from trtfuse.rewrite.pattern import Match, given, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -220,12 +228,52 @@ def _normalized(
     return new.again(inner.node, x, gain, changed, mean, variance)
 
 
+def _mean_rides_along(m: Match) -> Way | None:
+    """What TensorRT does with a plane that is scaled, and averaged for pointwise operators."""
+    y: Value = m.root.output
+    while len(y.uses) == 1 and not y.outputs:
+        (reader,) = y.uses
+        if reader.op != "Add" and reader.op not in ACTIVATIONS:
+            break
+        y = reader.output
+    means = [node.output for node in y.uses if reads_space(node)]
+    return MEAN_IN_THE_SCALE if means and not any(map(feeds_product, means)) else None
+
+
+def _costs_weights(m: Match) -> Way | None:
+    """What TensorRT does with weights that other layers read, which go on with other scales."""
+    layer: Linear = m["conv"] if "conv" in m else m["product"]
+    scale: Scale = m["scale"]
+    others = [node for node in layer.w.uses if node not in m.nodes]
+    alike = all(_is_scaled_alike(node, scale, after=m.root is scale.node) for node in others)
+    return None if alike else SHARED_WEIGHTS
+
+
+def _is_scaled_alike(layer: Node, scale: Scale, *, after: bool) -> bool:
+    """Whether a layer is scaled by the same constants, so that its new weights are the same."""
+    if after:
+        readers = list(layer.output.uses)
+        other = readers[0] if len(readers) == 1 else None
+    else:
+        x = layer.input(0)
+        other = None if x is None else x.producer
+    if other is None or other.op != scale.node.op:
+        return False
+    ours, theirs = (
+        [value for value in node.inputs if constant(value) is not None]
+        for node in (scale.node, other)
+    )
+    return ours == theirs
+
+
 @rule(
     "conv-scale",
     seen_as(Scale, "scale", seen_as(Convolution, "conv", var("x"), out="y")),
     floating_weights("conv"),
     power_of_one("scale"),
     one_value_per_channel("scale", of="conv"),
+    serves_the_engine(_costs_weights),
+    serves_the_engine(_mean_rides_along),
     entry="F8",
     explains=("BatchNormalization",),
 )
@@ -237,7 +285,7 @@ def conv_scale(m: Match, new: Replacement) -> Value:
 
     Takes: Conv or ConvTranspose of any rank, group, dilation and padding, with a bias or without,
     then Mul, Div, Add, Sub, Neg or BatchNormalization, in any chain and order of operands; also
-    where another layer has the same weights.
+    where another layer has the same weights, if it goes on with the same scale.
     """
     conv: Convolution = m["conv"]
     return conv.then_scaled(new, _vector(m["scale"].scale), _vector(m["scale"].shift))
@@ -252,6 +300,7 @@ def conv_scale(m: Match, new: Replacement) -> Value:
     floating_weights("product"),
     power_of_one("scale"),
     one_value_per_channel("scale", of="product"),
+    serves_the_engine(_costs_weights),
     entry="F8",
     explains=("BatchNormalization",),
 )
@@ -276,6 +325,7 @@ def fc_scale(m: Match, new: Replacement) -> Value:
     one_value_per_input_channel("scale", of="conv"),
     no_shift_into_padding("scale", "conv"),
     is_not_of_gelu("scale"),
+    serves_the_engine(_costs_weights),
     entry="F8",
 )
 def scale_conv(m: Match, new: Replacement) -> Value:
@@ -301,6 +351,7 @@ def scale_conv(m: Match, new: Replacement) -> Value:
     power_of_one("scale"),
     one_value_per_input_channel("scale", of="product"),
     is_not_of_gelu("scale"),
+    serves_the_engine(_costs_weights),
     entry="F8",
 )
 def scale_fc(m: Match, new: Replacement) -> Value:

@@ -24,7 +24,8 @@ def no_more_dimensions(m: Match) -> str | None:
     """Nothing in between has more dimensions than TensorRT takes, unless the chain had as many."""
     chain: Shuffle = m["chain"]
     highest = max((len(step.after) for step in chain.steps() or ()), default=0)
-    if highest <= max(HIGHEST_RANK, chain.highest_rank):
+    # What the chain has in between takes inference to tell.
+    if highest <= HIGHEST_RANK or highest <= chain.highest_rank:
         return None
     return (
         f"what it comes to has {highest} dimensions in between, "
@@ -37,7 +38,7 @@ def as_good_without_elements(m: Match) -> str | None:
     """A -1 beside a size that may be 0, which then stands for nothing, is none that is new."""
     chain: Shuffle = m["chain"]
     asked = [constant(node.input(1)) for node in chain.nodes if node.op == "Reshape"]
-    had = any(tensor is not None and {0, -1} <= set(tensor.listed()) for tensor in asked)
+    had = any(tensor is not None and {0, -1} <= set(tensor.integers()) for tensor in asked)
     if had or not any(step.needs_elements for step in chain.steps() or ()):
         return None
     return f"`{chain.x.name}` may have no elements, and its sizes would not follow then"
@@ -78,7 +79,7 @@ def _directly(m: Match) -> list[int] | str:
     listed = constant(root.input(1)) if root.op == "Reshape" else None
     copies = not root.attribute("allowzero", 0)
     if listed is not None:
-        wanted = listed.listed()
+        wanted = listed.integers()
     else:
         between = sizes_of(root.output) or ()
         wanted = [size if isinstance(size, int) else 0 for size in between]

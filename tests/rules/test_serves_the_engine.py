@@ -1,0 +1,231 @@
+"""Rewrites that are known to cost the engine where they stand are not made by default."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from models import fused, model
+from onnx import ModelProto, numpy_helper, parser
+
+import trtfuse
+from trtfuse.layers.ways import WAYS
+
+RELU = "c = Conv<pads = [1, 1, 1, 1]>(x, w) r = Relu(c)"
+MEAN = "ReduceMean<axes = [2, 3], keepdims = 1>"
+
+
+def weights(channels: int) -> np.ndarray:
+    return np.full((channels, channels, 3, 3), 0.01, np.float32)
+
+
+def planar(text: str, channels: int, size: int, opset: int = 17) -> ModelProto:
+    """Nodes from x to y, and a weight for a convolution."""
+    header = f'<ir_version: 8, opset_import: ["": {opset}]>'
+    shape = f"1, {channels}, {size}, {size}"
+    made = parser.parse_model(f"{header} planar (float[{shape}] x) => (float y) {{ {text} }}")
+    made.graph.output[0].type.tensor_type.ClearField("shape")
+    scale = np.full((1, channels, 1, 1), 2, np.float32)
+    for name, numbers in {"v": weights(channels), "w": weights(channels), "s": scale}.items():
+        if f", {name})" in text:
+            made.graph.initializer.append(numpy_helper.from_array(numbers, name))
+    return made
+
+
+def made(text: str, channels: int, size: int, rule: str, opset: int = 17) -> str:
+    """Why a rule is not applied to a model, or nothing; with "graph" it always is."""
+    source = planar(text, channels, size, opset)
+    as_graph = trtfuse.fuse(source, rules=[rule, "log-sum"], objective="graph")
+    assert rule in [name for name, _ in fused(as_graph)]
+    result = trtfuse.fuse(source, rules=[rule, "log-sum"])
+    applied = rule in [name for name, _ in fused(result)]
+    (because,) = [d.because for d in result.report.declined if d.rule == rule] or [""]
+    assert applied == (not because)
+    guards = {d.guard for d in result.report.declined if d.rule == rule}
+    assert guards <= {"serves-the-engine"}
+    return because
+
+
+@pytest.mark.parametrize(
+    ("text", "channels", "size", "because"),
+    [
+        (f"y = {MEAN}(x)", 32, 56, "copies the tensor to another layout and back"),
+        (f"r = Sigmoid(x) y = {MEAN}(r)", 32, 56, "copies the tensor to another layout and back"),
+        (f"{RELU} y = {MEAN}(r)", 32, 20, "in the kernel that copies it to its layout"),
+        (f"{RELU} y = {MEAN}(r)", 32, 24, ""),
+        (f"c = Conv<pads = [1, 1, 1, 1]>(x, w) y = {MEAN}(c)", 32, 28, ""),
+        (f"{RELU} p = MaxPool<kernel_shape = [2, 2]>(r) y = {MEAN}(p)", 32, 28, ""),
+        (f"{RELU} t = Transpose<perm = [0, 1, 3, 2]>(r) y = {MEAN}(t)", 32, 28, "copies the"),
+        (
+            f"{RELU} a = {MEAN}(r) b = GlobalMaxPool(r) y = Add(a, b)",
+            32,
+            28,
+            "in the kernel of the other reduction beside it",
+        ),
+        (
+            f"c = Conv<pads = [1, 1, 1, 1]>(x, w) q = Sigmoid(c) s0 = Mul(c, q) y = {MEAN}(s0)",
+            32,
+            28,
+            "takes the mean along in the pointwise kernel before it",
+        ),
+        (
+            "c = Conv<pads = [1, 1, 1, 1]>(x, w) q = Sigmoid(c) s0 = Mul(c, q) "
+            f"a = {MEAN}(s0) g = Sigmoid(a) y = Mul(s0, g)",
+            32,
+            28,
+            "",
+        ),
+    ],
+)
+def test_a_mean_is_a_pooling_where_that_serves_the_engine(
+    text: str, channels: int, size: int, because: str
+) -> None:
+    said = made(text, channels, size, "mean-pool")
+    assert because in said
+    assert bool(said) == bool(because)
+    assert said == "" or said.startswith("TensorRT for RTX 1.7 ")
+    pooled = text.replace(MEAN, "GlobalAveragePool")
+    assert made(pooled, channels, size, "global-mean-pool") == said
+
+
+def test_a_pooling_with_a_window_that_tensorrt_refuses_is_never_made() -> None:
+    source = planar(f"{RELU} y = {MEAN}(r)", 2, 317)
+    for objective in ("safe", "graph"):
+        result = trtfuse.fuse(source, rules=["mean-pool"], objective=objective)
+        (missed,) = result.report.declined
+        assert missed.guard == "buildable-window"
+        assert (
+            missed.because
+            == "the plane [317, 317] has 100,489 elements, and a pooling takes 100,000"
+        )
+    assert fused(trtfuse.fuse(planar(f"{RELU} y = {MEAN}(r)", 2, 316), rules=["mean-pool"]))
+
+
+def test_a_log_sum_exp_stays_a_group_of_its_entry() -> None:
+    source = model(
+        "(float[2, 3, 4] x) => (float[2, 4] y) "
+        "{ a = Exp(x) b = ReduceSum<keepdims = 0>(a, axes) [last] y = Log(b) }",
+        axes=np.array([1]),
+    )
+    result = trtfuse.fuse(source, groups="flat")
+    assert fused(result) == [
+        ("log-sum", "node_of_b + last"),
+        ("spelled-log-sum-exp", "node_of_a + node_of_y"),
+    ]
+    (missed,) = [d for d in result.report.declined if d.rule == "log-sum-exp"]
+    assert missed.because == (
+        "TensorRT for RTX 1.7 computes ReduceLogSumExp in its guarded form, up to 4 kernels for 2"
+    )
+    as_graph = trtfuse.fuse(source, groups="flat", objective="graph")
+    assert [rule for rule, _ in fused(as_graph)] == ["log-sum", "log-sum-exp"]
+
+
+@pytest.mark.parametrize(
+    ("opset", "axis", "stays"), [(11, 1, True), (11, 2, False), (11, -1, False), (13, 1, False)]
+)
+def test_a_softmax_over_several_axes_and_its_logarithm_stay_a_group(
+    opset: int, axis: int, stays: bool
+) -> None:
+    source = model(
+        "(float[2, 3, 4] x) => (float[2, 3, 4] y) "
+        f"{{ [soft] a = Softmax<axis = {axis}>(x) [last] y = Log(a) }}",
+        opset=opset,
+    )
+    expected = "spelled-log-softmax" if stays else "log-softmax"
+    assert fused(trtfuse.fuse(source, groups="flat")) == [(expected, "soft + last")]
+    as_graph = trtfuse.fuse(source, groups="flat", objective="graph")
+    assert fused(as_graph) == [("log-softmax", "soft + last")]
+
+
+@pytest.mark.parametrize(("other", "folds"), [("s", True), ("t", False)])
+def test_weights_that_layers_share_stay_shared(other: str, folds: bool) -> None:
+    source = model(
+        f"""(float[1, 4, 8, 8] a, float[1, 4, 8, 8] b) => (float[1, 4, 8, 8] y) {{
+            [one] c = Conv<pads = [1, 1, 1, 1]>(a, w) d = Mul(c, s)
+            [two] e = Conv<pads = [1, 1, 1, 1]>(b, w) f = Mul(e, {other})
+            y = Add(d, f)
+        }}""",
+        w=weights(4),
+        s=np.full((1, 4, 1, 1), 2, np.float32),
+        t=np.full((1, 4, 1, 1), 3, np.float32),
+    )
+    result = trtfuse.fuse(source, groups="off")
+    operators = [node.op_type for node in result.model.graph.node]
+    assert operators.count("Mul") == (0 if folds else 2)
+    assert len({node.input[1] for node in result.model.graph.node if node.op_type == "Conv"}) == 1
+    as_graph = trtfuse.fuse(source, groups="off", objective="graph").model.graph.node
+    assert "Mul" not in [node.op_type for node in as_graph]
+
+
+@pytest.mark.parametrize("size", [8, 56])
+@pytest.mark.parametrize(
+    ("after", "folds"),
+    [
+        (f"m = {MEAN}(r) y = Mul(r, m)", False),
+        (f"m = {MEAN}(r) q = Sigmoid(m) y = Mul(r, q)", False),
+        (f"a = Add(r, x) m = {MEAN}(a) y = Mul(a, m)", False),
+        ("y = GlobalAveragePool(r)", False),
+        (f"m = {MEAN}(r) p = Conv<pads = [1, 1, 1, 1]>(m, w) y = Mul(r, p)", True),
+        (f"m = {MEAN}(r) f = Flatten(m) y = MatMul(f, f)", True),
+        ("y = Abs(r)", True),
+        ("p = Conv<pads = [1, 1, 1, 1]>(r, w) y = GlobalAveragePool(p)", True),
+    ],
+)
+def test_a_scale_stays_where_a_mean_that_no_product_reads_rides_along(
+    size: int, after: str, folds: bool
+) -> None:
+    scaled = "c = Conv<pads = [1, 1, 1, 1]>(x, v) d = Mul(c, s) r = Relu(d)"
+    source = planar(f"{scaled} {after}", 32, size)
+    result = trtfuse.fuse(source, rules=["conv-scale"])
+    assert bool(fused(result)) == folds
+    assert fused(trtfuse.fuse(source, rules=["conv-scale"], objective="graph"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "merges"), [([3], [2], True), ([1], [2], False), ([2, 3], [1], True)]
+)
+def test_reductions_merge_over_the_last_axes(
+    first: list[int], second: list[int], merges: bool
+) -> None:
+    text = (
+        f"a = ReduceMax<axes = {first}, keepdims = 1>(x) "
+        f"y = ReduceMax<axes = {second}, keepdims = 1>(a)"
+    )
+    said = made(text, 4, 8, "reduce-reduce")
+    assert said == (
+        ""
+        if merges
+        else "TensorRT for RTX 1.7 reduces several axes at once only where they are the last ones, "
+        "and copies the tensor otherwise"
+    )
+
+
+@pytest.mark.parametrize(("gain", "is_made"), [("y = Identity(n)", False), ("y = Mul(n, g)", True)])
+def test_a_normalization_without_a_gain_stays_a_group(gain: str, is_made: bool) -> None:
+    mean = "ReduceMean<axes = [-1], keepdims = 1>"
+    source = model(
+        f"""(float[8, 16] x) => (float[8, 16] y) {{
+            mu = {mean}(x) d = Sub(x, mu) e = Mul(d, d) v = {mean}(e) f = Add(v, epsilon)
+            h = Sqrt(f) n = Div(d, h) {gain}
+        }}""",
+        opset=17,
+        epsilon=np.float32(1e-5),
+        g=np.full(16, 2, np.float32),
+    )
+    rules = [rule for rule, _ in fused(trtfuse.fuse(source, groups="flat"))]
+    assert ("layer-norm" in rules) == is_made
+    assert ("spelled-normalization" in rules) != is_made
+
+
+def test_ways_are_sentences_with_an_experiment() -> None:
+    assert len({way.name for way in WAYS}) == len(WAYS)
+    for way in WAYS:
+        assert str(way) == f"TensorRT for RTX 1.7 {way.does}"
+        assert way.shown.endswith(".")
+        assert not way.does.endswith(".")
+
+
+def test_an_unknown_objective_is_refused() -> None:
+    with pytest.raises(
+        trtfuse.UsageError, match=r"^unknown objective 'fast'; there are safe, graph$"
+    ):
+        trtfuse.fuse(planar("y = Relu(x)", 1, 1), objective="fast")  # type: ignore[arg-type]

@@ -1,0 +1,119 @@
+"""What TensorRT's builder is known to make of a spelling, where that decides on a rewrite.
+
+Each way was found by building both spellings with `benchmarks/contexts.py` and counting kernels and
+bytes. Rules ask with the guard `serves_the_engine`, and docs/engine.md lists them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Something that the builder does.
+
+    Attributes:
+        name: kebab-case.
+        does: what, as the rest of a sentence that begins with the backend and its version.
+        shown: the experiment: what was built, and the kernels or bytes of both spellings.
+        backend: what it was seen in. Others may do differently.
+        version: of the backend.
+    """
+
+    name: str
+    does: str
+    shown: str
+    backend: str = "TensorRT for RTX"
+    version: str = "1.7"
+
+    def __str__(self) -> str:
+        """The way in one sentence, without a full stop."""
+        return f"{self.backend} {self.version} {self.does}"
+
+
+#: A tensor of up to so many elements gets its mean in the kernel that copies it to its layout.
+SMALL_MEAN = 1 << 14
+
+MEAN_WITHOUT_CONVOLUTION = Way(
+    "mean-without-convolution",
+    "copies the tensor to another layout and back for a pooling that no convolution feeds, 3 "
+    "kernels for 1",
+    "The mean of the plane of 1x32x56x56: 1 kernel and 0.4 MB; as AveragePool: 3 and 1.2 MB.",
+)
+MEAN_IN_ITS_COPY = Way(
+    "mean-in-its-copy",
+    "takes the mean of a small tensor in the kernel that copies it to its layout, and needs one "
+    "more for a pooling",
+    "Convolution, Relu and mean of 1x32x20x20 (12,800 elements): 3 kernels; as AveragePool: 4. Of "
+    "1x32x24x24 (18,432 elements): 4 kernels for both, and 0.55 MB against 0.41.",
+)
+MEAN_IN_A_POINTWISE_KERNEL = Way(
+    "mean-in-a-pointwise-kernel",
+    "takes the mean along in the pointwise kernel before it, and needs one more for a pooling",
+    "Convolution, x * sigmoid(x) and mean of 1x32x28x28: 3 kernels; as AveragePool: 4.",
+)
+MEAN_BESIDE_REDUCTION = Way(
+    "mean-beside-reduction",
+    "takes the mean in the kernel of the other reduction beside it, and needs two more for a "
+    "pooling",
+    "Convolution, Relu, then mean and maximum of 1x32x28x28: 4 kernels; with an AveragePool: 6.",
+)
+GUARDED_LOG_SUM_EXP = Way(
+    "guarded-log-sum-exp",
+    "computes ReduceLogSumExp in its guarded form, up to 4 kernels for 2",
+    "Exp, ReduceSum and Log over axis 1 of 1x32x14x14: 2 kernels; as ReduceLogSumExp: 4.",
+)
+FLATTENED_SOFTMAX = Way(
+    "flattened-softmax",
+    "computes LogSoftmax over several axes in 2 kernels, and Softmax and Log in 1",
+    "Softmax from axis 1 on and Log of 1x32x14x14 at opset 11: 1 kernel and 0.05 MB; as LogSoftmax:"
+    " 2 and 0.1 MB.",
+)
+SHARED_WEIGHTS = Way(
+    "shared-weights",
+    "reads weights once where layers share them, and each layer's own where scales are folded in",
+    "A siamese network of two branches with the same weights and different scales: 68 % more "
+    "traffic with weights of their own.",
+)
+MEAN_IN_THE_SCALE = Way(
+    "mean-in-the-scale",
+    "takes a mean that no product reads in the kernel of the scale before it, and copies the "
+    "tensor where there is no such kernel",
+    "Convolution, BatchNormalization, Relu, and a gate of the mean, of 1x32x14x14: 3 kernels; with "
+    "the BatchNormalization in the weights: 4. Two blocks of three branches with such a gate, of "
+    "1x64x28x28: 8 kernels and 10. With a convolution between the mean and the gate: 7 kernels and "
+    "0.35 MB; with the BatchNormalization in the weights: 7 and 0.32.",
+)
+REDUCTION_LOSES_ITS_LAYOUT = Way(
+    "reduction-loses-its-layout",
+    "reduces several axes at once only where they are the last ones, and copies the tensor "
+    "otherwise",
+    "Means over axis 1, then axis 2, of 1x32x14x14: 0.04 MB; as one ReduceMean: 0.14 MB.",
+)
+GAIN_OF_ONES = Way(
+    "gain-of-ones",
+    "reads the gain of ones that the operator takes, and the spelled-out form has none",
+    "Layer normalization of 128x64 without a gain, spelled out: 66.0 kB; as LayerNormalization: "
+    "66.3 kB. Over the last two axes of 2x96x64: 98 kB and 123 kB.",
+)
+NORMALIZATION_OF_SEVERAL_AXES = Way(
+    "normalization-of-several-axes",
+    "normalizes several axes in more kernels by the operator than spelled out",
+    "RMS normalization over two inner axes, spelled out: 1 kernel; as RMSNormalization: 3.",
+)
+
+#: All of them, in the order of the docs.
+WAYS = (
+    MEAN_WITHOUT_CONVOLUTION,
+    MEAN_IN_ITS_COPY,
+    MEAN_IN_A_POINTWISE_KERNEL,
+    MEAN_BESIDE_REDUCTION,
+    GUARDED_LOG_SUM_EXP,
+    FLATTENED_SOFTMAX,
+    SHARED_WEIGHTS,
+    MEAN_IN_THE_SCALE,
+    REDUCTION_LOSES_ITS_LAYOUT,
+    GAIN_OF_ONES,
+    NORMALIZATION_OF_SEVERAL_AXES,
+)
