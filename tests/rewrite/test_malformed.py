@@ -112,6 +112,23 @@ def test_a_scalar_is_taken_for_a_list_of_one() -> None:
     assert len(result.model.graph.initializer) == 1
 
 
+def test_an_attribute_that_refers_to_none_of_a_function_is_no_rules_matter() -> None:
+    made = model("""(float[2,3] x) => (float[?,?] y) {
+        [turn] t = Transpose(x) [mean] y = ReduceMean <axes = [1], keepdims = 1> (t)
+    }""")
+    made.graph.node[1].attribute[1].ref_attr_name = "keep"
+    result = trtfuse.fuse(made, verify="none", groups="off")
+    assert list(result.model.graph.node) == list(made.graph.node)
+
+
+def test_keepdims_of_two_is_left_to_the_runtime() -> None:
+    made = model("""(float[2,3] x) => (float[?] y) {
+        [mean] t = ReduceMean <axes = [1], keepdims = 2> (x) [sum] y = ReduceSum <keepdims = 2> (t)
+    }""")
+    result = trtfuse.fuse(made, verify="none", groups="off")
+    assert [node.name for node in result.model.graph.node] == ["mean", "sum"]
+
+
 def test_an_empty_perm_is_not_one_that_is_left_out() -> None:
     # ONNX Runtime loads it, and runs the other branch, as long as no shape follows.
     made = model("""(float[1,2,4,4] x, bool c) => (float[1,2,4,4] y) <float[1,2,1,1] s = {2,3}> {
