@@ -344,10 +344,10 @@ class Row:
     @property
     def verdict(self) -> str:
         (k, more), (t, bytes_) = self.kernels, self.traffic
-        if not self.made:
-            return "held"
         if more > k or bytes_ > MORE * t:
             return "WORSE"
+        if not self.made:
+            return "held"
         return "better" if more < k or bytes_ * MORE < t else "same"
 
     def __str__(self) -> str:
@@ -361,7 +361,7 @@ class Row:
 
 
 def rows(subject: Subject, element: str, objective: str) -> list[Row]:
-    """The rows of a pattern. A rule that declines leaves the original."""
+    """The rows of a pattern."""
     found = []
     for shape in subject.shapes:
         for before, after, model in contexts(subject, shape, element):
@@ -369,8 +369,10 @@ def rows(subject: Subject, element: str, objective: str) -> list[Row]:
             result = trtfuse.fuse(
                 model, rules=chosen, groups="off", verify="none", objective=objective
             )
-            made = any(fusion.rule in chosen for fusion in result.report.fused)
-            built = [trtfuse.build(m, in_process=True) for m in (model, result.model)[: 1 + made]]
+            fused = {fusion.rule for fusion in result.report.fused}
+            made = subject.rule in fused
+            sources = (model, result.model) if fused else (model,)
+            built = [trtfuse.build(source, in_process=True) for source in sources]
             kernels = built[0].kernels, built[-1].kernels
             traffic = built[0].traffic, built[-1].traffic
             found.append(Row(subject, shape, element, before, after, kernels, traffic, made))
@@ -397,13 +399,24 @@ def main() -> None:
         if not chosen or subject.rule in chosen
         for element in given.types.split(",")
     ]
-    counts: dict[str, int] = {}
+    counts: dict[str, dict[str, int]] = {}
     with multiprocessing.get_context("spawn").Pool(given.processes, maxtasksperchild=20) as pool:
         for listed in pool.imap(_work, jobs):
             for row in listed:
-                counts[row.verdict] = counts.get(row.verdict, 0) + 1
+                of_rule = counts.setdefault(row.subject.rule, {})
+                of_rule[row.verdict] = of_rule.get(row.verdict, 0) + 1
                 print(row, flush=True)
-    print(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
+    print(table(counts))
+
+
+def table(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """How many rows came out how, rule by rule, as Markdown."""
+    verdicts = ("better", "same", "held", "WORSE")
+    lines = [f"| rule | {' | '.join(verdicts).lower()} |", "| --- " + "| --: " * 4 + "|"]
+    for rule, of_rule in counts.items():
+        cells = " | ".join(str(of_rule.get(verdict, 0)) for verdict in verdicts)
+        lines.append(f"| {rule} | {cells} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

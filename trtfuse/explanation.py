@@ -106,6 +106,7 @@ class Explanation:
         steps: what happened to it, in order; empty where it stands as it was.
         misses: what was not done, the closest first.
         asked: how many nodes were looked at.
+        notes: what was the matter with the model where it was read, a sentence each.
     """
 
     model: str
@@ -114,11 +115,14 @@ class Explanation:
     steps: list[Step] = field(default_factory=list)
     misses: list[NotFused] = field(default_factory=list)
     asked: int = 0
+    notes: list[str] = field(default_factory=list)
 
+    @nothing_else_raised
     def to_dict(self) -> dict[str, Any]:
         """The explanation as lists and dictionaries."""
         return asdict(self)
 
+    @nothing_else_raised
     def to_json(self) -> str:
         """The explanation as JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
@@ -206,9 +210,10 @@ class _Explainer:
             self.said.setdefault(each.at, {})[each.rule] = veto
 
     def explanation(self, model: str, name: str | None, start: list[Node]) -> Explanation:
+        notes = list(self.driver.model.notes)
         if name is None:
             misses = [*self._of_all(), *map(_not_grouped, self.groups.declined)]
-            return Explanation(model, None, None, [], misses, len(self.position))
+            return Explanation(model, None, None, [], misses, len(self.position), notes)
         steps, left = _history(self.driver.fused, start)
         steps += [
             Step(group.rule, [n.label for n in group.nodes], [group.name], _joined(group))
@@ -217,7 +222,7 @@ class _Explainer:
         ]
         ungrouped = [_not_grouped(each) for each in self.groups.declined if each.at in left]
         misses = [*self._of(left), *ungrouped]
-        return Explanation(model, name, start[0].op, steps, misses, len(start))
+        return Explanation(model, name, start[0].op, steps, misses, len(start), notes)
 
     def _of_all(self) -> list[NotFused]:
         """What guards refused; and, for nodes that no such miss speaks of, what nearly matched."""

@@ -251,6 +251,8 @@ def _fuse(
             else:
                 mark(read, found.groups)
     with _timed(seconds, "write"):
+        if fusions:
+            read.embed_lists()
         fused = read.to_proto()
         note = settle_claims(read, fused, correct=bool(fusions))
         if note is not None:

@@ -83,6 +83,8 @@ def _run(arguments: argparse.Namespace, corpus: Corpus) -> int:
         kept = examples.setdefault((outcome.kind, outcome.reason), [])
         if len(kept) < _SAVED:
             kept.append(outcome)
+            if outcome.kind in ("bug", "refused-only-us", "fuzzer-error"):
+                print(f"{outcome.number} {outcome.kind}: {outcome.reason}", flush=True)
         slowest = sorted([*slowest, (round(outcome.seconds, 2), outcome.number)])[-10:]
         if done % 200 == 0:
             rate = done / (time.monotonic() - begun)

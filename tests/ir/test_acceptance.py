@@ -41,6 +41,20 @@ def chain() -> ModelProto:
     )
 
 
+def held() -> ModelProto:
+    return parsed(
+        "g (float[2] x) => (float[2] y) { [two] k = Constant <value = float[2] {1, 2}> () "
+        "[mul] t = Mul(x, k) [add] y = Add(t, k) }"
+    )
+
+
+def scan_of_nothing() -> ModelProto:
+    return parsed(
+        "g (float[3, 2] x, float[2] z) => (float[2] y, float[3, 2] s) { y, s = Scan(z, x) "
+        "<num_scan_inputs = 1, body = b (float[2] p, float[2] v) => () { q = Add(p, v) }> }"
+    )
+
+
 def convolution() -> ModelProto:
     return parsed(
         "g (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y) "
@@ -161,6 +175,18 @@ def changed(
         return model
 
     return made
+
+
+def without_numbers_first(model: ModelProto) -> None:
+    tensors = model.graph.initializer
+    tensors.append(tensors[0])
+    tensors[0].ClearField("float_data")
+
+
+def list_twice(model: ModelProto) -> None:
+    model.ir_version = 3
+    info = helper.make_tensor_value_info("k", TensorProto.FLOAT, [2])
+    model.graph.input.extend([info, info])
 
 
 def reverse(nodes: Any) -> None:
@@ -344,6 +370,23 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
         changed(chain, lambda m: setattr(m.graph.node[0], "name", "add")),
         None,
     ),
+    "an initializer twice, the first without numbers": (
+        changed(chain, without_numbers_first),
+        "should contain one and only one value field",
+    ),
+    "an initializer listed twice": (
+        changed(chain, list_twice),
+        "initializers listed as inputs only once: 'k'",
+    ),
+    "a Constant twice": (
+        changed(held, lambda m: m.graph.node.insert(0, m.graph.node[0])),
+        "Constants left out that another of the same name follows: 'k'",
+    ),
+    "a Constant that reads": (
+        changed(held, lambda m: m.graph.node[0].input.append("t")),
+        "Constants left with their first attribute and without inputs: node 'two'",
+    ),
+    "a Scan whose body returns nothing": (scan_of_nothing, None),
     "an initializer twice": (
         changed(chain, lambda m: m.graph.initializer.append(m.graph.initializer[0])),
         "initializer name is not unique",
@@ -444,6 +487,10 @@ def test_what_runtimes_load_is_taken_noted_and_loads_afterwards(name: str) -> No
         "a graph without a name",
         "initializers that are no inputs",
         "an initializer twice",
+        "an initializer twice, the first without numbers",
+        "an initializer listed twice",
+        "a Constant twice",
+        "a Constant that reads",
         "weights in two fields",
         "a dense and a sparse initializer",
         "sparse indices in no order",

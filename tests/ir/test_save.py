@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import ModelProto, TensorProto, external_data_helper, numpy_helper, parser
 
@@ -219,6 +220,32 @@ def test_external_data_stays_external_and_moves_along(folder: Path, tmp_path_fac
     found = stored(moved / "out.onnx")
     np.testing.assert_array_equal(found["w"], WEIGHTS[:4096])
     np.testing.assert_array_equal(found["v"], WEIGHTS[10:110])
+
+
+def test_axes_and_sizes_come_home_once_anything_is_fused(tmp_path: Path) -> None:
+    # ONNX Runtime infers shapes as it loads a model, and refuses numbers that are external.
+    (tmp_path / "lists.bin").write_bytes(np.int64([0, 2, 0]).tobytes())
+    proto = parsed(
+        "(float[4,2] x) => (float[?,?] y) "
+        "{ r = Relu(x) q = Relu(r) y = Slice(q, first, behind, axis) }"
+    )
+    for index, name in enumerate(("first", "behind", "axis")):
+        tensor = external(name, 1, "lists.bin", 8 * index)
+        tensor.data_type = TensorProto.INT64
+        tensor.external_data[2].value = "8"
+        proto.graph.initializer.append(tensor)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    result = trtfuse.fuse(path, groups="off")
+    assert [node.op_type for node in result.model.graph.node] == ["Relu", "Slice"]
+    held = {each.name: each for each in result.model.graph.initializer}
+    assert not is_external(result.model)
+    lists = {name: numpy_helper.to_array(each).tolist() for name, each in held.items()}
+    assert lists == {"first": [0], "behind": [2], "axis": [0]}
+    result.save(tmp_path / "fused.onnx")
+    session = ort.InferenceSession(tmp_path / "fused.onnx")
+    (cut,) = session.run(None, {"x": np.arange(8, dtype=np.float32).reshape(4, 2)})
+    assert cut.tolist() == [[0, 1], [2, 3]]
 
 
 def test_the_saved_model_is_fused_from_its_own_external_data(folder: Path) -> None:

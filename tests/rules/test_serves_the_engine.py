@@ -25,7 +25,7 @@ def planar(text: str, channels: int, size: int, opset: int = 17) -> ModelProto:
     made = parser.parse_model(f"{header} planar (float[{shape}] x) => (float y) {{ {text} }}")
     made.graph.output[0].type.tensor_type.ClearField("shape")
     scale = np.full((1, channels, 1, 1), 2, np.float32)
-    for name, numbers in {"w": weights(channels), "s": scale}.items():
+    for name, numbers in {"v": weights(channels), "w": weights(channels), "s": scale}.items():
         if f", {name})" in text:
             made.graph.initializer.append(numpy_helper.from_array(numbers, name))
     return made
@@ -156,12 +156,25 @@ def test_weights_that_layers_share_stay_shared(other: str, folds: bool) -> None:
     assert "Mul" not in [node.op_type for node in as_graph]
 
 
-@pytest.mark.parametrize(("size", "folds"), [(8, False), (32, True)])
-def test_a_scale_stays_where_the_mean_of_a_small_plane_rides_along(size: int, folds: bool) -> None:
-    text = (
-        f"c = Conv<pads = [1, 1, 1, 1]>(x, w) d = Mul(c, s) r = Relu(d) m = {MEAN}(r) y = Mul(r, m)"
-    )
-    source = planar(text, 32, size)
+@pytest.mark.parametrize("size", [8, 56])
+@pytest.mark.parametrize(
+    ("after", "folds"),
+    [
+        (f"m = {MEAN}(r) y = Mul(r, m)", False),
+        (f"m = {MEAN}(r) q = Sigmoid(m) y = Mul(r, q)", False),
+        (f"a = Add(r, x) m = {MEAN}(a) y = Mul(a, m)", False),
+        ("y = GlobalAveragePool(r)", False),
+        (f"m = {MEAN}(r) p = Conv<pads = [1, 1, 1, 1]>(m, w) y = Mul(r, p)", True),
+        (f"m = {MEAN}(r) f = Flatten(m) y = MatMul(f, f)", True),
+        ("y = Abs(r)", True),
+        ("p = Conv<pads = [1, 1, 1, 1]>(r, w) y = GlobalAveragePool(p)", True),
+    ],
+)
+def test_a_scale_stays_where_a_mean_that_no_product_reads_rides_along(
+    size: int, after: str, folds: bool
+) -> None:
+    scaled = "c = Conv<pads = [1, 1, 1, 1]>(x, v) d = Mul(c, s) r = Relu(d)"
+    source = planar(f"{scaled} {after}", 32, size)
     result = trtfuse.fuse(source, rules=["conv-scale"])
     assert bool(fused(result)) == folds
     assert fused(trtfuse.fuse(source, rules=["conv-scale"], objective="graph"))

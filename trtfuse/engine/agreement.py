@@ -83,6 +83,7 @@ class Agreement:
         """
         return self.confirmed / len(self.fusions) if self.fusions else None
 
+    @nothing_else_raised
     def to_dict(self) -> dict[str, Any]:
         """The agreement as the JSON report has it."""
         return {"share": self.share, "counts": self.counts, **asdict(self)}

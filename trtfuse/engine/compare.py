@@ -99,6 +99,7 @@ class Built:
             layers,
         )
 
+    @nothing_else_raised
     def to_dict(self) -> dict[str, Any]:
         """The figures, without the layers."""
         figures = ("name", "kernels", "traffic", "seconds", "size", "weights", "activation")
@@ -136,6 +137,7 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     agreement: Agreement | None = None
 
+    @nothing_else_raised
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON has it."""
         return {
@@ -149,6 +151,7 @@ class Comparison:
             "agreement": None if self.agreement is None else self.agreement.to_dict(),
         }
 
+    @nothing_else_raised
     def to_json(self) -> str:
         """The comparison as JSON text, in the schema `trtfuse.comparison/1`."""
         content = {"schema": SCHEMA, **self.to_dict()}

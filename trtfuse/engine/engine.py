@@ -11,7 +11,7 @@ from pathlib import Path
 from trtfuse.engine.layers import Layer, kernels, read_log, traffic
 from trtfuse.engine.native.log import Message
 from trtfuse.engine.shapes import Profile
-from trtfuse.errors import EngineError
+from trtfuse.errors import EngineError, nothing_else_raised
 from trtfuse.ir.save import written
 
 #: The end of what TensorRT says of each node of a function that is called twice, as functions of
@@ -117,6 +117,7 @@ class Engine:
         """
         return traffic(self.layers)
 
+    @nothing_else_raised
     def save(self, path: str | Path) -> None:
         """Writes the plan, whole or not at all; a file that is there is replaced.
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
@@ -19,8 +20,8 @@ from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, called, copy_fields
 from trtfuse.ir.growth import METADATA, Growth
 from trtfuse.ir.operators import is_standard, label, plain_domain
 from trtfuse.ir.save import tensors
-from trtfuse.ir.shapes import contradiction, infer_shapes, without_weights
-from trtfuse.ir.tensor import ELEMENT_TYPES, ExternalData, StoredTensor
+from trtfuse.ir.shapes import LARGEST_LIST, contradiction, infer_shapes, without_weights
+from trtfuse.ir.tensor import ELEMENT_TYPES, ExternalData, FoldedTensor, StoredTensor
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 #: What stands for a model wherever one is asked for.
 ModelLike: TypeAlias = "str | Path | bytes | ModelProto | onnx_graphsurgeon.Graph | onnx_ir.Model"
+
+#: What axes and sizes are of.
+_OF_LISTS = (TensorProto.INT64, TensorProto.INT32)
 
 #: What rewrites serve: the engine as it is today, or the graph alone.
 Objective: TypeAlias = Literal["safe", "graph"]
@@ -206,6 +210,22 @@ class Model:
         graph = Graph.of_function(self, function)
         graph.read_completely()
         self.functions.append(graph)
+
+    def embed_lists(self) -> None:
+        """Takes axes and sizes out of external files.
+
+        Runtimes infer shapes as they load a model, and refuse it once they need numbers from there.
+        In a smaller graph they may get further.
+        """
+        if self.folder is None:
+            return
+        for graph in self.graphs():
+            for value in graph.initializers:
+                tensor = value.tensor
+                if not isinstance(tensor, StoredTensor) or not tensor.external:
+                    continue
+                if tensor.type in _OF_LISTS and tensor.size <= LARGEST_LIST:
+                    value.tensor = FoldedTensor(np.array(tensor.array()), tensor.type)
 
     def raise_ir_version(self, least: int) -> None:
         """Makes it a model of this IR version, if its own is lower."""

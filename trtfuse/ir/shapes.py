@@ -69,7 +69,7 @@ _MOST = (1 << 31) - 1
 
 #: Constants of more elements than this are left out; no shape is made of that many numbers. Of
 #: floating ones, inference needs the scales and the region of a Resize, at most.
-_LARGEST_SHAPE = 256
+LARGEST_LIST = 256
 _LARGEST_SCALES = 16
 
 
@@ -507,7 +507,7 @@ def without_weights(model: Model) -> ModelProto:
             continue
         assert value.tensor is not None
         external = isinstance(value.tensor, StoredTensor) and value.tensor.external
-        largest = _LARGEST_SCALES if value.tensor.type in FLOATING else _LARGEST_SHAPE
+        largest = _LARGEST_SCALES if value.tensor.type in FLOATING else LARGEST_LIST
         if value.tensor.size <= largest and not external:
             target.initializer.append(value.tensor.to_proto(value.name))
         elif value not in listed:

@@ -12,6 +12,8 @@ from trtfuse.ir.graph import Node, Value
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 #: Activations that become part of a convolution's kernel. Elu, HardSigmoid and Softplus do not.
 ACTIVATIONS = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "HardSwish")
+#: What hands on the numbers as they are.
+_SHUFFLES = ("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 #: What hands on the layout of a convolution.
 _POOLINGS = ("MaxPool", "AveragePool")
 #: Chains are followed this far: an activation of a sum of a convolution.
@@ -64,3 +66,14 @@ def is_pointwise_kernel(value: Value) -> bool:
 def reads_space(node: Node) -> bool:
     """Whether a node reduces the spatial axes, as a mean does."""
     return node.op.startswith(("Reduce", "Global"))
+
+
+def feeds_product(value: Value, deep: int = _DEEPEST) -> bool:
+    """Whether a convolution or matrix product reads a value, directly or handed on."""
+    for node in value.uses:
+        if node.op in (*_CONVOLUTIONS, "Gemm", "MatMul"):
+            return True
+        handed = node.op in (*ACTIVATIONS, *_SHUFFLES)
+        if handed and deep and feeds_product(node.output, deep - 1):
+            return True
+    return False

@@ -369,9 +369,8 @@ def _blocks(before: list[Factor], after: list[Factor]) -> Groups:
 def _moved(node: Node, groups: Groups) -> Groups:
     """What a movement operator makes of groups of factors."""
     if node.op == "Transpose":
-        perm = permutation(node, len(groups))
-        if perm is None:
-            raise UngroupableError
+        # One that is empty fits a scalar, and is not one that is left out.
+        perm = node.attribute("perm", list(reversed(range(len(groups)))))
         if sorted(perm) != list(range(len(groups))):
             # No runtime runs it.
             raise UngroupableError
@@ -391,16 +390,6 @@ def _moved(node: Node, groups: Groups) -> Groups:
     known = {symbol for factor in factors for symbol in _symbols(factor.size)}
     sizes = [None if size is None else product(size) for size in shape]
     return _grouped(factors, [size if _symbols(size) <= known else None for size in sizes])
-
-
-def permutation(node: Node, rank: int) -> list[int] | None:
-    """The order of the axes of a Transpose; None where inference and runtimes differ on it.
-
-    An empty `perm` reverses the axes in runtimes, while inference knows no shape behind it.
-    """
-    reverse = list(reversed(range(rank)))
-    perm = list(node.attribute("perm", reverse))
-    return perm if perm or not rank else None
 
 
 def squeezes_nothing_or_all(node: Node) -> bool:

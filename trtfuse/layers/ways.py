@@ -78,11 +78,12 @@ SHARED_WEIGHTS = Way(
 )
 MEAN_IN_THE_SCALE = Way(
     "mean-in-the-scale",
-    "takes the mean for a gate in the kernel of the scale before it, and copies the tensor where "
-    "there is no such kernel",
+    "takes a mean that no product reads in the kernel of the scale before it, and copies the "
+    "tensor where there is no such kernel",
     "Convolution, BatchNormalization, Relu, and a gate of the mean, of 1x32x14x14: 3 kernels; with "
     "the BatchNormalization in the weights: 4. Two blocks of three branches with such a gate, of "
-    "1x64x28x28: 8 kernels and 10.",
+    "1x64x28x28: 8 kernels and 10. With a convolution between the mean and the gate: 7 kernels and "
+    "0.35 MB; with the BatchNormalization in the weights: 7 and 0.32.",
 )
 REDUCTION_LOSES_ITS_LAYOUT = Way(
     "reduction-loses-its-layout",

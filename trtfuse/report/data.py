@@ -150,12 +150,14 @@ class Report:
         content = {"schema": SCHEMA, **content}
         return detailed(content, self.trace) if details else content
 
+    @nothing_else_raised
     def to_html(self) -> str:
         """The report as one self-contained HTML page."""
         from trtfuse.report.page import page
 
         return page(self.to_dict())
 
+    @nothing_else_raised
     def to_json(self) -> str:
         """The report as JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

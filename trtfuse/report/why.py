@@ -32,6 +32,7 @@ def _lines(found: Explanation, everything: bool) -> Iterator[str]:
         yield f"{found.model}: {found.operator} {found.node}"
         yield ""
         yield from _steps(found, everything)
+    yield from (f"  {note}" for note in found.notes)
     groups = list(alike(found.misses))
     shown = groups if everything else groups[:KINDS]
     for (rule, *_), misses in shown:

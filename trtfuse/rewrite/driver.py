@@ -445,10 +445,10 @@ class Driver:
 
     def _sweep(self) -> None:
         """Removes what nothing needs, bodies before the graphs around them."""
-        if not self.model.graph.outputs:
-            # All of it, where the model returns nothing, and no runtime takes an empty graph.
-            return
         for graph in reversed(list(self.model.graphs())):
+            if not graph.outputs:
+                # All of it, where it returns nothing, and no runtime takes an empty graph.
+                continue
             node = graph.last
             while node is not None:
                 previous = node.previous

@@ -9,11 +9,11 @@ import numpy as np
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, smallest_normal
-from trtfuse.layers.epilogue import ACTIVATIONS, reads_space
+from trtfuse.layers.epilogue import ACTIVATIONS, feeds_product, reads_space
 from trtfuse.layers.gelu import SpelledGelu
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Factor, Scale
-from trtfuse.layers.ways import MEAN_IN_THE_SCALE, SHARED_WEIGHTS, SMALL_MEAN, Way
+from trtfuse.layers.ways import MEAN_IN_THE_SCALE, SHARED_WEIGHTS, Way
 from trtfuse.rewrite.guards import (
     consumers,
     floating,
@@ -229,20 +229,15 @@ def _normalized(
 
 
 def _mean_rides_along(m: Match) -> Way | None:
-    """What TensorRT does with a plane that is scaled, and then averaged for a gate on itself."""
+    """What TensorRT does with a plane that is scaled, and averaged for pointwise operators."""
     y: Value = m.root.output
-    summed = False
     while len(y.uses) == 1 and not y.outputs:
         (reader,) = y.uses
         if reader.op != "Add" and reader.op not in ACTIVATIONS:
-            return None
-        summed |= reader.op == "Add"
+            break
         y = reader.output
-    if not any(reads_space(node) for node in y.uses):
-        return None
-    fixed = math.prod(size for size in y.shape or () if isinstance(size, int))
-    # The mean of a large plane becomes a pooling, if it is that of the convolution alone.
-    return MEAN_IN_THE_SCALE if summed or fixed <= SMALL_MEAN else None
+    means = [node.output for node in y.uses if reads_space(node)]
+    return MEAN_IN_THE_SCALE if means and not any(map(feeds_product, means)) else None
 
 
 def _costs_weights(m: Match) -> Way | None:
