@@ -27,7 +27,7 @@ from trtfuse.report.data import Report
 REPORT_SUFFIXES = (".html", ".json", ".md")
 
 
-class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
+class _Shape(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.3
     """`x:1,3,224,224`, or `x:1x3x224x224`, is the shape [1, 3, 224, 224] of the input x."""
 
     name = "NAME:SIZES"
@@ -45,7 +45,7 @@ class _Shape(click.ParamType[tuple[str, tuple[int, ...]]]):
         return name, shape
 
 
-class _EngineShape(click.ParamType[tuple[str, list[tuple[int, ...]]]]):
+class _EngineShape(click.ParamType):  # type: ignore[type-arg]
     """`x:1x3x224x224`, or `x:1x3x8x8..4x3x8x8..8x3x8x8`: smallest, best and largest."""
 
     name = "NAME:SIZES[..SIZES..SIZES]"

