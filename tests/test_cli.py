@@ -279,7 +279,9 @@ def test_wrong_usage_is_said_in_one_line(run: Run, arguments: list[str], said: s
 
 def test_an_unknown_option_is_named(run: Run) -> None:
     said = refused(run, "fuse", "m.onnx", "--verbos")
-    assert said.startswith("No such option '--verbos'.")
+    # How click punctuates it depends on its version.
+    assert said.startswith("No such option")
+    assert "--verbos" in said
     assert "--verbose" in said
 
 

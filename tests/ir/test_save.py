@@ -402,8 +402,10 @@ def test_tensors_are_found_wherever_they_hide(folder: Path) -> None:
         if tensor.data_location == TensorProto.EXTERNAL:
             entries = {entry.key: entry.value for entry in tensor.external_data}
             assert entries["location"] == "out.onnx.data"
-            external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-            np.testing.assert_array_equal(numpy_helper.to_array(tensor), WEIGHTS[: tensor.dims[0]])
+            # onnx 1.23.0 loads no external data of tensors without a name.
+            held = (folder / "out.onnx.data").read_bytes()[int(entries.get("offset", 0)) :]
+            numbers = np.frombuffer(held, np.float32, tensor.dims[0])
+            np.testing.assert_array_equal(numbers, WEIGHTS[: tensor.dims[0]])
 
 
 def test_a_model_that_came_without_a_folder_cannot_be_saved_with_its_data(folder: Path) -> None:
