@@ -367,7 +367,7 @@ def per_channel() -> ModelProto:
 
 def blocks_of_int4() -> ModelProto:
     """Two products by weights of 4 bits, with a scale for each block of 16."""
-    made = model(
+    return model(
         """(float16[4, 32] x) => (float16[4, 16] y) {
             e0 = DequantizeLinear<axis = 0, block_size = 16>(w, s) a = MatMul(x, e0)
             e1 = DequantizeLinear<axis = 0, block_size = 16>(v, s) b = MatMul(x, e1)
@@ -378,7 +378,6 @@ def blocks_of_int4() -> ModelProto:
         w=np.zeros((32, 16), ml_dtypes.int4),
         v=np.ones((32, 16), ml_dtypes.int4),
     )
-    return made
 
 
 @pytest.mark.parametrize("made", [per_channel(), blocks_of_int4()], ids=["channels", "blocks"])
