@@ -119,16 +119,19 @@ class Growth:
     def more(self, size: int, nodes: Sequence[Node], kept: Iterable[Value] = ()) -> int:
         """By how many bytes the model grows: what nothing else reads goes."""
         dying, kept = set(nodes), set(kept)
-        pending = [v for node in nodes for v in _read_by(node)]
-        gone: dict[Value, None] = {}
+        pending = [v for node in nodes for v in _given_to(node)]
+        gone: dict[Value, int] = {}
         while pending:
             value = pending.pop()
+            tensor = constant(value)
+            if tensor is None:
+                continue
             if value.producer is not None and value.producer in nodes:
-                gone[value] = None
+                gone[value] = tensor.stored_bytes
                 continue
             if value in gone or value in kept or value.outputs or value.source is not None:
                 continue
-            if constant(value) is None or not dying.issuperset(value.uses):
+            if not dying.issuperset(value.uses):
                 continue
             if value.tensor is None and value.producer is not None:
                 if value.producer.op != "Constant":
@@ -137,13 +140,18 @@ class Growth:
                     continue
             elif value.graph.is_kept(value):
                 continue
-            gone[value] = None
-        return size - sum(t.stored_bytes for v in gone if (t := constant(v)) is not None)
+            gone[value] = tensor.stored_bytes
+        return size - sum(gone.values())
 
 
 def _read_by(node: Node) -> list[Value]:
     """The constants that a node or its bodies read, or that it is."""
+    return [v for v in _given_to(node) if constant(v) is not None]
+
+
+def _given_to(node: Node) -> list[Value]:
+    """The values that a node or its bodies read; of a Constant, what it holds."""
     if node.op == "Constant":
         return [node.output]
     read = [*node.inputs, *node.captured()] if node.bodies else node.inputs
-    return [v for v in read if v is not None and constant(v) is not None]
+    return [v for v in read if v is not None]
