@@ -17,7 +17,6 @@ from trtfuse.ir.graph import Dimension, Graph, Shape, Value
 from trtfuse.ir.model import Model
 from trtfuse.ir.shapes import declared_symbols, graphs_in, type_and_shape
 
-
 #: The largest size that a file can state.
 _LARGEST = (1 << 63) - 1
 
