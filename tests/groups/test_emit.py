@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx.inliner
@@ -341,3 +342,48 @@ def test_quantized_groups_parse_in_every_form() -> None:
     assert len(quantizers) == len(set(quantizers)) == 6
     pytest.importorskip("tensorrt_rtx")
     assert len({trtfuse.build(result).kernels for result in results}) == 1
+
+
+def per_channel() -> ModelProto:
+    """Two quantized convolutions with a scale for each channel, and a residual sum."""
+    rng = np.random.default_rng(0)
+    return model(
+        """(float[1, 8, 8, 8] x) => (float[1, 8, 8, 8] y) {
+            q0 = QuantizeLinear(x, s, z) d0 = DequantizeLinear(q0, s, z)
+            e0 = DequantizeLinear<axis = 0>(w, ws, wz)
+            c0 = Conv<pads = [1, 1, 1, 1]>(d0, e0) r0 = Relu(c0)
+            q1 = QuantizeLinear(r0, s, z) d1 = DequantizeLinear(q1, s, z)
+            e1 = DequantizeLinear<axis = 0>(v, ws, wz)
+            c1 = Conv<pads = [1, 1, 1, 1]>(d1, e1) a = Add(c1, d0) r1 = Relu(a)
+            q2 = QuantizeLinear(r1, s, z) y = DequantizeLinear(q2, s, z)
+        }""",
+        s=np.float32(0.05),
+        z=np.int8(0),
+        ws=np.full(8, 0.01, np.float32),
+        wz=np.zeros(8, np.int8),
+        **{name: rng.integers(-127, 127, (8, 8, 3, 3)).astype(np.int8) for name in "wv"},
+    )
+
+
+def blocks_of_int4() -> ModelProto:
+    """Two products by weights of 4 bits, with a scale for each block of 16."""
+    return model(
+        """(float16[4, 32] x) => (float16[4, 16] y) {
+            e0 = DequantizeLinear<axis = 0, block_size = 16>(w, s) a = MatMul(x, e0)
+            e1 = DequantizeLinear<axis = 0, block_size = 16>(v, s) b = MatMul(x, e1)
+            y = Add(a, b)
+        }""",
+        ir_version=10,
+        s=np.full((2, 16), 0.01, np.float16),
+        w=np.zeros((32, 16), ml_dtypes.int4),
+        v=np.ones((32, 16), ml_dtypes.int4),
+    )
+
+
+@pytest.mark.parametrize("made", [per_channel(), blocks_of_int4()], ids=["channels", "blocks"])
+def test_quantized_models_build_to_the_same_in_every_form(made: ModelProto) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    engines = [trtfuse.build(made)] + [
+        trtfuse.build(trtfuse.fuse(made, groups=form)) for form in ("functions", "flat", "off")
+    ]
+    assert len({(engine.kernels, engine.traffic) for engine in engines}) == 1

@@ -17,6 +17,9 @@ from trtfuse.ir.graph import Dimension, Graph, Shape, Value
 from trtfuse.ir.model import Model
 from trtfuse.ir.shapes import declared_symbols, graphs_in, type_and_shape
 
+#: The largest size that a file can state.
+_LARGEST = (1 << 63) - 1
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -140,7 +143,9 @@ def _claim(info: ValueInfoProto, value: Value, symbols: set[str]) -> Claim | Non
         for dim in info.type.tensor_type.shape.dim
     ]
     known = value.shape and tuple(
-        size if isinstance(size, int) or size in symbols else None for size in value.shape
+        # What is reckoned of sizes may be more than a file can state.
+        size if (isinstance(size, int) and size <= _LARGEST) or size in symbols else None
+        for size in value.shape
     )
     if known is not None and len(known) != len(written):
         return Claim(info, type_and_shape(info.type)[1] or (), known, zero=False, wrong=True)
