@@ -88,6 +88,7 @@ def _apart(one: Any, other: Any, exactly: bool = False) -> str | None:
     a, b = _wide(one), _wide(other)
     finite = np.isfinite(a) & np.isfinite(b)
     # At the end of what a type holds, sums of other terms in between may be beyond it.
+    same = same | (np.isinf(a) & np.isinf(b))
     same = same | (np.isfinite(a) & ~finite & (np.abs(a) > _END.get(str(one.dtype), np.inf)))
     if not (finite | same).all():
         return f"numbers that are not finite: {_first(one, other, ~(finite | same))}"

@@ -99,17 +99,30 @@ def _drawn(count: int) -> list[Seed]:
     @given(graphs(opsets=opsets, same_names=False))
     def whole(drawn: Any) -> None:
         if 1 < len(drawn.model.graph.node) <= _MOST_NODES:
-            seeds.append(Seed(f"graph/{len(seeds)}", drawn.model, drawn.feeds))
+            seeds.append(Seed(f"graph/{len(seeds)}", _distinct(drawn.model), drawn.feeds))
 
     @settings(quiet, max_examples=count)
     @given(models())
     def chain(drawn: Any) -> None:
         feeds = tuple(drawn.feeds(shape) for shape in drawn.shapes)
-        seeds.append(Seed(f"scales/{len(seeds)}", drawn.model, feeds))
+        seeds.append(Seed(f"scales/{len(seeds)}", _distinct(drawn.model), feeds))
 
     whole()
     chain()
     return seeds
+
+
+def _distinct(model: ModelProto) -> ModelProto:
+    """The model, with each name of a node once: ONNX Runtime refuses others."""
+    named: set[str] = set()
+    graphs = [model.graph]
+    while graphs:
+        for node in graphs.pop().node:
+            if node.name in named:
+                node.name = ""
+            named.add(node.name)
+            graphs += [each.g for each in node.attribute if each.HasField("g")]
+    return model
 
 
 def _examples() -> Iterator[Seed]:

@@ -26,6 +26,8 @@ from .making import Made
 #: Why a model that ONNX Runtime loads may be refused: what the message matches, and the reason.
 STATED: tuple[tuple[str, str], ...] = (
     (r"outside the folder of the model", "external data is not read from outside the folder"),
+    (r"sparse initializer .* has the dimensions", "a sparse tensor that contradicts itself"),
+    (r"entries in \w+, but its dimensions", "it loads, and cannot run: numbers are missing"),
 )
 
 #: What is told of a stage before it begins.

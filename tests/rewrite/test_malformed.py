@@ -143,3 +143,19 @@ def test_an_empty_perm_is_not_one_that_is_left_out() -> None:
     for each in (made, result.model):
         session = ort.InferenceSession(each.SerializeToString())
         assert session.get_inputs()[0].shape == [1, 2, 4, 4]
+
+
+def test_noop_with_empty_axes_of_two_is_left_to_the_runtime() -> None:
+    made = model("(float[2,3] x) => (float[?,?] y) { r = Relu(x) y = ReduceSum(r) }")
+    made.graph.node[1].attribute.append(helper.make_attribute("noop_with_empty_axes", 2))
+    result = trtfuse.fuse(made, verify="none", groups="off")
+    assert [node.op_type for node in result.model.graph.node] == ["Relu", "ReduceSum"]
+
+
+def test_lists_of_a_slice_that_differ_in_length_are_left_alone() -> None:
+    made = model("""(float[2,3] x) => (float[?,?] y)
+        <int64[1] first = {0}, int64[2] behind = {9, 9}, int64[1] axis = {0}> {
+        r = Relu(x) y = Slice(r, first, behind, axis)
+    }""")
+    result = trtfuse.fuse(made, verify="none", groups="off")
+    assert [node.op_type for node in result.model.graph.node] == ["Relu", "Slice"]

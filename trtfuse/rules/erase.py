@@ -99,6 +99,8 @@ def _takes_all(node: Node) -> bool:
         if node.input(3) is not None:
             return False
         axes = tuple(range(len(starts)))
+    if not len(starts) == len(ends) == len(axes):
+        return False
     own = sizes_of(x)
     return all(
         start == 0 and (_is_last(end) or (own is not None and _reaches(end, own, axis)))
@@ -131,7 +133,7 @@ def _tile(node: Node) -> bool:
 
 def _reduces_nothing(node: Node) -> bool:
     """Whether a reduction is over no axes, and says that this means none and not all."""
-    if not node.attribute("noop_with_empty_axes", 0) or node.attribute("axes"):
+    if node.attribute("noop_with_empty_axes", 0) != 1 or node.attribute("axes"):
         return False
     listed = node.input(1)
     tensor = constant(listed)
