@@ -58,9 +58,9 @@ def keeps_shape(m: Match, scale: str) -> str | None:
 
 @guard
 def serves_the_engine(m: Match, way: Callable[[Match], Way | None]) -> str | None:
-    """TensorRT needs no more kernels for the result than for what is there, as far as is known.
+    """The rewrite is not known to cost the engine kernels or traffic where it stands.
 
-    With the objective "graph" nobody asks.
+    With the objective "graph" this is not asked.
     """
     graph = m.root.graph
     assert graph is not None
