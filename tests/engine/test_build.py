@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 from models import model
 from onnx import ModelProto
@@ -85,6 +86,8 @@ def test_external_weights_are_found_beside_the_model_and_beside_the_original(
     # What is fused is no longer in the file; without a rule everything stays there.
     result = trtfuse.fuse(path, rules=())
     assert trtfuse.build(result).plan == trtfuse.build(convolution()).plan
+    loaded = trtfuse.fuse(onnx_ir.load(path), rules=())
+    assert trtfuse.build(loaded).plan == trtfuse.build(convolution()).plan
     # Not even where the file happens to be in the working folder.
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match="came without a folder; pass its path instead"):

@@ -131,3 +131,17 @@ def test_a_scale_stays_apart_from_a_number_that_happens_to_be_the_same(
         **given,
     )
     assert fused(trtfuse.fuse(made)) == []
+
+
+def test_a_batch_normalization_that_trains_keeps_numbers_of_its_own() -> None:
+    # ONNX Runtime updates the variance in place: a scale that shared it would change with it.
+    numbers = np.arange(1, 5, dtype=np.float32)
+    made = model(
+        """(float[2,4,3] x) => (float[2,4,3] y, float[4] mean) {
+            y, mean, variance = BatchNormalization<training_mode=1>(x, s, b, m, v)
+        }""",
+        **dict.fromkeys("sbmv", numbers),
+    )
+    result = trtfuse.fuse(made, verify="model")
+    assert (fused(result), result.ok) == ([], True)
+    assert [tensor.name for tensor in result.model.graph.initializer] == list("sbmv")

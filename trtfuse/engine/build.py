@@ -138,7 +138,7 @@ def _read(
     origins = {}
     if isinstance(model, FusionResult):
         read = read_model(model.model)
-        folder = None if model.source is None else model.source.parent
+        folder = model.folder
         where = "the model" if model.source is None else f"the fused '{model.source}'"
         origins = {
             name: f"fused from {fusion.name} by {fusion.rule}"

@@ -50,6 +50,8 @@ class Growth:
         self.added = 0
         self.stopped = False
         self._own: int | None = None
+        #: What those would add that the limit for all has stopped, by their names.
+        self._stopped: dict[str, int] = {}
         for entry in model.proto.metadata_props:
             if entry.key == METADATA:
                 self._read(entry.value)
@@ -93,6 +95,7 @@ class Growth:
                     f"`{name}` would take {size} bytes, made from {made_from}, and the limit of "
                     f"growth is {self.limit}: raise --fold-limit to at least {size - made_from}"
                 )
+        self._stopped.pop(name, None)
         if self.added + size <= TOGETHER * self.limit:
             # However little goes for them.
             return None
@@ -102,7 +105,9 @@ class Growth:
         if self.added + more <= self.own:
             return None
         self.stopped = True
-        needed = -(-(self.added + more) // TOGETHER)
+        self._stopped[name] = more
+        # Enough for those that were stopped before it as well: they would come first again.
+        needed = -(-(self.added + sum(self._stopped.values())) // TOGETHER)
         return (
             f"`{name}` would add {more} bytes to the {self.added} that constants have added, and "
             f"all together may add {max(TOGETHER * self.limit, self.own)}: "

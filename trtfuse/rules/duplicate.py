@@ -74,8 +74,9 @@ def duplicate_constant(graph: Graph) -> Changes:
     """c, c  ==  c
 
     Entry Cleanup (duplicate initializers): what reads an initializer that holds the same as an
-    earlier one reads that one. Those that a caller may override stay, those that are outputs, and
-    the weights, scales and zero points of quantized layers. In a function, constants are nodes.
+    earlier one reads that one. Those that a caller may override stay, those that are outputs, the
+    weights, scales and zero points of quantized layers, and what a BatchNormalization that trains
+    reads. In a function, constants are nodes.
 
     Takes: initializers of every type, embedded or external; Constant nodes of functions.
     """
@@ -84,7 +85,7 @@ def duplicate_constant(graph: Graph) -> Changes:
         tensor = constant(value)
         if tensor is None or value.outputs or not value.uses or graph.is_kept(value):
             continue
-        if any(node.op in _QUANTIZATION for node in value.uses):
+        if any(node.op in _QUANTIZATION or _trains(node) for node in value.uses):
             continue
         twin = first.setdefault(_content(tensor), value)
         if twin is value:
@@ -99,6 +100,14 @@ def duplicate_constant(graph: Graph) -> Changes:
         else:
             graph.remove(node)
         yield Change(readers, readers)
+
+
+def _trains(node: Node) -> bool:
+    """Whether it is a BatchNormalization that updates its statistics.
+
+    ONNX Runtime does that in place, and the scale changes with a variance that it shares.
+    """
+    return node.op.partition("<")[0] == "BatchNormalization" and len(node.outputs) > 1
 
 
 def _constant_nodes(graph: Graph) -> list[Value]:
