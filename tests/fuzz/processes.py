@@ -153,7 +153,11 @@ def _work(connection: Connection, stage: Any, corpus: Corpus) -> None:
         stage.value = name.encode()
 
     with contextlib.suppress(EOFError, KeyboardInterrupt, ConnectionError):
-        while True:
+        # It has both ends of the connection, so it does not see that the other is gone.
+        parent = os.getppid()
+        while os.getppid() == parent:
+            if not connection.poll(5):
+                continue
             number, kept = connection.recv()
             tell("make")
             begun = time.perf_counter()
