@@ -410,7 +410,12 @@ class _Repair:
             self.notes.add(_UNKNOWN, f"{node.op_type} '{name_of(node)}'")
             return
         try:
-            onnx.checker.check_node(_lean(node), self.checker)
+            lean = _lean(node)
+            if not domain and lean.domain:
+                # The checker knows one spelling of the default domain.
+                lean = NodeProto.FromString(lean.SerializeToString())
+                lean.domain = ""
+            onnx.checker.check_node(lean, self.checker)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             reason = " ".join(str(error).partition("==> Context")[0].split()).rstrip(".")
             raise ModelError(
