@@ -432,7 +432,7 @@ class _Repair:
         for node in nodes:
             found = dict.fromkeys(name for name in node.input if name)
             for body in _bodies(node):
-                found.update(dict.fromkeys(sorted(self._sort(body, inside=True))))
+                found.update(dict.fromkeys(sorted(self._sort(body, inside=True), key=str)))
             reads.append(list(found))
         producer = {name: index for index, node in enumerate(nodes) for name in node.output if name}
         order = _order(nodes, reads, producer)
