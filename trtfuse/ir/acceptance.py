@@ -410,7 +410,12 @@ class _Repair:
             self.notes.add(_UNKNOWN, f"{node.op_type} '{name_of(node)}'")
             return
         try:
-            onnx.checker.check_node(_lean(node), self.checker)
+            lean = _lean(node)
+            if not domain and lean.domain:
+                # The checker knows one spelling of the default domain.
+                lean = NodeProto.FromString(lean.SerializeToString())
+                lean.domain = ""
+            onnx.checker.check_node(lean, self.checker)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             reason = " ".join(str(error).partition("==> Context")[0].split()).rstrip(".")
             raise ModelError(
@@ -427,7 +432,7 @@ class _Repair:
         for node in nodes:
             found = dict.fromkeys(name for name in node.input if name)
             for body in _bodies(node):
-                found.update(dict.fromkeys(sorted(self._sort(body, inside=True))))
+                found.update(dict.fromkeys(sorted(self._sort(body, inside=True), key=str)))
             reads.append(list(found))
         producer = {name: index for index, node in enumerate(nodes) for name in node.output if name}
         order = _order(nodes, reads, producer)

@@ -150,7 +150,10 @@ def no_more_numbers(m: Match) -> str | None:
     if inner.normalizes:
         return None
     first, second = (each.factors[0] for each in (inner, m["outer"]))
-    together = math.prod(np.broadcast_shapes(first.shape, second.shape))
+    try:
+        together = math.prod(np.broadcast_shapes(first.shape, second.shape))
+    except ValueError:
+        return f"`{first.name}` {list(first.shape)} does not go with {list(second.shape)}"
     if together <= max(math.prod(first.shape), math.prod(second.shape)):
         return None
     return (
