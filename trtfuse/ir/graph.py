@@ -238,6 +238,13 @@ class Node:
         """The input at an index; None where it is left out, by an empty name or by the end."""
         return self.inputs[index] if index < len(self.inputs) else None
 
+    def rename(self, name: str) -> None:
+        """Gives it a name; its proto may be of a model that is not ours to change."""
+        proto = NodeProto()
+        proto.CopyFrom(self.proto)
+        proto.name = name
+        self.proto = proto
+
     def captured(self) -> Iterator[Value]:
         """The values of this node's graph that its bodies read."""
         for body in self.bodies:
@@ -245,6 +252,15 @@ class Node:
 
     def __repr__(self) -> str:
         return f"Node({self.op}, {self.label!r})"
+
+
+def _unlike(names: set[str], stem: str) -> str:
+    """A name like `stem` that is not among `names`."""
+    name, count = stem, 0
+    while name in names:
+        count += 1
+        name = f"{stem}_{count}"
+    return name
 
 
 class Graph:
@@ -653,10 +669,16 @@ class Graph:
         self.initializers[value] = None
         self._list_as_input(value)
 
-    def inline(self, owner: Node, body: Graph) -> tuple[Node, ...]:
+    def inline(self, owner: Node, body: Graph, names: set[str]) -> tuple[Node, ...]:
         """Puts the nodes of a body in the place of the node that owns it; returns them.
 
         The outputs of the body take the place of the owner's, which nothing reads afterwards.
+
+        Args:
+            owner: the node, which the caller takes out.
+            body: its body.
+            names: those of the nodes of this graph; kept up to date. ONNX Runtime takes no graph
+                in which two nodes have one name, and a body may repeat names from around it.
         """
         # New names are counted, and the order of the file has no say in them.
         moved = tuple(body.canonical())
@@ -667,10 +689,15 @@ class Graph:
             outer.tensor = value.tensor
             self.add_initializer(outer)
             body._read_from(value, outer)
+        names.discard(owner.proto.name)
         for node in moved:
             body._unlink(node)
             node.graph = self
             node.stale = True
+            if node.proto.name in names:
+                node.rename(_unlike(names, f"{owner.label}/{node.proto.name}"))
+            if node.proto.name:
+                names.add(node.proto.name)
             self._link(node, owner)
             for inside in node.bodies:
                 inside.outer = self

@@ -18,17 +18,18 @@ def constant_if(graph: Graph) -> Changes:
     """
     if not any(node.op == "If" for node in graph.nodes()):
         return
+    names = {node.proto.name for node in graph.nodes() if node.proto.name}
     for node in list(graph.canonical()):
         condition = constant(node.inputs[0]) if node.op == "If" else None
         if condition is None or condition.size != 1:
             continue
         taken = "then_branch" if bool(condition.array().reshape(())) else "else_branch"
         # Attributes stand in any order, and the bodies in the order of the attributes.
-        names = [a.name for a in node.proto.attribute if a.name.endswith("_branch")]
-        body = node.bodies[names.index(taken)]
+        branches = [a.name for a in node.proto.attribute if a.name.endswith("_branch")]
+        body = node.bodies[branches.index(taken)]
         if body.sparse:
             continue
-        moved = graph.inline(node, body)
+        moved = graph.inline(node, body, names)
         new = Replacement(graph)
         for old, result in zip(node.outputs, body.outputs, strict=True):
             if old is not None:
