@@ -514,6 +514,15 @@ def test_a_mean_broadcasts_all_its_operands() -> None:
     assert_computed(text, 13, integers(np.random.default_rng(0), 4))
 
 
+def test_a_slice_backwards_from_before_the_beginning_takes_the_first() -> None:
+    text = """(float[2,3] x) => (float[2,1] y) {
+        before = Constant<value = int64[1] {-9}>()
+        back = Constant<value = int64[1] {-1}>()
+        y = Slice(x, before, before, back, back)
+    }"""
+    assert_computed(text, 13, integers(np.random.default_rng(0), 2, 3))
+
+
 @pytest.mark.parametrize("opset", [7, 13])
 def test_a_tile_repeats_along_the_axes_that_there_are(opset: int) -> None:
     text = """(float[2,3] x) => (float[4,3] y) {

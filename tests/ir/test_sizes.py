@@ -68,6 +68,8 @@ def held(read: Model, name: str = "y") -> tuple[Size, ...] | None:
         ("s = Shape(x) y = Slice(s, first, two)", ("n", 3)),
         ("s = Shape(x) y = Slice(s, one, end, first, two)", (3, 8)),
         ("s = Shape<end=2>(x) y = Slice(s, last, start, first, back)", (3, "n")),
+        # It begins at the first one, as ONNX has it.
+        ("s = Shape(x) y = Slice(s, start, start, first, back)", ("n",)),
         ("s = Shape<end=2>(x) y = Concat<axis=0>(s, two, s)", ("n", 3, 2, "n", 3)),
         ("s = Shape(x) g = Gather(s, zero) y = Unsqueeze(g, first)", ("n",)),
         ("s = Shape<end=1>(x) g = Squeeze(s) y = Reshape(g, back)", ("n",)),

@@ -468,6 +468,28 @@ class Mean(OpRun):
         return (np.asarray(sum(tensors[1:], start=tensors[0]) / len(tensors)),)
 
 
+class Slice(OpRun):
+    """Part of a tensor. The one in onnx takes nothing backwards from before the beginning."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        starts: Array | Sequence[int],
+        ends: Array | Sequence[int],
+        axes: Array | Sequence[int] | None = None,
+        steps: Array | None = None,
+    ) -> tuple[Array]:
+        along = _axes(axes) or range(np.size(starts))
+        listed = [np.reshape(each, -1).tolist() for each in (starts, ends)]
+        by = [1] * len(along) if steps is None else np.reshape(steps, -1).tolist()
+        kept = [slice(None)] * x.ndim
+        for axis, start, end, step in zip(along, *listed, by, strict=True):
+            kept[axis] = slice(max(start, -x.shape[axis]), end, step)
+        return (x[tuple(kept)],)
+
+
 class Tile(OpRun):
     """A tensor side by side with itself. The one in onnx repeats along axes that there are not."""
 
@@ -516,5 +538,6 @@ OPERATORS = (
     AveragePool,
     GlobalMaxPool,
     Mean,
+    Slice,
     Tile,
 )

@@ -275,7 +275,8 @@ def _picked(node: Node, data: Sizes | None) -> Sizes | None:
     first, last, *_ = (int(limit[0]) for limit in limits if limit is not None)
     step = constant(node.input(4))
     along = 1 if step is None else int(step.array().reshape(-1)[0])
-    return data[first:last:along] if along else None
+    # Backwards from before the beginning, ONNX begins at the first place, and Python nowhere.
+    return data[max(first, -len(data)) : last : along] if along else None
 
 
 def _repeated(node: Node, seen: _Seen) -> Sizes | None:

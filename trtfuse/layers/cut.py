@@ -36,9 +36,11 @@ class Limits(NamedTuple):
                 end is seldom one Slice.
         """
         if isinstance(size, int):
-            kept = range(*slice(*self).indices(size))[slice(*other)]
+            kept = other.of(self.of(range(size)))
             if not kept:
                 return Limits(0, 0, 1)
+            if len(kept) == 1:
+                return Limits(kept.start, kept.start + 1, 1)
             return Limits(kept.start, kept.stop if kept.stop >= 0 else -size - 1, kept.step)
         if min(self.start, other.start) < 0 or min(self.step, other.step) < 1:
             return None
@@ -48,7 +50,13 @@ class Limits(NamedTuple):
         end = self.start + other.end * self.step
         # An end that counts from the end stays, as the other one is open.
         end = self.end if self.end < 0 else min(self.end, end)
-        return Limits(min(start, _LARGEST), min(end, _LARGEST), self.step * other.step)
+        step = self.step * other.step
+        return Limits(min(start, _LARGEST), min(end, _LARGEST), min(step, _LARGEST))
+
+    def of(self, places: range) -> range:
+        """The places that are left of an axis."""
+        # Backwards from before the beginning, ONNX begins at the first place, and Python nowhere.
+        return places[max(self.start, -len(places)) : self.end : self.step]
 
 
 @dataclass(frozen=True, slots=True)
