@@ -538,7 +538,7 @@ def _check_writable(*paths: Path) -> None:
             if path.is_dir():
                 raise UsageError(f"cannot write '{path}': it is a folder")
             if path.exists() and not path.is_file():
-                raise UsageError(f"cannot write '{path}': it is no regular file")
+                raise UsageError(f"cannot write '{path}': it is not a regular file")
             if not path.parent.is_dir():
                 raise UsageError(f"cannot write '{path}': there is no folder '{path.parent}'")
         except OSError as error:

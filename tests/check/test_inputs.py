@@ -160,7 +160,9 @@ def test_an_input_that_is_no_tensor_cannot_be_drawn() -> None:
     model = with_text("(seq(float[N]) x) => (float[M] y) { y = ConcatFromSequence<axis = 0>(x) }")
     with pytest.raises(trtfuse.VerifyError) as refused:
         all_shapes(model)
-    assert str(refused.value) == "input 'x' is a sequence, no tensor: nothing can be drawn for it"
+    assert (
+        str(refused.value) == "input 'x' is a sequence, not a tensor: no values can be drawn for it"
+    )
 
 
 # Indices

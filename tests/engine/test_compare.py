@@ -129,7 +129,7 @@ def test_an_input_that_is_itself_a_shape_is_given_its_values() -> None:
 
 def test_an_input_that_is_no_tensor_is_refused() -> None:
     sequence = model("(seq(float[2]) x) => (int64 y) { y = SequenceLength(x) }")
-    with pytest.raises(VerifyError, match="input 'x' is a sequence, no tensor"):
+    with pytest.raises(VerifyError, match="input 'x' is a sequence, not a tensor"):
         trtfuse.compare(sequence, sequence)
 
 

@@ -581,7 +581,7 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto | bytes], str]] = {
     ),
     "no operator sets": (
         changed(chain, set_imports()),
-        "the model imports no operator set of ONNX, so that nobody knows what its operators do",
+        "the model imports no operator set of ONNX, so nobody can tell what its operators do",
     ),
     "too many inputs": (
         changed(chain, lambda m: m.graph.node[0].input.append("x")),

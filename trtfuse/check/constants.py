@@ -269,7 +269,7 @@ def _widened(tensor: Tensor) -> Array:
 def _taken(found: object, value: Value) -> Tensor:
     """What ONNX Runtime computed, as a tensor of the type that the value has."""
     if not isinstance(found, (np.ndarray, np.generic)):
-        raise NotComputableError("it computes no tensor")
+        raise NotComputableError("what it computes is not a tensor")
     array = np.asarray(found)
     if array.dtype == object:
         return FoundTensor(array, TensorProto.STRING)
@@ -347,9 +347,7 @@ def _refuse_endless(node: Node) -> None:
         if current.op == "Loop":
             trips = constant(current.input(0))
             if trips is None or trips.size != 1:
-                raise NotComputableError(
-                    f"there is no telling how often the Loop {current.label} runs"
-                )
+                raise NotComputableError(f"it is not known how often the Loop {current.label} runs")
             times *= max(1, int(trips.array().reshape(())))
             if times > _MOST_ITERATIONS:
                 raise NotComputableError(f"the Loop {current.label} may run {times} times")

@@ -78,8 +78,8 @@ class Search:
         for name, declared in inputs.items():
             if not declared.HasField("tensor_type"):
                 kind = str(declared.WhichOneof("value") or "").removesuffix("_type")
-                what = f"is a {kind}, no tensor" if kind else "has no type"
-                raise VerifyError(f"input '{name}' {what}: nothing can be drawn for it")
+                what = f"is a {kind}, not a tensor" if kind else "has no type"
+                raise VerifyError(f"input '{name}' {what}: no values can be drawn for it")
             dims = given[name] if name in given else type_and_shape(declared)[1]
             self._declared[name] = dims and tuple(
                 symbols.get(dim, dim) if isinstance(dim, str) else dim for dim in dims

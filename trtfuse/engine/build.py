@@ -179,7 +179,7 @@ def _cache_path(backend: Backend, path: str | Path | None) -> Path | None:
         raise UsageError(f"{backend.title} has no timing cache; leave it out")
     path = Path(path)
     if path.exists() and not path.is_file():
-        raise UsageError(f"cannot keep the timing cache in '{path}': it is no regular file")
+        raise UsageError(f"cannot keep the timing cache in '{path}': it is not a regular file")
     if not path.parent.is_dir():
         raise UsageError(
             f"cannot keep the timing cache in '{path}': there is no folder '{path.parent}'"

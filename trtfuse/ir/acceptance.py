@@ -334,7 +334,7 @@ class _Repair:
                 continue
             if not version:
                 raise ModelError(
-                    "the model imports no operator set of ONNX, so that nobody knows what its "
+                    "the model imports no operator set of ONNX, so nobody can tell what its "
                     "operators do; add one to its opset_import"
                 )
             self.imports.append(helper.make_opsetid(domain, version))

@@ -259,7 +259,7 @@ def _import_groups(proto: ModelProto | FunctionProto) -> None:
         proto.opset_import.add(domain=GROUP_DOMAIN, version=1)
 
 
-NOT_UTF_8 = "the model has a text that is not UTF-8, as protobuf wants it"
+NOT_UTF_8 = "the model has a string that is not UTF-8, which protobuf requires"
 
 
 def read_model(source: ModelLike) -> Model:

@@ -134,7 +134,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
     passing = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         if path.exists() and not path.is_file():
-            raise ModelError(f"cannot write '{path}': it is no regular file")
+            raise ModelError(f"cannot write '{path}': it is not a regular file")
         with passing.open("xb") as file:
             yield file
             file.flush()

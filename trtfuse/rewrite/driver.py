@@ -206,7 +206,7 @@ class Driver:
     def _raise_endless(self) -> NoReturn:
         last = self.fused[-1]
         raise UsageError(
-            f"rule '{last.rule}' comes to no end: it matches what it makes, "
+            f"rule '{last.rule}' never ends: it matches what it makes, "
             f"last at {last.nodes[-1].label}"
         )
 
