@@ -19,7 +19,7 @@ from trtfuse.report.page import notebook, page
 
 
 def report_of(proto: ModelProto, **given: Any) -> dict[str, Any]:
-    return trtfuse.fuse(proto, **given).report.to_dict()
+    return trtfuse.fuse(proto, objective="graph", **given).report.to_dict()
 
 
 class Elements(html.parser.HTMLParser):
@@ -83,7 +83,7 @@ def test_what_changed_and_whether_it_is_safe(
 
 
 def test_a_result_that_differs_is_not_to_be_used() -> None:
-    result = trtfuse.fuse(everything())
+    result = trtfuse.fuse(everything(), objective="graph")
     result.report.verification = Verification("model", False, 0.5, 1e-6, 2, ["output 'y' differs"])
     found = headline(result.report.to_dict())
     assert found.standing == "bad"
@@ -180,7 +180,7 @@ def test_four_thousand_nodes_stay_below_five_megabytes() -> None:
 
 
 def test_a_notebook_shows_the_same_numbers() -> None:
-    result = trtfuse.fuse(everything())
+    result = trtfuse.fuse(everything(), objective="graph")
     text = Elements(result._repr_html_()).text
     for figure in headline(result.report.to_dict()).figures:
         assert figure.number in text

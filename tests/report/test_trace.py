@@ -107,7 +107,7 @@ def test_what_has_no_known_size_has_no_estimate() -> None:
 
 
 def test_the_fate_of_every_node_of_the_original() -> None:
-    graph = trtfuse.fuse(everything()).report.to_dict()["graph"]
+    graph = trtfuse.fuse(everything(), objective="graph").report.to_dict()["graph"]
     fates = {node[0]: node[4] for node in graph["nodes"]}
     assert fates == {
         "conv1": "fused",

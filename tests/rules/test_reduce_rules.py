@@ -535,7 +535,7 @@ def test_two_means_in_a_row_are_one() -> None:
         }""",
         opset=17,
     )
-    result = trtfuse.fuse(made)
+    result = as_graph(made)
     assert fused(result) == [("reduce-reduce", "first + second")]
     assert nodes(result.model) == ["second: ReduceMean(x) -> y"]
     assert list(result.model.graph.node[0].attribute[0].ints) == [1, 3]
@@ -605,7 +605,7 @@ def unranked(first: list[int], second: list[int], keepdims: int) -> ModelProto:
 @pytest.mark.parametrize(("keepdims", "axes"), [(0, [0, 2]), (1, [0, 1])])
 def test_axes_from_the_front_are_merged_whatever_the_rank(keepdims: int, axes: list[int]) -> None:
     made = unranked([0], [1], keepdims)
-    result = trtfuse.fuse(made, rules=["reduce-reduce"])
+    result = as_graph(made, rules=["reduce-reduce"])
     assert fused(result) == [("reduce-reduce", "one + two")]
     assert constants(result.model)["two.axes"].tolist() == axes
     x = np.random.default_rng(0).standard_normal(120).astype(np.float32)

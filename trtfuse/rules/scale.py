@@ -248,18 +248,21 @@ def _costs_weights(m: Match) -> Way | None:
     layer: Linear = m["conv"] if "conv" in m else m["product"]
     scale: Scale = m["scale"]
     others = [node for node in layer.w.uses if node not in m.nodes]
-    alike = all(_is_scaled_alike(node, scale, after=m.root is scale.node) for node in others)
+    # Behind a product and the Add of its bias, or in front of the product.
+    behind = len(layer.nodes) if m.root is scale.node else 0
+    alike = all(_is_scaled_alike(node, scale, behind) for node in others)
     return None if alike else SHARED_WEIGHTS
 
 
-def _is_scaled_alike(layer: Node, scale: Scale, *, after: bool) -> bool:
-    """Whether a layer is scaled by the same constants, so that its new weights are the same."""
-    if after:
-        readers = list(layer.output.uses)
-        other = readers[0] if len(readers) == 1 else None
-    else:
-        x = layer.input(0)
+def _is_scaled_alike(product: Node, scale: Scale, behind: int) -> bool:
+    """Whether a product is scaled by the same constants, so that its new weights are the same."""
+    other: Node | None = product
+    if not behind:
+        x = product.input(0)
         other = None if x is None else x.producer
+    for _ in range(behind):
+        readers = [] if other is None else list(other.output.uses)
+        other = readers[0] if len(readers) == 1 else None
     if other is None or other.op != scale.node.op:
         return False
     ours, theirs = (
