@@ -182,12 +182,22 @@ def exact_cast(m: Match) -> str | None:
     return None
 
 
+def _is_disputed(node: Node) -> bool:
+    """Whether runtimes differ on what a node computes."""
+    if operator(node) != "Resize":
+        return operator(node) in DISPUTED
+    # With scales that leave a part of a position over, they align the corners differently.
+    aligned = node.attribute("coordinate_transformation_mode") == "align_corners"
+    return aligned and node.input(3) is None
+
+
 @guard
 def same_everywhere(m: Match) -> str | None:
     """Runtimes agree on the result.
 
     They do not on a power of integers that overflows, on how a number is written as a text, on
-    whether a Squeeze of no axes is one of all, and on Attention and MaxUnpool.
+    whether a Squeeze of no axes is one of all, on Attention and MaxUnpool, and on a Resize by
+    scales that aligns corners.
     """
     node: Node = m.root
     first, second = constant(node.input(0)), constant(node.input(1))
@@ -195,7 +205,7 @@ def same_everywhere(m: Match) -> str | None:
         return f"the axes of {node.label} are empty, which some runtimes read as all"
     if constant(node.output) is not None:
         return None
-    disputed = next((inner for inner in run_by(node) if operator(inner) in DISPUTED), None)
+    disputed = next(filter(_is_disputed, run_by(node)), None)
     if disputed is not None:
         return f"runtimes do not agree on what {operator(disputed)} {disputed.label} computes"
     if first is None:
