@@ -264,7 +264,7 @@ def test_the_timing_cache_is_kept_in_a_file(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["timing.cache"]
     with pytest.raises(UsageError, match=r"^cannot keep the timing cache in '.*': there is no"):
         trtfuse.build(convolution(), timing_cache=tmp_path / "missing" / "cache")
-    with pytest.raises(UsageError, match=r"^cannot keep the timing cache in '.*': it is no reg"):
+    with pytest.raises(UsageError, match=r"^cannot keep the timing cache in '.*': it is not a reg"):
         trtfuse.build(convolution(), timing_cache=tmp_path)
 
 

@@ -186,9 +186,13 @@ def _is_disputed(node: Node) -> bool:
     """Whether runtimes differ on what a node computes."""
     if operator(node) != "Resize":
         return operator(node) in DISPUTED
-    # With scales that leave a part of a position over, they align the corners differently.
-    aligned = node.attribute("coordinate_transformation_mode") == "align_corners"
-    return aligned and node.input(3) is None
+    if node.attribute("coordinate_transformation_mode") != "align_corners" or node.input(3):
+        return False
+    # With scales that make no whole number of positions, they align the corners differently.
+    x, scales = constant(node.input(0)), constant(node.input(2))
+    if x is None or scales is None:
+        return True
+    return any(size * scale % 1 for size, scale in zip(x.shape, scales.exact(), strict=False))
 
 
 @guard
