@@ -118,6 +118,10 @@ def test_a_part_that_is_read_elsewhere_keeps_its_split() -> None:
     ]
 
 
+#: Whether it is a release on which backward Slices were compared.
+RECENT = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 32)
+
+
 @st.composite
 def slices(draw: st.DrawFn) -> tuple[ModelProto, list[Any], bool]:
     """Two Slices in a row, inputs of several sizes, and whether they are sure to become one."""
@@ -125,7 +129,9 @@ def slices(draw: st.DrawFn) -> tuple[ModelProto, list[Any], bool]:
     rank = draw(st.integers(1, 3))
     shape = [draw(st.sampled_from((5, 8, "n", "m"))) for _ in range(rank)]
     limit = st.sampled_from((-9, -2, -1, 0, 1, 2, 3, 6, 2**31 - 1, LARGEST))
-    step = st.sampled_from((1, 1, 2, 3) if opset < 10 else (1, 1, 2, 3, -1, -2))
+    # ONNX Runtime 1.25 was seen to begin Slices that go backwards elsewhere than 1.32 does.
+    backwards = (-1, -2) if opset >= 10 and RECENT else ()
+    step = st.sampled_from((1, 1, 2, 3, *backwards))
     weights, made, lists = [], [], []
     for index in range(2):
         axes = draw(st.lists(st.integers(0, rank - 1), unique=True, min_size=1))
