@@ -143,6 +143,10 @@ def one_slice_does_both(m: Match) -> str | None:
                 f"size {axis} of `{inner.x.name}` is open, and no one Slice takes "
                 f"[{':'.join(map(str, first))}] and of that [{':'.join(map(str, second))}] there"
             )
+    for axis in sorted(inner.limits.keys() & outer.limits.keys()):
+        if min(inner.limits[axis].step, outer.limits[axis].step) < 0:
+            # ONNX Runtime takes the largest end of a backward Slice for the beginning.
+            return f"size {axis} of `{inner.x.name}` is sliced backwards, where runtimes differ"
     return None
 
 
