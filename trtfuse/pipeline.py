@@ -15,23 +15,23 @@ import numpy as np
 from onnx import ModelProto
 
 from trtfuse.check.inputs import Search
-from trtfuse.check.model import Verification, verify_models
+from trtfuse.check.model import Verification, is_loaded, verify_models
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError, nothing_else_raised
 from trtfuse.groups.emit import emit, takes_functions
 from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.target import shared_memory
-from trtfuse.ir.claims import settle_claims
+from trtfuse.ir.claims import refusal, settle_claims
 from trtfuse.ir.growth import FOLD_LIMIT
 from trtfuse.ir.model import (
-    NOT_UTF_8,
     Model,
     ModelLike,
     Objective,
     collector_paused,
     read_model,
 )
+from trtfuse.ir.operators import NOT_UTF_8
 from trtfuse.ir.save import save_model
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.report.data import Census, Fusion, NearMiss, Report
@@ -218,7 +218,10 @@ def _fuse(
     seed: int,
     target: str | None,
     progress: Progress | None,
+    *,
+    refused: str | None = None,
 ) -> FusionResult:
+    """As `fuse`; where no runtime would load the result, which `refused` says, without changes."""
     check = None if verify == "none" else RewriteCheck(seed)
     seconds: dict[str, float] = {}
     with _timed(seconds, "read"):
@@ -231,11 +234,22 @@ def _fuse(
             Search(read, input_shapes)
     with _timed(seconds, "rewrite"):
         driver = Driver(read, rules, check, staged(progress, "rewrite"))
-        driver.run()
+        if refused is None:
+            driver.run()
+        else:
+            read.notes.append(
+                f"the model is left as it was, since no runtime would load the result: {refused}"
+            )
         left = driver.declined
         declined = [NearMiss.of(each) for each in left]
         fusions = [Fusion.of(each) for each in driver.fused]
         trace.done(driver.fused, left)
+    why_not = refusal(read) if fusions else None
+    if why_not is not None and is_loaded(read_model(model)):
+        return _fuse(
+            model, (), "off", objective, verify, input_shapes, fold_limit, seed, target, progress,
+            refused=why_not,
+        )  # fmt: skip
     if groups != "off":
         with _timed(seconds, "group"):
             if driver.fused and any(isinstance(rule, GroupRule) for rule in rules):

@@ -53,7 +53,11 @@ def feeds(
 
 def _shape(each: Any, symbols: dict[Any, int], sizes: tuple[int, int]) -> tuple[int, ...]:
     shape = []
-    for at, dim in enumerate(each.shape or ()):
+    try:
+        declared = each.shape or ()
+    except UnicodeDecodeError:
+        raise CannotFeed(f"{each.name}: a symbol that is not UTF-8") from None
+    for at, dim in enumerate(declared):
         if isinstance(dim, int) and dim >= 0:
             shape.append(dim)
         elif dim in symbols and dim is not None:
@@ -94,7 +98,9 @@ def _fitting(each: Any, known: Any, rng: np.random.Generator) -> Any:
 
 def _drawn(each: Any, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     kind = _TYPES.get(each.type)
-    if kind is None or np.prod(shape, dtype=float) > _MOST_ELEMENTS:
+    # numpy takes no array of nothing that would be too large otherwise.
+    largest = np.prod([max(1, size) for size in shape], dtype=float)
+    if kind is None or largest > _MOST_ELEMENTS:
         raise CannotFeed(f"{each.name}: {each.type}{list(shape)}")
     if kind is np.bool_:
         return np.asarray(rng.random(shape) < 0.5)

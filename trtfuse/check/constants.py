@@ -19,6 +19,7 @@ from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, numpy_h
 from trtfuse.ir.constants import constant
 from trtfuse.ir.functions import called_by, functions_of, operator, run_by
 from trtfuse.ir.graph import Node, Value, written
+from trtfuse.ir.shapes import without_claims
 from trtfuse.ir.tensor import (
     FLOATING,
     Array,
@@ -250,6 +251,8 @@ class Computation:
             functions=functions,
             ir_version=min(10, max(8, node.graph.model.ir_version)),
         )
+        # What a body claims of its values may be what keeps ONNX Runtime from running it.
+        without_claims(model)
         self._model = model
         return model
 
@@ -312,8 +315,24 @@ def _bodies(graph: GraphProto) -> Iterable[GraphProto]:
 def _refuse_undefined(node: Node) -> None:
     """Raises for what is not defined, or has no end, before anything runs it."""
     for inner in run_by(node):
+        _refuse_left_out(inner)
         _refuse_division(inner)
     _refuse_endless(node)
+
+
+def _refuse_left_out(node: Node) -> None:
+    """A kernel of ONNX Runtime that counts on an input ends the process where there is none."""
+    assert node.graph is not None
+    domain, _, name = operator(node).rpartition("::")
+    opsets = {each.domain: each.version for each in node.graph.opset_imports}
+    version = opsets.get(domain, 1) if domain else node.graph.opset
+    if not onnx.defs.has(name, version, domain):
+        return
+    formal = onnx.defs.get_schema(name, version, domain).inputs
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    for index, value in enumerate(node.inputs):
+        if value is None and formal[min(index, len(formal) - 1)].option != optional:
+            raise NotComputableError(f"{node.label} has no input {index}, which {name} needs")
 
 
 def _refuse_division(node: Node) -> None:

@@ -20,6 +20,7 @@ from trtfuse.groups.target import DEFAULT_KIB, memory_table
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Tensor, numpy_type
+from trtfuse.layers.linear import misspelled_transposition
 from trtfuse.layers.scale import Scale, not_constant
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.rule import Condition, group_rule
@@ -143,6 +144,8 @@ class Product:
         c = node.input(2)
         if c is not None and computed(c):
             return CONSTANT_WEIGHTS, f"the bias `{c.name}` is {not_constant(c)}"
+        if unclear := misspelled_transposition(node):
+            return TWO_DIMENSIONS, unclear
         if len(weight.shape) != 2:
             because = f"its weights `{w.name}` have shape {shown(weight.shape)}, no matrix"
             return TWO_DIMENSIONS, because

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Graph, Node, Value
+from trtfuse.layers.linear import misspelled_transposition
 from trtfuse.rewrite.driver import Declined
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.rule import Condition, GroupRule
@@ -57,7 +58,7 @@ class Partition:
 
     Attributes:
         order: all nodes, in a topological order that does not depend on the file.
-        rank: the place of each node in it.
+        rank: the place in it of each node that can be in a group.
         group_of: the group of each node that is in one.
         declined: what was not grouped, and why.
     """
@@ -68,7 +69,12 @@ class Partition:
         self.limit = limit
         self.target = target
         self.order = tuple(graph.canonical())
-        self.rank = {node: place for place, node in enumerate(self.order)}
+        self.rank = {
+            node: place
+            for place, node in enumerate(self.order)
+            # Of such a Gemm runtimes and inference think differently, and a group would show it.
+            if node.op != "Gemm" or misspelled_transposition(node) is None
+        }
         self.group_of: dict[Node, Group] = {}
         self.declined: list[Declined] = []
         self._said: set[tuple[str, Node]] = set()

@@ -15,7 +15,13 @@ from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto, helper
 
 from trtfuse.ir.graph import Dimension, Graph, Shape, Value
 from trtfuse.ir.model import Model
-from trtfuse.ir.shapes import declared_symbols, graphs_in, type_and_shape
+from trtfuse.ir.shapes import (
+    declared_symbols,
+    graphs_in,
+    misfit,
+    type_and_shape,
+    without_weights,
+)
 
 #: The largest size that a file can state.
 _LARGEST = (1 << 63) - 1
@@ -83,14 +89,17 @@ def settle_claims(model: Model, proto: ModelProto, *, correct: bool) -> str | No
         for claim in claims:
             if claim.wrong or claim.zero or wrong:
                 claim.correct(doubtful=bool(wrong))
-        if wrong:
-            unknown = {id(claim.info) for claim in claims if claim.known is None}
-            for _, written in _graphs(model, proto):
-                kept = [info for info in written.value_info if id(info) not in unknown]
-                if len(kept) < len(written.value_info):
-                    copied = [ValueInfoProto.FromString(i.SerializeToString()) for i in kept]
-                    del written.value_info[:]
-                    written.value_info.extend(copied)
+        unknown = {id(claim.info) for claim in claims if claim.known is None} if wrong else set()
+        for _, written in _graphs(model, proto):
+            kept = [
+                info
+                for info in written.value_info
+                if id(info) not in unknown and not _is_untyped(info)
+            ]
+            if len(kept) < len(written.value_info):
+                copied = [ValueInfoProto.FromString(i.SerializeToString()) for i in kept]
+                del written.value_info[:]
+                written.value_info.extend(copied)
     if not wrong:
         return None
     first = wrong[0]
@@ -99,6 +108,24 @@ def settle_claims(model: Model, proto: ModelProto, *, correct: bool) -> str | No
         f"{_written(first.known or ())}"
         + (f"; {len(wrong) - 1} more declared shapes are wrong" if len(wrong) > 1 else "")
     )
+
+
+def refusal(model: Model) -> str | None:
+    """Why no runtime would load a model that was rewritten, in one line; None if nothing is wrong.
+
+    With more constants and fewer nodes, inference sees more of what does not fit: in a branch that
+    never runs, for one. Inside bodies it holds the model to claims, which are not all settled.
+    """
+    if model.misfit is not None or all(graph.owner is None for graph in model.graphs()):
+        return model.misfit
+    lean = without_weights(model)
+    settle_claims(model, lean, correct=True)
+    return misfit(lean)
+
+
+def _is_untyped(info: ValueInfoProto) -> bool:
+    """Whether it declares a tensor of no type, which ONNX's checker takes of some values only."""
+    return info.type.HasField("tensor_type") and not info.type.tensor_type.elem_type
 
 
 def _written(shape: Shape) -> str:

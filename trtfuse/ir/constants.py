@@ -200,7 +200,7 @@ def _reshape(node: Node, x: Tensor, shape: Tensor | None = None) -> Tensor | Non
     if shape is None:
         return None
     target = shape.integers()
-    if not node.attribute("allowzero", 0):
+    if node.attribute("allowzero", 0) != 1:
         target = [x.shape[i] if size == 0 else size for i, size in enumerate(target)]
     return _moved(x, lambda array: array.reshape(target))
 

@@ -212,7 +212,7 @@ class Node:
     def label(self) -> str:
         """Its name, or, if it has none, `node_of_` and its first output, as TensorRT has it."""
         if self.proto.name:
-            return self.proto.name
+            return text(self.proto.name)
         first = next((value for value in self.outputs if value is not None), None)
         return f"unnamed {self.op}" if first is None else f"node_of_{first.name}"
 
@@ -252,6 +252,11 @@ class Node:
 
     def __repr__(self) -> str:
         return f"Node({self.op}, {self.label!r})"
+
+
+def text(stored: str | bytes) -> str:
+    """A text as it is stored; of one that is not UTF-8, protobuf gives the bytes."""
+    return stored.decode("utf-8", "backslashreplace") if isinstance(stored, bytes) else stored
 
 
 def _unlike(names: set[str], stem: str) -> str:

@@ -18,7 +18,7 @@ from trtfuse.errors import ModelError, TrtfuseError, UsageError, internal
 from trtfuse.ir.acceptance import look_over, put_right
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, called, copy_fields
 from trtfuse.ir.growth import METADATA, Growth
-from trtfuse.ir.operators import is_standard, label, plain_domain
+from trtfuse.ir.operators import NOT_UTF_8, is_standard, label, plain_domain
 from trtfuse.ir.save import tensors
 from trtfuse.ir.shapes import LARGEST_LIST, contradiction, infer_shapes, without_weights
 from trtfuse.ir.tensor import ELEMENT_TYPES, ExternalData, FoldedTensor, StoredTensor
@@ -57,6 +57,7 @@ class Model:
         external: the tensors whose data is in files of their own.
         folder: as given.
         objective: what rules serve, see `trtfuse.pipeline.fuse`.
+        misfit: why no runtime would load it, as far as the last inference of shapes has seen.
         notes: what was the matter with the model where it was read, a sentence each.
     """
 
@@ -68,6 +69,7 @@ class Model:
         self.objective: Objective = "safe"
         self.names: set[str] = set()
         self.external: list[StoredTensor] = []
+        self.misfit: str | None = None
         self.notes: list[str] = []
         self._counter = 0
         self._inferred = False
@@ -257,9 +259,6 @@ def _import_groups(proto: ModelProto | FunctionProto) -> None:
     """Lets a model or function import the domain of the functions that groups became."""
     if all(each.domain != GROUP_DOMAIN for each in proto.opset_import):
         proto.opset_import.add(domain=GROUP_DOMAIN, version=1)
-
-
-NOT_UTF_8 = "the model has a string that is not UTF-8, which protobuf requires"
 
 
 def read_model(source: ModelLike) -> Model:

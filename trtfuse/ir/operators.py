@@ -8,12 +8,23 @@ from collections.abc import Iterable
 import onnx
 from onnx import NodeProto, OperatorSetIdProto
 
+from trtfuse.errors import ModelError
+
 #: The two spellings of ONNX's own domain.
 DEFAULT = ("", "ai.onnx")
 
 
-def plain_domain(spelled: str) -> str:
-    """A domain in one spelling: ONNX's own is empty."""
+NOT_UTF_8 = "the model has a string that is not UTF-8, which protobuf requires"
+
+
+def plain_domain(spelled: str | bytes) -> str:
+    """A domain in one spelling: ONNX's own is empty.
+
+    Raises:
+        ModelError: it is not UTF-8, so that protobuf gives the bytes.
+    """
+    if isinstance(spelled, bytes):
+        raise ModelError(NOT_UTF_8)
     return "" if spelled == "ai.onnx" else spelled
 
 

@@ -9,7 +9,9 @@ The shapes of inputs are a contract; all others follow from these and from const
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ from onnx import (
     TypeProto,
     ValueInfoProto,
     helper,
+    numpy_helper,
 )
 
 from trtfuse.errors import one_line
@@ -47,11 +50,13 @@ MADE_UP = "unk__"
 #: So often inference goes over a graph that it did not find all ranks of.
 _PASSES = 4
 
-#: The opset whose Slice inference gets wrong, and the domain of what stands in for it.
+#: The opset whose Slice inference gets wrong.
 _WRONG_SLICE = 10
+#: The first opset at which inference reads axes right; of which opset, and in which domain, is what
+#: stands in before it.
+_ANY_AXES = 11
+_LATER_OPSET = 12
 _LATER = "trtfuse.later"
-#: The first opset for whose Squeeze inference takes axes in any order.
-_ANY_ORDER = 11
 
 #: What inference raises. Where a constant would be too large, it does not ask before it makes it.
 _INFERENCE_FAILS = (
@@ -63,6 +68,9 @@ _INFERENCE_FAILS = (
 
 #: Vectors of more elements than this hold no sizes or axes.
 _LONGEST = 1 << 16
+
+#: The operators that have bodies.
+_OWNERS = ("If", "Loop", "Scan", "SequenceMap")
 
 #: The largest version that schemas are looked up for.
 _MOST = (1 << 31) - 1
@@ -77,10 +85,11 @@ def infer_shapes(model: Model) -> bool:
     """Tells every value of a model what inference finds; whether that changes any."""
     lean = without_weights(model)
     declared = declared_symbols(lean)
-    changed = _infer(model.graph, lean, declared)
+    changed, model.misfit = _infer(model.graph, lean, declared)
     for function, inputs in _called_with(model):
         # What inference made up around a call is as passing as what it makes up inside.
-        changed |= _infer(function, _as_model(function, inputs), declared)
+        again, misfit = _infer(function, _as_model(function, inputs), declared)
+        changed, model.misfit = changed or again, model.misfit or misfit
     return changed
 
 
@@ -93,29 +102,37 @@ def contradiction(model: Model) -> str | None:
     functions = (_as_model(function, inputs) for function, inputs in _called_with(model))
     for each in itertools.chain([lean], functions):
         _prepare(each)
-        try:
-            onnx.shape_inference.infer_shapes(
-                each, check_type=True, strict_mode=True, data_prop=_may_propagate(each)
-            )
-        except _INFERENCE_FAILS as error:
-            return one_line(error)
+        if (wrong := misfit(each)) is not None:
+            return wrong
+    return None
+
+
+def misfit(lean: ModelProto) -> str | None:
+    """Which node does not fit those around it, or what the model claims; in one line."""
+    try:
+        onnx.shape_inference.infer_shapes(
+            lean, check_type=True, strict_mode=True, data_prop=_may_propagate(lean)
+        )
+    except _INFERENCE_FAILS as error:
+        return one_line(error)
     return None
 
 
 def _prepare(lean: ModelProto) -> None:
     """Leaves out what inference should not believe, and spells out what it gets wrong."""
     without_claims(lean)
-    _slice_as_later(lean)
-    _squeeze_in_order(lean)
+    _spell_as_later(lean)
 
 
-def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
+def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> tuple[bool, str | None]:
+    """Tells every value what inference finds; whether that changes any, and what does not fit."""
     before = [(value, value.known) for graph in main.walk() for value in _values(graph)]
     _prepare(lean)
     propagates = _may_propagate(lean)
+    misfit: str | None = None
     for _ in range(_PASSES):
         try:
-            inferred = _inferred(lean, propagates)
+            inferred, misfit = _inferred(lean, propagates)
         except _INFERENCE_FAILS:
             # Of a model that inference chokes on, the inputs are known and nothing else.
             inferred = lean
@@ -129,23 +146,83 @@ def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> bool:
             assert element_type is not None
             info = helper.make_tensor_value_info(value.name, element_type, shape)
             lean.graph.value_info.append(info)
-    return any(value.known != known for value, known in before)
+    return any(value.known != known for value, known in before), misfit
 
 
 def _may_propagate(lean: ModelProto) -> bool:
     """Whether inference may follow numbers through a graph, and not only shapes.
 
-    It makes a list of as many entries as any vector has elements.
+    It makes a list of as many entries as any vector has elements, and ends the process where the
+    step of a Slice takes it beyond what 32 bits hold.
     """
     infos = (info.type.tensor_type.shape.dim for info in lean.graph.input)
-    return all(len(dims) != 1 or dims[0].dim_value <= _LONGEST for dims in infos)
+    vectors = (dims[0].dim_value for dims in infos if len(dims) == 1)
+    return (
+        all(count <= _LONGEST for count in vectors)
+        and not _runs_far(lean.graph)
+        and not any(_runs_far(function) for function in lean.functions)
+    )
 
 
-def _inferred(lean: ModelProto, propagates: bool) -> ModelProto:
+def _runs_far(graph: GraphProto | FunctionProto) -> bool:
+    """Whether a Range of constants makes many numbers, or a Slice has a large step."""
+    nodes = list(_nodes_within(graph.node))
+    telling = [node for node in nodes if node.op_type in ("Range", "Slice")]
+    if not telling:
+        return False
+    constants = {
+        node.output[0]: node.attribute[0].t
+        for node in nodes
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t")
+    }
+    bodies = [body for node in nodes for each in node.attribute for body in _bodies(each)]
+    for body in (graph, *bodies):
+        if isinstance(body, GraphProto):
+            constants.update((tensor.name, tensor) for tensor in body.initializer)
+
+    def number(name: str) -> float:
+        tensor = constants.get(name)
+        if tensor is None or tensor.data_location == TensorProto.EXTERNAL or 0 in tensor.dims:
+            return math.nan
+        return float(numpy_helper.to_array(tensor).reshape(-1)[0])
+
+    for node in telling:
+        numbers = [number(name) for name in node.input]
+        if node.op_type == "Slice" and len(numbers) > 4 and abs(numbers[4]) > _LONGEST:
+            return True
+        if node.op_type == "Range" and len(numbers) == 3:
+            first, last, step = numbers
+            if step == 0 or abs((last - first) / step) > _LONGEST:
+                return True
+    return False
+
+
+def _nodes_within(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Nodes, and those in their bodies."""
+    for node in nodes:
+        yield node
+        if node.op_type in _OWNERS:
+            for attribute in node.attribute:
+                for body in _bodies(attribute):
+                    yield from _nodes_within(body.node)
+
+
+def _inferred(lean: ModelProto, propagates: bool) -> tuple[ModelProto, str | None]:
+    """The model with what inference finds, and why a node does not fit those around it, if so."""
+    infer = functools.partial(onnx.shape_inference.infer_shapes, lean)
     if propagates:
-        with contextlib.suppress(MemoryError):
-            return onnx.shape_inference.infer_shapes(lean, data_prop=True)
-    return onnx.shape_inference.infer_shapes(lean)
+        try:
+            return infer(data_prop=True, strict_mode=True), None
+        except MemoryError:
+            pass
+        except _INFERENCE_FAILS as error:
+            # It goes on behind such a node.
+            with contextlib.suppress(MemoryError):
+                return infer(data_prop=True), one_line(error)
+    try:
+        return infer(strict_mode=True), None
+    except _INFERENCE_FAILS as error:
+        return infer(), one_line(error)
 
 
 def _missed(graph: Graph, inferred: GraphProto) -> list[Value]:
@@ -330,63 +407,77 @@ def _all_bodies(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
             yield from _bodies(attribute)
 
 
-def _slice_as_later(lean: ModelProto) -> None:
-    """Writes each Slice of opset 10 as a call of a function with that of opset 11.
+def _spell_as_later(lean: ModelProto) -> None:
+    """Writes as calls of functions of a later opset the nodes that inference gets wrong.
 
-    For the former, inference takes it that an open dimension keeps its size.
+    Of a Slice of opset 10 it takes it that an open dimension keeps its size; and before opset 11 it
+    misreads negative axes, which runtimes take, and the axes of a Squeeze that are in no order.
     """
-    counts: set[int] = set()
-    if _default_opset(lean.opset_import) == _WRONG_SLICE:
-        counts |= _call_instead(lean.graph.node)
-    for each in lean.functions:
-        if _default_opset(each.opset_import) == _WRONG_SLICE and (
-            found := _call_instead(each.node)
-        ):
-            counts |= found
-            each.opset_import.append(helper.make_opsetid(_LATER, 1))
-    if counts:
+    functions: dict[str, FunctionProto] = {}
+    _call_later(lean.graph.node, _default_opset(lean.opset_import), functions)
+    for function in lean.functions:
+        if _call_later(function.node, _default_opset(function.opset_import), functions):
+            function.opset_import.append(helper.make_opsetid(_LATER, 1))
+    if functions:
         lean.opset_import.append(helper.make_opsetid(_LATER, 1))
-    later = [helper.make_opsetid("", _WRONG_SLICE + 1)]
-    for count in sorted(counts):
-        given = [f"input{index}" for index in range(count)]
-        node = helper.make_node("Slice", given, ["output"])
-        name = f"Slice{count}"
-        lean.functions.append(helper.make_function(_LATER, name, given, ["output"], [node], later))
+        lean.functions.extend(functions.values())
 
 
 def _default_opset(imports: Iterable[OperatorSetIdProto]) -> int:
     return next((each.version for each in imports if each.domain in ("", "ai.onnx")), 0)
 
 
-def _call_instead(nodes: Iterable[NodeProto]) -> set[int]:
-    """Makes the Slices among some nodes, and in their bodies, calls; of how many inputs."""
-    counts: set[int] = set()
+def _call_later(
+    nodes: Iterable[NodeProto], opset: int, functions: dict[str, FunctionProto]
+) -> bool:
+    """Makes calls of nodes that inference gets wrong; adds what they call; whether there were any.
+
+    Args:
+        nodes: those of a graph; the ones in their bodies are looked at too.
+        opset: the version of ONNX's operators that they are of.
+        functions: by name; added to.
+    """
+    if not 0 < opset < _ANY_AXES:
+        return False
+    called = False
     for node in nodes:
-        if node.op_type == "Slice" and node.domain in ("", "ai.onnx"):
-            node.domain, node.op_type = _LATER, f"Slice{len(node.input)}"
-            counts.add(len(node.input))
+        spelled = _later(node, opset) if node.domain in ("", "ai.onnx") else None
+        if spelled is not None:
+            name = "_".join((node.op_type, str(len(node.input)), *map(str, _numbers(node))))
+            given = [f"input{index}" for index in range(len(node.input))]
+            imports = [helper.make_opsetid("", _LATER_OPSET)]
+            functions[name] = helper.make_function(_LATER, name, given, ["y"], spelled, imports)
+            node.domain, node.op_type = _LATER, name
+            del node.attribute[:]
+            called = True
         for attribute in node.attribute:
             for body in _bodies(attribute):
-                counts |= _call_instead(body.node)
-    return counts
+                called |= _call_later(body.node, opset, functions)
+    return called
 
 
-def _squeeze_in_order(lean: ModelProto) -> None:
-    """Lists the axes of each Squeeze before opset 11 in order: inference misses some otherwise."""
-    if _default_opset(lean.opset_import) < _ANY_ORDER:
-        _sort_axes(lean.graph.node)
-    for each in lean.functions:
-        if _default_opset(each.opset_import) < _ANY_ORDER:
-            _sort_axes(each.node)
+def _numbers(node: NodeProto) -> list[int]:
+    return [number for attribute in node.attribute for number in (*attribute.ints, 0)]
 
 
-def _sort_axes(nodes: Iterable[NodeProto]) -> None:
-    for node in nodes:
-        for attribute in node.attribute:
-            if node.op_type == "Squeeze" and attribute.name == "axes":
-                attribute.ints[:] = sorted(attribute.ints)
-            for body in _bodies(attribute):
-                _sort_axes(body.node)
+def _later(node: NodeProto, opset: int) -> list[NodeProto] | None:
+    """How a later opset spells a node that inference gets wrong at its own; None if it does not."""
+    listed = {attribute.name: list(attribute.ints) for attribute in node.attribute}
+    axes = listed.get("axes", [])
+    given = [f"input{index}" for index in range(len(node.input))]
+    match node.op_type:
+        case "Slice" if opset == _WRONG_SLICE:
+            return [helper.make_node("Slice", given, ["y"])]
+        case "Slice" if min(axes, default=0) < 0:
+            names = ("starts", "ends", "axes")
+            numbers = [
+                helper.make_node("Constant", [], [name], value_ints=listed.get(name, []))
+                for name in names
+            ]
+            return [*numbers, helper.make_node("Slice", [*given, *names], ["y"])]
+        case "Squeeze" | "Unsqueeze" if min(axes, default=0) < 0 or axes != sorted(axes):
+            return [helper.make_node(node.op_type, given, ["y"], axes=axes)]
+    return None
 
 
 def _bodies(attribute: AttributeProto) -> list[GraphProto]:

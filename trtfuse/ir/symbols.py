@@ -100,7 +100,7 @@ def _reckoned(node: Node) -> Shape | None:
     """The shape of what a node computes, as far as its inputs tell."""
     first = node.input(0)
     if node.op == "Reshape":
-        return _reshaped(first, node.input(1), bool(node.attribute("allowzero", 0)))
+        return _reshaped(first, node.input(1), node.attribute("allowzero", 0) == 1)
     if node.op == "Flatten":
         return _flattened(first, node.attribute("axis", 1))
     if node.op == "Expand":
@@ -114,7 +114,11 @@ def _reckoned(node: Node) -> Shape | None:
 
 
 def _shape(found: Iterable[Size] | None) -> Shape | None:
-    return None if found is None else tuple(dimension(size) for size in found)
+    if found is None:
+        return None
+    sizes_found = (dimension(size) for size in found)
+    # A node that is told to make less than nothing fails.
+    return tuple(None if isinstance(s, int) and s < 0 else s for s in sizes_found)
 
 
 def _broadcast(shapes: Iterable[Shape | None]) -> Shape | None:

@@ -197,6 +197,12 @@ class Convolution(Linear):
         return new.again(self.product, x, w, b)
 
 
+def misspelled_transposition(node: Node) -> str | None:
+    """Why it is unclear whether a Gemm transposes its operands: what is neither yes nor no."""
+    given = [node.attribute(name, 0) for name in ("transA", "transB")]
+    return None if {*given} <= {0, 1} else f"its transA and transB are {given}, not 0 or 1"
+
+
 @dataclass(frozen=True, slots=True)
 class FullyConnected(Linear):
     """A product with constant weights: Gemm, or MatMul with or without the Add of a bias.
@@ -240,7 +246,12 @@ class FullyConnected(Linear):
             return f"the bias `{b.name}` is {not_constant(b)}"
         if len(weight.shape) != 2:
             return f"the weights `{w.name}` have shape {list(weight.shape)}, not two dimensions"
+        if unclear := misspelled_transposition(node):
+            return unclear
         k, n = weight.shape[::-1] if node.attribute("transB", 0) else weight.shape
+        if bias is not None and (len(bias.shape) > 2 or bias.shape[-1:] not in ((), (1,), (n,))):
+            assert b is not None
+            return f"the bias `{b.name}` of shape {list(bias.shape)} does not broadcast to [M, {n}]"
         in_axis = 0 if node.attribute("transA", 0) else 1
         return cls((node,), x, w, weight, b, bias, 2, 1, n, in_axis, k)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
-from trtfuse.ir.tensor import Float64
+from trtfuse.ir.tensor import Float64, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,14 @@ class Factor:
         numbers: computes it, float64 of that shape.
         per_channel: whether it has one number for each channel on axis 1 instead, whatever the
             rank of x, as BatchNormalization has it.
+        stored: computes it from constants as they are rounded to their type, where that differs.
     """
 
     name: str
     shape: tuple[int, ...]
     numbers: Callable[[], Float64]
     per_channel: bool = False
+    stored: Callable[[], Float64] | None = None
 
     @property
     def uniform(self) -> bool:
@@ -61,6 +63,10 @@ class Factor:
         if all(size in sizes for size, sizes in zip(padded, allowed, strict=True)):
             return None
         return f"`{self.name}` has shape {list(self.shape)}, not one value per channel ({channels})"
+
+    def is_all(self, number: float) -> bool:
+        """Whether a runtime would find this number everywhere."""
+        return bool(np.all((self.stored or self.numbers)() == number))
 
     def vector(self) -> Float64:
         """The numbers flat: one, or one for each channel."""
@@ -136,9 +142,7 @@ class Scale:
         """Whether it multiplies by 1, adds 0 and raises to 1, as far as it does any of them."""
         neutral = ((self.scale, 1.0), (self.shift, 0.0), (self.power, 1.0))
         # The first number often tells, and spares a look at the others.
-        return all(
-            factor is None or bool(np.all(factor.numbers() == number)) for factor, number in neutral
-        )
+        return all(factor is None or factor.is_all(number) for factor, number in neutral)
 
     @classmethod
     def of(cls, node: Node) -> Self | str | None:
@@ -233,12 +237,21 @@ def not_constant(value: Value) -> str:
 
 def _factor(value: Value) -> Factor | None:
     tensor = constant(value)
-    return None if tensor is None else Factor(value.name, tensor.shape, tensor.exact)
+    if tensor is None:
+        return None
+    return Factor(value.name, tensor.shape, tensor.exact, stored=lambda: _stored(tensor))
+
+
+def _stored(tensor: Tensor) -> Float64:
+    return tensor.array().astype(np.float64)
 
 
 def _applied(factor: Factor, function: Callable[[Float64], Float64]) -> Factor:
-    def numbers() -> Float64:
+    def applied(numbers: Callable[[], Float64]) -> Float64:
         with np.errstate(divide="ignore"):
-            return function(factor.numbers())
+            return function(numbers())
 
-    return Factor(factor.name, factor.shape, numbers)
+    numbers, stored = factor.numbers, factor.stored or factor.numbers
+    return Factor(
+        factor.name, factor.shape, lambda: applied(numbers), stored=lambda: applied(stored)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
 
 
@@ -36,7 +37,8 @@ class Window:
     def of(cls, node: Node) -> Self | None:
         x, weights = node.input(0), node.input(1)
         assert x is not None
-        shape = None if weights is None else weights.shape
+        tensor = constant(weights)
+        shape = tensor.shape if tensor is not None else None if weights is None else weights.shape
         listed = node.attribute("kernel_shape") or (shape and shape[2:])
         kernel = tuple(size for size in listed or () if isinstance(size, int))
         if not listed or len(kernel) < len(listed) or misfit(node, len(kernel)) is not None:

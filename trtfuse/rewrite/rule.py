@@ -22,7 +22,7 @@ from onnx import NodeProto, helper
 
 from trtfuse.errors import UsageError
 from trtfuse.ir.constants import became_constant, constant
-from trtfuse.ir.graph import Graph, Node, Value
+from trtfuse.ir.graph import Graph, Node, Value, text
 from trtfuse.ir.tensor import Array, Float64, FoldedTensor, Tensor
 from trtfuse.rewrite.pattern import ANY_OPERATOR, Match, Pattern
 
@@ -107,8 +107,8 @@ class Replacement:
         domain, _, op_type = operator.rpartition("::")
         proto = helper.make_node(op_type, [], [], domain=domain or None, **attributes)
         if like is not None:
-            proto.name = like.proto.name
-            proto.doc_string = like.proto.doc_string
+            proto.name = text(like.proto.name)
+            proto.doc_string = text(like.proto.doc_string)
             proto.metadata_props.extend(like.proto.metadata_props)
         return self._add(proto, operator, inputs)
 
@@ -185,8 +185,11 @@ class Replacement:
 
 def must_keep_name(old: Value, result: Value) -> bool:
     """Whether a value cannot take over the name of an output, being known by its own."""
-    computed = result.producer is not None and result.graph is old.graph
-    return not computed or bool(result.outputs)
+    if result.graph is not old.graph or result.outputs:
+        return True
+    # Among nodes alone, a constant is written as one, which may be called anything.
+    written = result.graph.constants_are_nodes and result in result.graph.initializers
+    return result.producer is None and not written
 
 
 #: What a builder returns: the value that takes the place of the root's output, or one for each;

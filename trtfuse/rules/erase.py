@@ -12,7 +12,7 @@ from trtfuse.ir.products import Size
 from trtfuse.ir.sizes import Sizes, sizes, sizes_of
 from trtfuse.layers.broadcast import OF_MANY, OF_TWO, expands_beyond
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, given, op, rest, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.rule import Replacement, guard, must_keep_name, rule
 
 #: No axis is longer than this; an end there or further off is that of the axis.
 _FAR = int(np.iinfo(np.int32).max)
@@ -20,10 +20,8 @@ _FAR = int(np.iinfo(np.int32).max)
 
 def _leads_elsewhere(m: Match) -> bool:
     """The node is not all that stands between two names that are both known outside."""
-    output, x = m.root.output, m["x"]
-    return not output.outputs or (
-        x.producer is not None and not x.outputs and x.graph is output.graph
-    )
+    output: Value = m.root.output
+    return not output.outputs or not must_keep_name(output, m["x"])
 
 
 @guard

@@ -85,9 +85,11 @@ def pooled_type(m: Match, name: str) -> str | None:
 
 @guard
 def static_plane(m: Match, name: str) -> str | None:
-    """The sizes of the spatial axes are fixed and not 0."""
+    """The sizes of the spatial axes are fixed and not 0, and there are channels."""
     value: Value = m[name]
-    plane = (value.shape or ())[2:]
+    channels, plane = (value.shape or ())[1:2], (value.shape or ())[2:]
+    if channels == (0,):
+        return f"`{value.name}` has no channels, and ONNX Runtime pools nothing of them"
     if plane and all(isinstance(size, int) and size > 0 for size in plane):
         return None
     shown = ["?" if size is None else size for size in plane]
@@ -386,7 +388,6 @@ def reduce_squeeze(m: Match, new: Replacement) -> Value:
     pooled_type("x"),
     serves_the_engine(_mean_is_free),
     entry="F9",
-    since=1,
 )
 def mean_pool(m: Match, new: Replacement) -> Value:
     """mean(x over all spatial axes)  ==  average_pool(x, kernel = the whole plane)
