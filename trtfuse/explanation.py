@@ -276,7 +276,7 @@ class _Explainer:
         misses = near_misses(rule, node)
         if veto is not None and not any(veto in miss.vetoes for miss in misses):
             # It is known only once the rewrite is built and checked, or the nearest of a few.
-            far = reach(rule.pattern, node.output)
+            far = reach(rule.pattern, node.first_result)
             nodes, matched = far.nodes or (node,), max(1, far.layers)
             misses = [Miss(rule, node, nodes, matched, far.missing, (veto,))]
         return misses

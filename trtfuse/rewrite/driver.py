@@ -238,7 +238,8 @@ class Driver:
                 vetoes = self._declined.get(node, {})
                 found += [Declined(name, node, *veto) for name, veto in vetoes.items()]
                 explaining = by_operator.get(node.op, ())
-                if explaining and not any(rule.name in vetoes for rule in explaining):
+                unsaid = not any(rule.name in vetoes for rule in explaining)
+                if explaining and unsaid and node.outputs and node.outputs[0] is not None:
                     rule, veto = self._nearest_miss(explaining, node)
                     found.append(Declined(rule.name, node, *veto))
         return found
@@ -257,14 +258,15 @@ class Driver:
 
     def _visit(self, node: Node) -> None:
         self._declined.pop(node, None)
-        if not node.outputs or node.outputs[0] is None:
+        result = node.first_result
+        if result is None:
             return
         vetoes: list[Veto] = []
         start = Match(vetoes)
         for rule in self._candidates(node):
             vetoes.clear()
             try:
-                for match in rule.pattern.matches(node.output, start):
+                for match in rule.pattern.matches(result, start):
                     veto = self._vetoed(rule, match) or self._attempt(rule, match)
                     if veto is None:
                         return
@@ -316,10 +318,15 @@ class Driver:
             left_out = index >= len(results) or results[index] is None
             if left_out and forgotten is not None and (forgotten.uses or forgotten.outputs):
                 raise UsageError(f"rule '{rule.name}' returns nothing for `{forgotten.name}`")
-        old = match.root.output
-        erases_identity = match.root.op == "Identity" and not new.nodes and old.outputs
-        first = results[0]
-        if erases_identity and first is not None and must_keep_name(old, first):
+        old, first = match.root.outputs[0], results[0]
+        erases_identity = match.root.op == "Identity" and not new.nodes
+        if (
+            erases_identity
+            and old is not None
+            and old.outputs
+            and first is not None
+            and must_keep_name(old, first)
+        ):
             # Erasing it would put another in its place.
             because = f"`{first.name}` and `{old.name}` are both known outside"
             return Veto("named-output", because)

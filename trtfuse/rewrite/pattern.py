@@ -299,7 +299,7 @@ class AnyCall(Pattern):
 
     def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
         node = None if value is None else value.producer
-        if node is None or node.outputs[0] is not value:
+        if node is None or node.first_result is not value:
             return
         read = [*node.inputs, *node.captured()] if node.bodies else node.inputs
         if all(v is None or constant(v) is not None for v in read):

@@ -14,7 +14,7 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.functions import operator, run_by
 from trtfuse.ir.graph import GROUP_DOMAIN, Node, Shape, Value
 from trtfuse.ir.sizes import FOLLOWED, INTEGERS, sizes
-from trtfuse.ir.tensor import Array, numpy_type, type_name
+from trtfuse.ir.tensor import Array, Tensor, numpy_type, type_name
 from trtfuse.layers.shuffle import squeezes_nothing_or_all
 from trtfuse.rewrite.pattern import Match, any_of, given, on_constants, op, rest
 from trtfuse.rewrite.rule import Replacement, guard, rule
@@ -139,6 +139,11 @@ def _wanted(node: Node) -> list[Value]:
     return [value for value in node.outputs if value is not None and value.uses]
 
 
+def _known(node: Node) -> Tensor | None:
+    """The constant that a node is known to compute, without computing it."""
+    return constant(node.outputs[0])
+
+
 @guard
 def bounded_growth(m: Match) -> str | None:
     """Constants are larger than what the model stores of those that they are made from by at most
@@ -149,7 +154,7 @@ def bounded_growth(m: Match) -> str | None:
     assert node.graph is not None
     wanted = _wanted(node)
     sizes: list[int]
-    if (known := constant(node.output)) is not None:
+    if (known := _known(node)) is not None:
         wanted, sizes = [node.output], [known.stored_bytes]
     else:
         # What is not known before it is computed, the driver looks at afterwards.
@@ -165,7 +170,7 @@ def bounded_growth(m: Match) -> str | None:
 def exact_cast(m: Match) -> str | None:
     """A Cast to an integer does not overflow: what becomes of it then differs between runtimes."""
     node: Node = m.root
-    if node.op not in ("Cast", "CastLike") or constant(node.output) is not None:
+    if node.op not in ("Cast", "CastLike") or _known(node) is not None:
         return None
     value, like = node.input(0), constant(node.input(1))
     source = constant(value)
@@ -207,7 +212,7 @@ def same_everywhere(m: Match) -> str | None:
     first, second = constant(node.input(0)), constant(node.input(1))
     if node.op == "Squeeze" and squeezes_nothing_or_all(node):
         return f"the axes of {node.label} are empty, which some runtimes read as all"
-    if constant(node.output) is not None:
+    if _known(node) is not None:
         return None
     disputed = next(filter(_is_disputed, run_by(node)), None)
     if disputed is not None:
@@ -229,7 +234,7 @@ def same_everywhere(m: Match) -> str | None:
 def computable(m: Match) -> str | None:
     """It can be computed: a node that fails at run time stays there to fail."""
     node: Node = m.root
-    if constant(node.output) is None and _wanted(node):
+    if _known(node) is None and _wanted(node):
         from trtfuse.check.constants import NotComputableError
 
         try:
@@ -260,7 +265,7 @@ def fold_constants(m: Match, new: Replacement) -> tuple[Value | None, ...]:
     or DequantizeLinear, since weights in few bits have to stay so.
     """
     node: Node = m.root
-    known = constant(node.output)
+    known = _known(node)
     if known is not None:
         return (new.constant(known, known.type, node.output.name),)
     wanted = _wanted(node)
