@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from models import declined, fused, model, nodes
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import trtfuse
@@ -149,6 +149,39 @@ def test_a_slice_of_an_open_axis_from_its_beginning_to_its_end_goes(
     )
     for verify in ("none", "rewrite"):
         assert fused(trtfuse.fuse(made, verify=verify))[0] == ("no-op", "s")
+
+
+def test_a_slice_to_twice_the_size_of_an_axis_goes() -> None:
+    made = model(
+        """(float[n,4] x) => (float[?,?] y) {
+            sizes = Shape<start=0, end=1>(x) end = Mul(sizes, two)
+            [s] a = Slice(x, zero, end, zero) y = Relu(a)
+        }""",
+        opset=18,
+        zero=np.array([0]),
+        two=np.array([2]),
+    )
+    assert nodes(trtfuse.fuse(made, groups="off").model) == ["-: Relu(x) -> y"]
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "axes"),
+    [([0], [9], [5]), ([0], [9], [-3]), ([0, 0], [9], [0]), ([0], [9, 9], [0]), ([0], [9], [0, 1])],
+)
+def test_a_slice_that_is_none_is_no_mistake_of_ours(
+    starts: list[int], ends: list[int], axes: list[int]
+) -> None:
+    made = model(
+        "(float[n,4] x) => (float[?,?] y) { a = Slice(x, starts, ends, axes) y = Relu(a) }",
+        starts=np.array([0]),
+        ends=np.array([9]),
+        axes=np.array([0]),
+    )
+    limits = {"starts": starts, "ends": ends, "axes": axes}
+    for tensor in made.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(np.array(limits[tensor.name]), tensor.name))
+    result = trtfuse.fuse(made, verify="none", groups="off")
+    assert [node.op_type for node in result.model.graph.node] == ["Slice", "Relu"]
 
 
 def test_a_slice_to_the_size_of_an_axis_goes() -> None:

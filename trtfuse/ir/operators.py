@@ -1,4 +1,4 @@
-"""Which operators ONNX has at the versions that a model imports, and what nodes are called."""
+"""Which operators ONNX has at which versions, which of them broadcast, and names of nodes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,31 @@ from onnx import NodeProto, OperatorSetIdProto
 
 #: The two spellings of ONNX's own domain.
 DEFAULT = ("", "ai.onnx")
+
+#: Operators that broadcast two operands, each from the opset on that has it do so.
+OF_TWO = (
+    "Add",
+    "And",
+    "BitwiseAnd",
+    "BitwiseOr",
+    "BitwiseXor",
+    "Div",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Mod",
+    "Mul",
+    "Or",
+    "Pow",
+    "Sub",
+    "Xor",
+)
+#: Operators that broadcast any number of operands.
+OF_MANY = ("Max", "Mean", "Min", "Sum")
+#: Operators that compute element by element what they broadcast.
+ELEMENTWISE = frozenset((*OF_TWO, *OF_MANY, "Where"))
 
 
 def plain_domain(spelled: str) -> str:

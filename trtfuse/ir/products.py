@@ -104,6 +104,25 @@ def is_never_negative(size: Size) -> bool:
     return number is not None and number >= 0
 
 
+def equal(a: Size, b: Size) -> bool | None:
+    """Whether two sizes are the same for all sizes of the dimensions, or different for all of them;
+    None where it is now one and now the other, or where there is no telling.
+    """
+    difference = total(a, product(b, -1))
+    if isinstance(difference, (int, Fraction)):
+        return difference == 0
+    apart = any(is_negative(x) and is_never_negative(y) for x, y in ((a, b), (b, a)))
+    return False if apart else None
+
+
+def at_least(size: Size, other: Size) -> bool:
+    """Whether a size is as large as another or larger, for all sizes of the dimensions."""
+    negated = product(other, -1)
+    if is_never_negative(size) and is_never_negative(negated):
+        return True
+    return is_never_negative(total(size, negated))
+
+
 def dimension(size: Size) -> Dimension:
     """What a shape has for a size: a number or a symbol, or None where it can say neither."""
     if isinstance(size, (int, str)):

@@ -22,7 +22,8 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.products import (
     Dim,
     Size,
-    is_negative,
+    at_least,
+    equal,
     is_never_negative,
     is_whole,
     number_of,
@@ -342,16 +343,12 @@ def _absolute(_: Node, size: Size) -> Size:
 
 
 def _is_equal(_: Node, a: Size, b: Size) -> Size:
-    if a is None or b is None:
-        return None
-    if a == b or (isinstance(a, (int, Fraction)) and isinstance(b, (int, Fraction))):
-        return int(a == b)
-    apart = any(is_negative(x) and is_never_negative(y) for x, y in ((a, b), (b, a)))
-    return 0 if apart else None
+    same = equal(a, b)
+    return None if same is None else int(same)
 
 
 def _chosen(_: Node, condition: Size, a: Size, b: Size) -> Size:
-    if a == b:
+    if equal(a, b):
         return a
     return None if condition is None else a if condition else b
 
@@ -366,13 +363,9 @@ def _extreme(node: Node, *listed: Size) -> Size:
 
 
 def _larger(a: Size, b: Size, larger: bool) -> Size:
-    if a == b or a is None or b is None:
-        return a if a == b else None
-    if isinstance(a, (int, Fraction)) and isinstance(b, (int, Fraction)):
-        return max(a, b) if larger else min(a, b)
     for x, y in ((a, b), (b, a)):
-        if isinstance(x, (int, Fraction)) and x <= 0 and is_never_negative(y):
-            return y if larger else x
+        if at_least(x, y):
+            return x if larger else y
     return None
 
 

@@ -10,33 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value
+from trtfuse.ir.operators import ELEMENTWISE
 from trtfuse.ir.products import Size, dimension, is_whole, product, quotient
 from trtfuse.ir.sizes import sizes, sizes_of
 
-#: Operators that compute element by element what they broadcast.
-ELEMENTWISE = frozenset(
-    (
-        "Add",
-        "And",
-        "Div",
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-        "Mul",
-        "Or",
-        "Pow",
-        "Sub",
-        "Sum",
-        "Where",
-        "Xor",
-    )
-)
 #: Operators that inference does not know, and whose first result is like their first input.
 _LIKE_FIRST = frozenset(
     (

@@ -8,9 +8,10 @@ import numpy as np
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
-from trtfuse.ir.products import Size
+from trtfuse.ir.operators import OF_MANY, OF_TWO
+from trtfuse.ir.products import Size, at_least
 from trtfuse.ir.sizes import Sizes, sizes, sizes_of
-from trtfuse.layers.broadcast import OF_MANY, OF_TWO, expands_beyond
+from trtfuse.layers.broadcast import expands_beyond
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, given, op, rest, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -123,8 +124,7 @@ def _reaches(end: Size, own: Sizes, axis: Size) -> bool:
     """Whether an end is at or behind the end of an axis."""
     if end is None or not isinstance(axis, int) or not -len(own) <= axis < len(own):
         return False
-    size = own[axis]
-    return end == size or (isinstance(end, int) and isinstance(size, int) and end >= size)
+    return at_least(end, own[axis])
 
 
 def _tile(node: Node) -> bool:

@@ -50,8 +50,12 @@ def _keeps_rank(m: Match) -> bool:
 
 def _over_space(m: Match) -> bool:
     """The reduced axes are those of a plane or a volume, all but the first two of four or five."""
-    rank = m["x"].rank
-    return rank in (4, 5) and m["mean"].over(rank) == tuple(range(2, rank))
+    return _goes_over_space(m["mean"])
+
+
+def _goes_over_space(reduce: Reduce) -> bool:
+    rank = reduce.x.rank
+    return rank in (4, 5) and reduce.over(rank) == tuple(range(2, rank))
 
 
 @guard
@@ -321,21 +325,24 @@ def is_no_pooling(m: Match) -> str | None:
     Whether a mean over the whole plane is better as a pooling is to be judged where it stands.
     """
     reduce: Reduction = m["reduce"]
-    shape = reduce.x.shape or ()
-    plane = shape[2:]
+    plane = (reduce.x.shape or ())[2:]
     pooled = (
         reduce.node.op == "ReduceMean"
-        and len(shape) in (4, 5)
-        and reduce.over(len(shape)) == tuple(range(2, len(shape)))
+        and _goes_over_space(reduce)
         and all(isinstance(size, int) for size in plane)
     )
     return f"{reduce.node.label} is a mean over the whole plane {list(plane)}" if pooled else None
 
 
+def _after(where: Callable[[Reduction], bool], *operators: str) -> Pattern:
+    """What changes the dimensions that a reduction has left."""
+    reduced = seen_as(Reduction, "reduce", var("x"), where=where)
+    return any_of(*(op[operator](reduced, rest("listed")) for operator in operators))
+
+
 @rule(
     "reduce-unsqueeze",
-    op.Unsqueeze(seen_as(Reduction, "reduce", var("x"), where=_drops), rest("listed"))
-    | op.Reshape(seen_as(Reduction, "reduce", var("x"), where=_drops), var("shape")),
+    _after(_drops, "Unsqueeze", "Reshape"),
     axes_are_the_reduced(),
     is_no_pooling(),
     entry="Cleanup",
@@ -355,12 +362,7 @@ def reduce_unsqueeze(m: Match, new: Replacement) -> Value:
 
 @rule(
     "reduce-squeeze",
-    any_of(
-        *(
-            op[operator](seen_as(Reduction, "reduce", var("x"), where=_keeps), rest("listed"))
-            for operator in ("Squeeze", "Reshape", "Flatten")
-        )
-    ),
+    _after(_keeps, "Squeeze", "Reshape", "Flatten"),
     axes_are_the_reduced(),
     entry="Cleanup",
     since=1,

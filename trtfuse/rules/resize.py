@@ -28,11 +28,12 @@ def _scales(m: Match) -> list[Fraction] | None:
     axes = m.root.attribute("axes")
     if own is None or wanted is None:
         return None
-    resized = own if axes is None else [own[axis] for axis in axes]
-    if len(resized) != len(wanted):
+    along = range(len(own)) if axes is None else axes
+    if len(along) != len(wanted) or not all(-len(own) <= axis < len(own) for axis in along):
         return None
     scales = []
-    for size, result in zip(resized, wanted, strict=True):
+    for axis, result in zip(along, wanted, strict=True):
+        size = own[axis]
         scale = quotient(result, size)
         if not isinstance(scale, (int, Fraction)) or scale <= 0:
             return None
