@@ -244,11 +244,11 @@ def test_a_global_average_pool_is_a_pooling_over_the_whole_plane(opset: int) -> 
     ("shape", "out", "call", "guard", "because"),
     [
         ("n,3,h,5", "n,3,1,1", "ReduceMean<axes=[2,3]>(x)", "static-plane",
-         "the spatial size ['h', 5] of `x` is not fixed"),
+         "the spatial size [h, 5] of `x` is not fixed"),
         ("n,3,7,5", "n,3", "ReduceMean<axes=[2,3], keepdims=0>(x)", "keeps-dimensions",
          "m drops the axes that it reduces"),
         ("n,3,?,5", "n,3,1,1", "GlobalAveragePool(x)", "static-plane",
-         "the spatial size ['?', 5] of `x` is not fixed"),
+         "the spatial size [?, 5] of `x` is not fixed"),
     ],
 )  # fmt: skip
 def test_a_mean_is_no_pooling(shape: str, out: str, call: str, guard: str, because: str) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from trtfuse.ir.graph import Dimension, Value
 
 #: How the symbols begin that stand in no file, as in ONNX's own inference.
-_MADE_UP = "unk__"
+MADE_UP = "unk__"
 
 
 class Dim(NamedTuple):
@@ -133,7 +133,7 @@ def dimension(size: Size) -> Dimension:
     if any(isinstance(each, Dim) or "*" in str(each) for each in factors):
         # Two products have to have two names.
         return None
-    symbol = Derived(_MADE_UP + "*".join(map(str, factors)))
+    symbol = Derived(MADE_UP + "*".join(map(str, factors)))
     symbol.product = size
     return symbol
 

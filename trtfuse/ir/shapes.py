@@ -41,9 +41,6 @@ Known = tuple[int | None, Shape | None]
 #: The element types that there are.
 _TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
-#: How the symbols begin that inference makes up.
-MADE_UP = "unk__"
-
 #: So often inference goes over a graph that it did not find all ranks of.
 _PASSES = 4
 

@@ -15,7 +15,7 @@ from trtfuse.ir.products import Size, dimension, is_whole, product, quotient
 from trtfuse.ir.sizes import sizes, sizes_of
 
 #: Operators that inference does not know, and whose first result is like their first input.
-_LIKE_FIRST = frozenset(
+LIKE_FIRST = frozenset(
     (
         "GroupNormalization",
         "com.microsoft::BiasGelu",
@@ -51,7 +51,7 @@ def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
     element_type, shape = value.known
     if shape is None:
         first = node.input(0)
-        if node.op in _LIKE_FIRST and value is node.outputs[0] and first is not None:
+        if node.op in LIKE_FIRST and value is node.outputs[0] and first is not None:
             element_type = element_type or first.type
         value.know(element_type, _reckoned(node))
         return
@@ -85,7 +85,7 @@ def _reckoned(node: Node) -> Shape | None:
         return _broadcast((first.shape if first else None, target))
     if node.op in ELEMENTWISE:
         return _broadcast(value.shape for value in node.inputs if value is not None)
-    if node.op in _LIKE_FIRST and first is not None:
+    if node.op in LIKE_FIRST and first is not None:
         return first.shape
     return None
 

@@ -12,6 +12,7 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.sizes import Sizes, sizes_of
 from trtfuse.ir.tensor import Tensor
+from trtfuse.ir.wording import rank_not_known, shown
 from trtfuse.layers.epilogue import is_fed_by_convolution, is_pointwise_kernel, reads_space
 from trtfuse.layers.limits import LARGEST_WINDOW
 from trtfuse.layers.reduce import Reduce, Reduction
@@ -25,7 +26,7 @@ from trtfuse.layers.ways import (
     SMALL_MEAN,
     Way,
 )
-from trtfuse.rewrite.guards import floating, floating_type, serves_the_engine
+from trtfuse.rewrite.guards import floating, serves_the_engine, why_not_floating
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -84,7 +85,7 @@ def pooled_type(m: Match, name: str) -> str | None:
         )
     if value.type == TensorProto.DOUBLE:
         return f"`{value.name}` is float64, and ONNX Runtime has no AveragePool of that"
-    return floating_type(value.type, value.name)
+    return why_not_floating(value)
 
 
 @guard
@@ -94,8 +95,7 @@ def static_plane(m: Match, name: str) -> str | None:
     plane = (value.shape or ())[2:]
     if plane and all(isinstance(size, int) and size > 0 for size in plane):
         return None
-    shown = ["?" if size is None else size for size in plane]
-    return f"the spatial size {shown} of `{value.name}` is not fixed"
+    return f"the spatial size {shown(plane)} of `{value.name}` is not fixed"
 
 
 @guard
@@ -221,7 +221,7 @@ def _merged_axes(m: Match) -> tuple[set[int], set[int]]:
 @guard
 def axes_of_the_same_tensor(m: Match) -> str | None:
     """The axes of both reductions can be said as axes of what the first one reduces."""
-    return None if _known_rank(m) is not None else f"the rank of `{m['x'].name}` is not known"
+    return None if _known_rank(m) is not None else rank_not_known(m["x"])
 
 
 @guard
@@ -239,7 +239,7 @@ def same_dimensions_kept(m: Match) -> str | None:
 @guard
 def regroups(m: Match) -> str | None:
     """The result does not depend on what is reduced first, in this type."""
-    return None if m["outer"].node.op in _OF_INTEGERS else floating_type(m["x"].type, m["x"].name)
+    return None if m["outer"].node.op in _OF_INTEGERS else why_not_floating(m["x"])
 
 
 def _loses_layout(m: Match) -> Way | None:

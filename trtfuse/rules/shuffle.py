@@ -8,6 +8,7 @@ from onnx import TensorProto
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Value
 from trtfuse.ir.sizes import sizes, sizes_of
+from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.limits import HIGHEST_RANK
 from trtfuse.layers.shuffle import Shuffle, squeezes_nothing_or_all
 from trtfuse.rewrite.pattern import Match, any_of, given, op, rest, seen_as, var
@@ -83,8 +84,10 @@ def _directly(m: Match) -> list[int] | str:
     else:
         between = sizes_of(root.output) or ()
         wanted = [size if isinstance(size, int) else 0 for size in between]
-        if root.output.rank is None or squeezes_nothing_or_all(root):
-            return f"the number of dimensions of `{root.output.name}` is not known"
+        if root.output.rank is None:
+            return rank_not_known(root.output)
+        if squeezes_nothing_or_all(root):
+            return f"the axes of {root.label} are empty, which some runtimes read as all"
     target = []
     for axis, size in enumerate(wanted):
         copied = between[axis] if axis < len(between) else None
