@@ -122,7 +122,7 @@ class Driver:
         self.model = model
         given = tuple(rules)
         self.rules = tuple(rule for rule in given if isinstance(rule, Rule))
-        self._graph_rules = tuple(rule for rule in given if isinstance(rule, GraphRule))
+        self.graph_rules = tuple(rule for rule in given if isinstance(rule, GraphRule))
         self.check = check
         self.progress = progress
         self.fused: list[Fused] = []
@@ -153,7 +153,7 @@ class Driver:
                 before = len(self.fused)
                 self._drain()
                 drained = len(self.fused)
-                for rule in self._graph_rules:
+                for rule in self.graph_rules:
                     # Bodies first: what becomes of them may be moved out of them.
                     for graph in reversed(graphs):
                         self._apply(rule, graph)
