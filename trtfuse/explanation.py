@@ -106,7 +106,7 @@ class Explanation:
         steps: what happened to it, in order; empty where it stands as it was.
         misses: what was not done, the closest first.
         asked: how many nodes were looked at.
-        notes: what was the matter with the model where it was read, a sentence each.
+        notes: what was wrong with the model when it was read, one sentence each.
     """
 
     model: str

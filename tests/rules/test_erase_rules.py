@@ -85,9 +85,9 @@ def test_a_node_that_does_something_stays(call: str, constants: dict[str, npt.Ar
     ("call", "guard", "because"),
     [
         ("a, mask = Dropout(x, , f)", "only-first-output", "its mask `mask` is used"),
-        ("a, unused = Dropout(x, , t)", "inference", "it is told to train"),
+        ("a, unused = Dropout(x, , t)", "inference", "it is in training mode"),
         ("a, unused = Dropout(x, , given)", "inference",
-         "whether it trains, `given`, is decided at run time"),
+         "its training mode `given` is decided at run time"),
     ],
 )  # fmt: skip
 def test_a_dropout_stays(call: str, guard: str, because: str) -> None:
@@ -302,10 +302,25 @@ def test_no_operand_of_a_where_need_be_expanded(operands: str) -> None:
 @pytest.mark.parametrize(
     ("x", "y", "target", "because"),
     [
-        ("3", "1", "[2,3]", "size 2 of axis 0 may be more than `y` and `x` broadcast to"),
-        ("n,3", "1,3", "[4,3]", "size 4 of axis 0 may be more than `y` and `x` broadcast to"),
-        ("n,3", "m,1", "[1,1,1]", "size 1 of axis 0 may be more than `y` and `x` broadcast to"),
-        ("1,3", "1,1", "[5,1]", "size 5 of axis 0 may be more than `y` and `x` broadcast to"),
+        ("3", "1", "[2,3]", "size 2 of axis 0 may be larger than what `y` and `x` broadcast to"),
+        (
+            "n,3",
+            "1,3",
+            "[4,3]",
+            "size 4 of axis 0 may be larger than what `y` and `x` broadcast to",
+        ),
+        (
+            "n,3",
+            "m,1",
+            "[1,1,1]",
+            "size 1 of axis 0 may be larger than what `y` and `x` broadcast to",
+        ),
+        (
+            "1,3",
+            "1,1",
+            "[5,1]",
+            "size 5 of axis 0 may be larger than what `y` and `x` broadcast to",
+        ),
     ],
 )
 @pytest.mark.parametrize("operator", ["Add", "Max", "Less"])

@@ -231,7 +231,7 @@ def test_a_cast_that_overflows_stays() -> None:
         big=np.float32([300.0]),
     )
     assert declined(trtfuse.fuse(made)) == [
-        ("fold-constants", "cast", "exact-cast", "`big` has numbers that int8 does not")
+        ("fold-constants", "cast", "exact-cast", "`big` has numbers that int8 does not hold")
     ]
 
 
@@ -328,7 +328,7 @@ def test_operators_that_changed_at_opset_13_fold_as_they_were_before(call: str) 
             "[n] v = Cast<to=8>(c)",
             "string[1]",
             {"c": np.float32([0.1])},
-            "n writes numbers as texts, each runtime in its own way",
+            "n writes numbers as text, which each runtime does in its own way",
         ),
         (
             "[n] v = Squeeze(c, axes)",

@@ -159,7 +159,7 @@ def _read(
         folder = read.folder
         where = f"'{model}'" if isinstance(model, (str, Path)) else "the model"
     for tensor in read.external:
-        # TensorRT would look in the working folder where there is no telling.
+        # TensorRT would look in the working folder if the folder is not known.
         ExternalData.of(tensor.proto).file_of(StoredTensor(tensor.proto, folder))
     return read, folder, where, origins
 

@@ -90,7 +90,7 @@ class Value:
 
     def __init__(self, name: str | bytes, graph: Graph, producer: Node | None = None) -> None:
         if isinstance(name, bytes):
-            # Of a text that is not UTF-8, protobuf gives the bytes.
+            # protobuf gives a string that is not UTF-8 as bytes.
             raise ModelError(f"a value is called {name!r}, which is not UTF-8; rename it")
         self.name = name
         self.graph = graph
@@ -506,7 +506,7 @@ class Graph:
     # Walking
 
     def nodes(self) -> Iterator[Node]:
-        """The nodes in a topological order; removing the one at hand is fine."""
+        """The nodes in a topological order; removing the current one is fine."""
         node = self.first
         while node is not None:
             following = node.next

@@ -46,7 +46,7 @@ class Model:
 
     Args:
         proto: the model; kept and never modified.
-        folder: where its external data is; None where there is no telling.
+        folder: where its external data is; None if that is not known.
 
     Attributes:
         graph: the main graph.
@@ -57,7 +57,7 @@ class Model:
         external: the tensors whose data is in files of their own.
         folder: as given.
         objective: what rules serve, see `trtfuse.pipeline.fuse`.
-        notes: what was the matter with the model where it was read, a sentence each.
+        notes: what was wrong with the model when it was read, one sentence each.
         origins: by what is not known of values, where that begins (`trtfuse.ir.wording`).
     """
 

@@ -62,7 +62,7 @@ def is_standard(operator: str, opset: int) -> bool:
     try:
         return not onnx.defs.get_schema(operator, opset, "").deprecated
     except (onnx.defs.SchemaError, TypeError):
-        # Of a text that is not UTF-8, protobuf gives the bytes.
+        # protobuf gives a string that is not UTF-8 as bytes.
         return False
 
 

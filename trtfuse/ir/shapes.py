@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 #: What is known of a value: its element type and its shape.
 Known = tuple[int | None, Shape | None]
 
-#: The element types that there are.
+#: The element types of ONNX.
 _TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
-#: So often inference goes over a graph that it did not find all ranks of.
+#: How many times inference goes over a graph while ranks are missing.
 _PASSES = 4
 
 #: The opset whose Slice inference gets wrong, and the domain of what stands in for it.
@@ -50,7 +50,7 @@ _LATER = "trtfuse.later"
 #: The first opset for whose Squeeze inference takes axes in any order.
 _ANY_ORDER = 11
 
-#: What inference raises. Where a constant would be too large, it does not ask before it makes it.
+#: What inference raises. It makes constants without asking whether they are too large.
 _INFERENCE_FAILS = (
     RuntimeError,
     ValueError,
@@ -146,7 +146,7 @@ def _inferred(lean: ModelProto, propagates: bool) -> ModelProto:
 
 
 def _missed(graph: Graph, inferred: GraphProto) -> list[Value]:
-    """Values whose rank inference did not find, though it is known: reckoned, or from before."""
+    """Values whose rank inference did not find, though the graph or an earlier run tells it."""
     infos = (*inferred.value_info, *inferred.output, *inferred.input)
     found = {info.name for info in infos if info.type.tensor_type.HasField("shape")}
     return [
@@ -239,7 +239,7 @@ def without_claims(lean: ModelProto) -> None:
     for info in lean.graph.input:
         for dim in info.type.tensor_type.shape.dim:
             if dim.dim_value < 0:
-                # Inference would reckon with it.
+                # Inference would compute with it.
                 dim.Clear()
     local = frozenset((_standard(f.domain), f.name) for f in lean.functions)
     operators = _Operators(lean.opset_import, local)
@@ -300,7 +300,7 @@ class _Operators:
         try:
             schema = onnx.defs.get_schema(name, self._versions.get(domain, 0), domain)
         except (onnx.defs.SchemaError, TypeError):
-            # Of a text that is not UTF-8, protobuf gives the bytes.
+            # protobuf gives a string that is not UTF-8 as bytes.
             return False
         return bool(schema.has_type_and_shape_inference_function)
 
@@ -330,7 +330,7 @@ def _all_bodies(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
 def _slice_as_later(lean: ModelProto) -> None:
     """Writes each Slice of opset 10 as a call of a function with that of opset 11.
 
-    For the former, inference takes it that an open dimension keeps its size.
+    Of the former, inference assumes that an open dimension keeps its size.
     """
     counts: set[int] = set()
     if _default_opset(lean.opset_import) == _WRONG_SLICE:
@@ -471,7 +471,7 @@ def type_and_shape(proto: TypeProto) -> tuple[int | None, Shape | None]:
     if not proto.HasField("tensor_type"):
         return None, None
     tensor = proto.tensor_type
-    # The checker lets types pass that there are not; of those nothing is known.
+    # The checker accepts types that ONNX does not have; nothing is known of those.
     element_type = tensor.elem_type if tensor.elem_type in _TYPES else None
     if not tensor.HasField("shape"):
         return element_type, None

@@ -23,12 +23,13 @@ def larger_than(target: Sizes, operands: Sequence[Value]) -> str | None:
     known = [each for each in listed if each is not None]
     rank = max(map(len, known), default=0)
     names = " and ".join(f"`{each.name}`" for each in operands)
+    verb = "broadcasts" if len(operands) == 1 else "broadcast"
     for back, size in enumerate(reversed(target), start=1):
         if size == 1 and back <= rank:
             continue
         if not any(len(each) >= back and equal(each[-back], size) for each in known):
             axis = len(target) - back
-            return f"size {_shown(size)} of axis {axis} may be more than {names} broadcast to"
+            return f"size {_shown(size)} of axis {axis} may be larger than what {names} {verb} to"
     return None
 
 

@@ -160,7 +160,8 @@ class Convolution(Linear):
             return f"the bias `{b.name}` is {not_constant(b)}"
         group, rank = int(node.attribute("group", 1)), len(weight.shape)
         if rank < 3 or group < 1 or weight.shape[0] % group:
-            return f"the weights `{w.name}` of shape {list(weight.shape)} make no {group} groups"
+            own = f"the weights `{w.name}` of shape {list(weight.shape)}"
+            return f"{own} cannot be split into {group} groups"
         misfits = misfit(node, rank - 2)
         if misfits is not None:
             return misfits

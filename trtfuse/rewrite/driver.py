@@ -95,7 +95,7 @@ MALFORMED = "malformed-node"
 #: Compares what a match computes with what takes its place, before it does.
 Check = Callable[[Rule, Match, Replacement, tuple[Value, ...]], Checked]
 
-#: A graph of some nodes takes at most so many rewrites for each; more is a rule without an end.
+#: The most rewrites for each node of a graph: with more, a rule never ends.
 _MOST_REWRITES = 50
 
 #: Told how many nodes are done, and of how many.

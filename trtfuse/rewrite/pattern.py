@@ -153,7 +153,7 @@ class _Constant(_Variable):
 class _Alternatives(Pattern):
     def __init__(self, patterns: tuple[Pattern, ...]) -> None:
         self.patterns = patterns
-        # Of many alternatives, only those are tried that begin with the operator at hand.
+        # Of many alternatives, only those that begin with the operator of the node are tried.
         self._by_operator: dict[str, list[Pattern]] | None = {}
         for pattern in patterns:
             if not pattern.roots():

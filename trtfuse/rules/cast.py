@@ -82,7 +82,7 @@ def cast_cast(m: Match, new: Replacement) -> Value:
 def cast_like(m: Match, new: Replacement) -> Value:
     """cast_like(x, y)  ==  cast(x, to=type of y)
 
-    Entry Cleanup: functions of newer exporters make their constants the type of an input so. As a
+    Entry Cleanup: functions of newer exporters give constants the type of an input this way. As a
     Cast it is folded, and what is around it, such as GELU, is seen for what it is.
 
     Takes: CastLike; in a function, where all calls pass the same type.

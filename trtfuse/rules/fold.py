@@ -34,14 +34,14 @@ RANDOM = frozenset(
 #: what is between them in few bits.
 QUANTIZING = frozenset(("DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"))
 
-#: What ONNX Runtime does not compute as ONNX defines it, in some of its releases: an Attention that
-#: is causal and has a past, a MaxUnpool into a given shape.
+#: Operators that some releases of ONNX Runtime do not compute as ONNX defines them: an Attention
+#: that is causal and has a past, a MaxUnpool into a given shape.
 DISPUTED = frozenset(("Attention", "MaxUnpool"))
 
-#: What has rules of its own: a Constant, and the sizes of a tensor, for which nobody reads it.
+#: Operators with rules of their own: a Constant, and the sizes of a tensor.
 _ELSEWHERE = frozenset(("Constant", "Shape", "Size"))
 
-#: What becomes of constants there is no tensor.
+#: Operators whose results are no tensors, even if their inputs are constant.
 _NO_TENSORS = frozenset(
     (
         *("Optional", "SequenceConstruct", "SequenceEmpty", "SequenceMap", "SplitToSequence"),
@@ -168,7 +168,7 @@ def bounded_growth(m: Match) -> str | None:
 
 @guard
 def exact_cast(m: Match) -> str | None:
-    """A Cast to an integer does not overflow: what becomes of it then differs between runtimes."""
+    """A Cast to an integer does not overflow: runtimes differ on the result of that."""
     node: Node = m.root
     if node.op not in ("Cast", "CastLike") or _known(node) is not None:
         return None
@@ -183,7 +183,7 @@ def exact_cast(m: Match) -> str | None:
         # A number is cut off, not rounded.
         array = np.trunc(array) if array.dtype.kind == "f" else array
         if array.min() < limits.min or array.max() > limits.max or not np.isfinite(array).all():
-            return f"`{value.name}` has numbers that {target} does not"
+            return f"`{value.name}` has numbers that {target} does not hold"
     return None
 
 
@@ -204,9 +204,9 @@ def _is_disputed(node: Node) -> bool:
 def same_everywhere(m: Match) -> str | None:
     """Runtimes agree on the result.
 
-    They do not on a power of integers that overflows, on how a number is written as a text, on
-    whether a Squeeze of no axes is one of all, on Attention and MaxUnpool, and on a Resize by
-    scales that aligns corners.
+    They differ on powers of integers that overflow, on numbers written as text, on a Squeeze whose
+    list of axes is empty, on Attention and MaxUnpool, and on a Resize by scales that aligns
+    corners.
     """
     node: Node = m.root
     first, second = constant(node.input(0)), constant(node.input(1))
@@ -221,7 +221,7 @@ def same_everywhere(m: Match) -> str | None:
         return None
     texts = TensorProto.STRING
     if node.op in ("Cast", "CastLike") and first.type != texts and node.output.type == texts:
-        return f"{node.label} writes numbers as texts, each runtime in its own way"
+        return f"{node.label} writes numbers as text, which each runtime does in its own way"
     if node.op == "Pow" and second is not None and numpy_type(first.type).kind in "iu":
         limits = np.iinfo(numpy_type(first.type))
         powers = np.power(first.exact(), second.exact())

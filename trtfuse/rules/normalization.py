@@ -21,7 +21,7 @@ from trtfuse.rewrite.guards import floating, serves_the_engine
 from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
-#: A gain of ones has at most so many elements: a model is not to grow by what it does not need.
+#: A gain of ones has at most this many elements: a model should not grow by what it can do without.
 MOST_ONES = 1 << 14
 
 

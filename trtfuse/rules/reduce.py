@@ -105,7 +105,7 @@ def buildable_window(m: Match, name: str) -> str | None:
     size, largest = math.prod(plane), LARGEST_WINDOW.get(len(plane), 0)
     if size <= largest:
         return None
-    return f"the plane {list(plane)} has {size:,} elements, and a pooling takes {largest:,}"
+    return f"the plane {list(plane)} has {size:,} elements, and a pooling takes at most {largest:,}"
 
 
 def _mean_is_free(m: Match) -> Way | None:
@@ -169,7 +169,7 @@ def shuffle_reduce(m: Match, new: Replacement) -> Value:
     return new.Transpose(result, perm=[sorted(kept_sources).index(s) for s in kept_sources])
 
 
-#: What two reductions in a row come to, the second one first.
+#: The reduction that two in a row are equal to, by the second and the first.
 _MERGED = {
     **{
         (operator, operator): operator
@@ -187,7 +187,7 @@ _MERGED = {
     ("ReduceSum", "ReduceL1"): "ReduceL1",
     ("ReduceSum", "ReduceSumSquare"): "ReduceSumSquare",
 }
-#: Those that integers come out of the same in whatever order; sums and products wrap around.
+#: Those whose order does not matter for integers either: sums and products wrap around.
 _OF_INTEGERS = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
 
 
@@ -220,7 +220,7 @@ def _merged_axes(m: Match) -> tuple[set[int], set[int]]:
 
 @guard
 def axes_of_the_same_tensor(m: Match) -> str | None:
-    """The axes of both reductions can be said as axes of what the first one reduces."""
+    """The axes of both reductions can be expressed as axes of what the first one reduces."""
     return None if _known_rank(m) is not None else rank_not_known(m["x"])
 
 
@@ -238,7 +238,7 @@ def same_dimensions_kept(m: Match) -> str | None:
 
 @guard
 def regroups(m: Match) -> str | None:
-    """The result does not depend on what is reduced first, in this type."""
+    """In this type, the result does not depend on which reduction comes first."""
     return None if m["outer"].node.op in _OF_INTEGERS else why_not_floating(m["x"])
 
 
@@ -298,7 +298,7 @@ def _shapes(m: Match) -> tuple[Sizes | None, Sizes | None]:
 
 @guard
 def axes_are_the_reduced(m: Match) -> str | None:
-    """The axes that are added or dropped afterwards are just those that the reduction goes over."""
+    """The axes added or dropped afterwards are exactly those that the reduction goes over."""
     reduce: Reduction = m["reduce"]
     root: Node = m.root
     listed = constant(root.input(1))
@@ -315,14 +315,16 @@ def axes_are_the_reduced(m: Match) -> str | None:
     wanted = dropped if reduce.keepdims else kept
     if wanted is not None and sizes_of(root.output) == wanted:
         return None
-    return f"{root.label} is not known to {'drop' if reduce.keepdims else 'restore'} just its axes"
+    return (
+        f"{root.label} is not known to {'drop' if reduce.keepdims else 'restore'} exactly its axes"
+    )
 
 
 @guard
 def is_no_pooling(m: Match) -> str | None:
-    """It does not become a mean that mean-pool would take: that is slower where no layer is near.
+    """It does not become a mean that mean-pool would take, which is slower where no layer is near.
 
-    Whether a mean over the whole plane is better as a pooling is to be judged where it stands.
+    Whether a mean over the whole plane is better as a pooling is decided where it stands.
     """
     reduce: Reduction = m["reduce"]
     plane = (reduce.x.shape or ())[2:]

@@ -14,7 +14,7 @@ from trtfuse.ir.sizes import sizes, sizes_of
 from trtfuse.rewrite.pattern import Match, given, op, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
-#: A float32 holds a number of so many bits, over any power of 2 that a size has.
+#: A float32 holds a number of this many bits, divided by any power of 2 that a size has.
 _BITS = 24
 
 
@@ -60,7 +60,7 @@ def exact_scales(m: Match) -> str | None:
 
 @guard
 def scales_do_as_sizes_do(m: Match) -> str | None:
-    """The result depends on the sizes in no other way than by the scales that they come to."""
+    """The result depends on the sizes only through the scales that they amount to."""
     policy = m.root.attribute("keep_aspect_ratio_policy", "stretch")
     mode = m.root.attribute("coordinate_transformation_mode", "half_pixel")
     if policy != "stretch":
