@@ -83,7 +83,7 @@ def rule_page(rule: AnyRule) -> str:
         f"# {rule.name}\n\n    {equation.rstrip('.')}\n\n{text}\n\n"
         f"Kind: {rule.kind}. Applies from opset {rule.since}.\n"
     )
-    if isinstance(rule, GraphRule):
+    if isinstance(rule, GraphRule) and not rule.guards:
         # It merges or moves nodes, and has nothing to say where there is nothing to do.
         return page
     guards = {guard.name: guard.doc for guard in rule.guards}

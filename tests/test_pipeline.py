@@ -375,10 +375,10 @@ def test_an_unknown_level_is_refused() -> None:
     ("shapes", "said"),
     [
         ({"nothing": (1, 2)}, "the model has no input 'nothing'; it has x"),
-        ({"x": (1, 2, 8)}, "input 'x' has shape ['N', 2, 8, 8], which [1, 2, 8] does not fit"),
+        ({"x": (1, 2, 8)}, "input 'x' has shape [N, 2, 8, 8], which [1, 2, 8] does not fit"),
         (
             {"x": [1, 3, 8, 8]},
-            "input 'x' has shape ['N', 2, 8, 8], which [1, 3, 8, 8] does not fit",
+            "input 'x' has shape [N, 2, 8, 8], which [1, 3, 8, 8] does not fit",
         ),
     ],
 )

@@ -21,7 +21,7 @@ from trtfuse.rewrite.driver import MALFORMED, Declined, Driver, Fused
 from trtfuse.rewrite.explain import Miss, near_misses
 from trtfuse.rewrite.pattern import Veto
 from trtfuse.rewrite.reach import reach
-from trtfuse.rewrite.rule import CATALOGUE, AnyRule, Rule, RulesByRoot, selected
+from trtfuse.rewrite.rule import CATALOGUE, AnyRule, Apart, GraphRule, Rule, RulesByRoot, selected
 
 #: A part of a structure is worth a line, where no node is asked for, only if so many times as many
 #: operators are there as are missing. Every convolution is half of a convolution and a scale.
@@ -106,7 +106,7 @@ class Explanation:
         steps: what happened to it, in order; empty where it stands as it was.
         misses: what was not done, the closest first.
         asked: how many nodes were looked at.
-        notes: what was the matter with the model where it was read, a sentence each.
+        notes: what was wrong with the model when it was read, one sentence each.
     """
 
     model: str
@@ -212,7 +212,8 @@ class _Explainer:
     def explanation(self, model: str, name: str | None, start: list[Node]) -> Explanation:
         notes = list(self.driver.model.notes)
         if name is None:
-            misses = [*self._of_all(), *map(_not_grouped, self.groups.declined)]
+            ungrouped = map(_not_grouped, self.groups.declined)
+            misses = [*self._of_all(), *self._left_apart(), *ungrouped]
             return Explanation(model, None, None, [], misses, len(self.position), notes)
         steps, left = _history(self.driver.fused, start)
         steps += [
@@ -220,9 +221,27 @@ class _Explainer:
             for group in self.groups.groups
             if not set(left).isdisjoint(group.nodes)
         ]
-        ungrouped = [_not_grouped(each) for each in self.groups.declined if each.at in left]
-        misses = [*self._of(left), *ungrouped]
+        declined = [_not_grouped(each) for each in self.groups.declined if each.at in left]
+        misses = [*self._of(left), *self._left_apart(left), *declined]
         return Explanation(model, name, start[0].op, steps, misses, len(start), notes)
+
+    def _left_apart(self, among: list[Node] | None = None) -> list[NotFused]:
+        """What rules that look at a whole graph have left, everywhere or among a few nodes."""
+        model = self.driver.model
+        told = []
+        for rule in self.driver.graph_rules:
+            for graph in model.graphs() if rule.apart is not None else ():
+                try:
+                    listed = list(rule.apart(graph)) if rule.apart is not None else []
+                except Exception as error:  # noqa: BLE001
+                    model.malformed(error, f"explaining rule '{rule.name}'")
+                    continue
+                told += [
+                    _not_merged(rule, each)
+                    for each in listed
+                    if among is None or not set(among).isdisjoint(each.nodes)
+                ]
+        return told
 
     def _of_all(self) -> list[NotFused]:
         """What guards refused; and, for nodes that no such miss speaks of, what nearly matched."""
@@ -276,7 +295,7 @@ class _Explainer:
         misses = near_misses(rule, node)
         if veto is not None and not any(veto in miss.vetoes for miss in misses):
             # It is known only once the rewrite is built and checked, or the nearest of a few.
-            far = reach(rule.pattern, node.output)
+            far = reach(rule.pattern, node.first_result)
             nodes, matched = far.nodes or (node,), max(1, far.layers)
             misses = [Miss(rule, node, nodes, matched, far.missing, (veto,))]
         return misses
@@ -307,6 +326,18 @@ class _Explainer:
 
 def _joined(group: Group) -> str:
     return f"one kernel by {group.rule}: {group.name}"
+
+
+def _not_merged(rule: GraphRule, left: Apart) -> NotFused:
+    """What a rule that looks at a whole graph has left as it was."""
+    entry, document = documented(rule)
+    guard, nodes = left.condition.name, left.nodes
+    objection = Objection(guard, left.because, holds(guard), helps(guard))
+    labels, operators = [node.label for node in nodes], [node.op for node in nodes]
+    count = len(nodes)
+    return NotFused(
+        rule.name, nodes[0].label, labels, operators, count, count, [objection], entry, document
+    )
 
 
 def _not_grouped(declined: Declined) -> NotFused:

@@ -560,13 +560,13 @@ def test_given_shapes_are_what_the_model_runs_at() -> None:
 def test_given_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(trtfuse.UsageError) as refused:
         trtfuse.verify(relu(), relu(), input_shapes={"x": [2, 4]})
-    assert str(refused.value) == "input 'x' has shape ['N', 3], which [2, 4] does not fit"
+    assert str(refused.value) == "input 'x' has shape [N, 3], which [2, 4] does not fit"
     with pytest.raises(trtfuse.UsageError) as refused:
         trtfuse.verify(relu(), relu(), input_shapes={"z": [2, 3]})
     assert str(refused.value) == "the model has no input 'z'; it has x"
     with pytest.raises(trtfuse.UsageError) as refused:
         trtfuse.fuse(relu(), verify="model", input_shapes={"x": [2]})
-    assert str(refused.value) == "input 'x' has shape ['N', 3], which [2] does not fit"
+    assert str(refused.value) == "input 'x' has shape [N, 3], which [2] does not fit"
 
 
 def test_an_operator_that_onnx_runtime_does_not_have_is_said() -> None:

@@ -71,6 +71,50 @@ def test_a_crash_is_an_error_that_says_where_and_keeps_the_model(kept_copies: Pa
     assert trtfuse.build(model("(float[2] x) => (float[2] y) { y = Relu(x) }")).kernels == 1
 
 
+def crashing_with_weights(path: Path) -> trtfuse.FusionResult:
+    """A fused model that crashes TensorRT, whose weights are in a file beside the original."""
+    made = model(
+        "(float16[1, 2, 8, 64] q, float16[1, 2, 8, 64] v) => (float16[1, 2, 8, 64] y) "
+        "{ a = Attention(q, q, v) y = Add(a, w) }",
+        opset=23,
+        ir_version=10,
+        w=np.arange(1024, dtype=np.float16).reshape(1, 2, 8, 64),
+    )
+    onnx.save(made, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return trtfuse.fuse(path)
+
+
+@pytest.mark.usefixtures("unguarded")
+def test_the_model_that_is_kept_after_a_crash_has_its_weights_with_it(
+    tmp_path: Path, kept_copies: Path
+) -> None:
+    result = crashing_with_weights(tmp_path / "m.onnx")
+    with pytest.raises(trtfuse.EngineError, match="the model is kept in"):
+        trtfuse.build(result)
+    (folder,) = kept_copies.glob("trtfuse-crash-*")
+    for original in ("m.onnx", "weights.bin"):
+        (tmp_path / original).unlink()
+    kept = onnx.load(folder / "model.onnx")
+    (weights,) = (each for each in kept.graph.initializer if each.name == "w")
+    assert np.array_equal(
+        onnx.numpy_helper.to_array(weights).reshape(-1), np.arange(1024, dtype=np.float16)
+    )
+    assert [node.op_type for node in kept.graph.node] == ["Attention", "Add"]
+
+
+@pytest.mark.usefixtures("unguarded")
+def test_a_crash_is_told_also_where_the_model_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = crashing_with_weights(tmp_path / "m.onnx")
+    # A temporary file has no name; a folder has one.
+    monkeypatch.setattr("tempfile.mkdtemp", lambda **_: str(tmp_path / "nowhere"))
+    with pytest.raises(trtfuse.EngineError) as raised:
+        trtfuse.build(result)
+    assert "crashed while building the fused" in str(raised.value)
+    assert "; the model could not be kept: cannot write " in str(raised.value)
+
+
 @pytest.mark.usefixtures("unguarded", "kept_copies")
 def test_a_crash_in_a_thread_is_an_error_of_that_thread() -> None:
     raised: list[BaseException] = []

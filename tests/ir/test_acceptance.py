@@ -276,8 +276,8 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
     ),
     "a domain not imported": (
         lambda: one("com.microsoft.Gelu"),
-        "operator sets imported that were not, though nodes are of them: 'com.microsoft', version "
-        "1",
+        "operator sets imported that nodes use and the model did not import: 'com.microsoft', "
+        "version 1",
     ),
     "a domain of ONNX not imported": (
         lambda: one("ai.onnx.ml.Normalizer"),

@@ -168,8 +168,8 @@ def test_a_factor_per_channel_is_one_of_axis_1() -> None:
         ("2,3", (1, 1), None),
         ("2,3", (2, 3), None),
         ("N,3", (1, 3), None),
-        ("N,3", (2, 3), "`c` has shape [2, 3], which may broadcast `x` of shape ['N', 3]"),
-        ("?,1", (3,), "`c` has shape [3], which may broadcast `x` of shape ['?', 1]"),
+        ("N,3", (2, 3), "`c` has shape [2, 3], which may broadcast `x` of shape [N, 3]"),
+        ("?,1", (3,), "`c` has shape [3], which may broadcast `x` of shape [?, 1]"),
         ("3", (1, 1), "`c` has shape [1, 1], of more dimensions than `x` (1)"),
     ],
 )
@@ -196,7 +196,7 @@ def test_of_an_open_rank_the_rank_of_the_result_may_tell() -> None:
     assert factor(1, 1).broadcasts(y, result_rank=2) == unknown
     assert factor(1, 1).broadcasts(y, result_rank=3) is None
     assert factor(2, 1).broadcasts(y, result_rank=3) == (
-        "`c` has shape [2, 1], which may broadcast `y` of shape ['?', '?', '?']"
+        "`c` has shape [2, 1], which may broadcast `y` of shape [?, ?, ?]"
     )
     assert factor(2, per_channel=True).broadcasts(y) is None
 

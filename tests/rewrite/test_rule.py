@@ -192,7 +192,10 @@ def test_a_value_of_unknown_type_is_not_floating() -> None:
     made = model("(float[2] x) => (float[2] z) { o = Relu(x)\n [a] z = Identity(o) }")
     made.opset_import.add(domain="custom", version=1)
     made.graph.node[0].domain = "custom"
-    because = "`o` is of unknown type, and only floating-point numbers may be regrouped"
+    because = (
+        "the type of `o` is not known: it comes from the custom operator `custom::Relu` (node "
+        "`node_of_o`); declare the type of `o` in the value_info of the model"
+    )
     assert declined(trtfuse.fuse(made, rules=[rule])) == [("any", "a", "floating", because)]
 
 

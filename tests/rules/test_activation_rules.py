@@ -912,7 +912,13 @@ def test_a_limit_of_an_unknown_type_stays() -> None:
         }"""
     )
     assert declined(trtfuse.fuse(made)) == [
-        ("clip-clip", "b", "known-type", "the type of `z` is not known")
+        (
+            "clip-clip",
+            "b",
+            "known-type",
+            "the type of `z` is not known: it comes from the custom operator `own::Op` (node "
+            "`node_of_z`); declare the type of `z` in the value_info of the model",
+        )
     ]
 
 

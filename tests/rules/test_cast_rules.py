@@ -184,7 +184,13 @@ def test_a_value_of_unknown_type_is_not_cast() -> None:
         }"""
     )
     assert declined(trtfuse.fuse(made)) == [
-        ("cast-cast", "b", "nothing-lost", "the type of `z` is not known")
+        (
+            "cast-cast",
+            "b",
+            "nothing-lost",
+            "the type of `z` is not known: it comes from the custom operator `own::Op` (node "
+            "`node_of_z`); declare the type of `z` in the value_info of the model",
+        )
     ]
 
 

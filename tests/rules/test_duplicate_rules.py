@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from models import constants, fused, model
+from onnx import ModelProto, parser
 
 import trtfuse
 
@@ -145,3 +146,128 @@ def test_a_batch_normalization_that_trains_keeps_numbers_of_its_own() -> None:
     result = trtfuse.fuse(made, verify="model")
     assert (fused(result), result.ok) == ([], True)
     assert [tensor.name for tensor in result.model.graph.initializer] == list("sbmv")
+
+
+# What explain says of those that stay
+
+
+def apart(made: ModelProto, rule: str = "duplicate-node") -> list[tuple[list[str], str, str]]:
+    """What stays though it is equal: the nodes, the guard, and why."""
+    return [
+        (miss.nodes, objection.guard, objection.because)
+        for miss in trtfuse.explain(made, rules=[rule]).misses
+        for objection in miss.objections
+        if miss.rule == rule
+    ]
+
+
+@pytest.mark.parametrize(
+    ("calls", "guard", "because"),
+    [
+        ("a = RandomNormalLike(x) b = RandomNormalLike(x)", "same-each-time",
+         "it computes what {} does, but RandomNormalLike draws new numbers each time"),
+        ("a = If(c) <then_branch = g () => (float[4] p) { p = Neg(x) }, "
+         "else_branch = h () => (float[4] q) { q = Abs(x) }> "
+         "b = If(c) <then_branch = g () => (float[4] p) { p = Neg(x) }, "
+         "else_branch = h () => (float[4] q) { q = Abs(x) }>",
+         "no-subgraph", "it computes what {} does, but the subgraphs of If are not compared"),
+        ("a = own.Op(x) b = own.Op(x)", "same-each-time",
+         "it computes what {} does, but what the operator `own::Op` does besides computing is not "
+         "known"),
+        ("i = QuantizeLinear(x, s) j = QuantizeLinear(x, s) a = DequantizeLinear(i, s) "
+         "b = DequantizeLinear(j, s)", "quantizer-for-each",
+         "it computes what {} does, but each reader keeps a QuantizeLinear of its own, in its own "
+         "kernel"),
+    ],
+)  # fmt: skip
+def test_explain_says_why_equal_nodes_stay(calls: str, guard: str, because: str) -> None:
+    made = parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 21, "own": 1]>
+        g (float[4] x, bool c) => (float[4] y) <float s = {{0.5}}> {{ {calls} y = Add(a, b) }}"""
+    )
+    ((nodes, *said),) = apart(made)
+    assert said == [guard, because.format(nodes[1])]
+    assert set(nodes) in ({"node_of_a", "node_of_b"}, {"node_of_i", "node_of_j"})
+
+
+def test_explain_says_that_two_equal_nodes_are_outputs() -> None:
+    made = model("(float[4] x) => (float[4] y, float[4] z) { y = Exp(x) z = Exp(x) }")
+    assert apart(made) == [
+        (
+            ["node_of_z", "node_of_y"],
+            "one-output",
+            "it computes what node_of_y does, but both are outputs of the graph",
+        )
+    ]
+    (miss,) = (m for m in trtfuse.explain(made, "node_of_y").misses if m.rule == "duplicate-node")
+    assert miss.entry.startswith("Cleanup")
+    assert miss.objections[0].helps == "name only one of them as an output"
+
+
+def test_explain_says_that_two_equal_layers_have_readers_of_their_own() -> None:
+    made = model(
+        f"""(float[n,4,8,8] x) => (float[n,4,8,8] y) {{
+            [c1] a = {CONV}(x, w) [c2] b = {CONV}(x, w) p = Relu(a) q = Sigmoid(b) y = Add(p, q)
+        }}""",
+        w=WEIGHTS,
+    )
+    ((nodes, guard, because),) = apart(made)
+    assert (sorted(nodes), guard) == (["c1", "c2"], "kernel-for-each")
+    assert because.endswith("but what reads one of them would no longer go into its kernel")
+
+
+def test_of_nodes_that_differ_explain_says_nothing() -> None:
+    made = model(
+        """(float[4] x, bool c) => (float[4] y) {
+            p = RandomNormalLike<mean=1.0>(x) q = RandomNormalLike<mean=2.0>(x)
+            a = If(c) <then_branch = g () => (float[4] r) { r = Neg(x) },
+                else_branch = h () => (float[4] s) { s = Abs(x) }>
+            b = If(c) <then_branch = g () => (float[4] r) { r = Exp(p) },
+                else_branch = h () => (float[4] s) { s = Abs(x) }>
+            y = Sum(p, q, a, b)
+        }"""
+    )
+    assert apart(made) == []
+
+
+def test_explain_says_why_equal_weights_stay() -> None:
+    large = RNG.standard_normal((16, 32)).astype(np.float32)
+    made = model(
+        "(float[n,16] x, float[16,32] v) => (float[n,32] y) "
+        "{ [one] a = MatMul(x, w) [two] b = MatMul(x, v) y = Add(a, b) }",
+        w=large,
+        v=large,
+    )
+    assert apart(made, "duplicate-constant") == [
+        (
+            ["two", "one"],
+            "named-constant",
+            "`v` holds the same as `w`, but `v` is an input too, and a caller may override it",
+        )
+    ]
+    small = model(
+        "(float[4] x, float[4] v) => (float[4] y) { a = Add(x, w) b = Mul(x, v) y = Add(a, b) }",
+        w=np.ones(4, np.float32),
+        v=np.ones(4, np.float32),
+    )
+    assert apart(small, "duplicate-constant") == []
+
+
+def test_explain_says_that_weights_of_quantized_layers_stay_apart() -> None:
+    weights = RNG.integers(-99, 99, (16, 4, 4, 8)).astype(np.int8)
+    made = model(
+        """(float[16,4,4,8] x) => (float[16,4,4,8] y) {
+            [d1] a = DequantizeLinear(q1, s) [d2] b = DequantizeLinear(q2, s) p = Add(x, a)
+            y = Mul(p, b)
+        }""",
+        q1=weights,
+        q2=weights,
+        s=np.float32(0.5),
+    )
+    assert apart(made, "duplicate-constant") == [
+        (
+            ["d2", "d1"],
+            "shared-by-layers",
+            "`q2` holds the same as `q1`, but `q2` is read by DequantizeLinear d2",
+        )
+    ]

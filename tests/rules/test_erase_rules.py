@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from models import declined, fused, model, nodes
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import trtfuse
@@ -85,9 +85,9 @@ def test_a_node_that_does_something_stays(call: str, constants: dict[str, npt.Ar
     ("call", "guard", "because"),
     [
         ("a, mask = Dropout(x, , f)", "only-first-output", "its mask `mask` is used"),
-        ("a, unused = Dropout(x, , t)", "inference", "it is told to train"),
+        ("a, unused = Dropout(x, , t)", "inference", "it is in training mode"),
         ("a, unused = Dropout(x, , given)", "inference",
-         "whether it trains, `given`, is decided at run time"),
+         "its training mode `given` is decided at run time"),
     ],
 )  # fmt: skip
 def test_a_dropout_stays(call: str, guard: str, because: str) -> None:
@@ -149,6 +149,39 @@ def test_a_slice_of_an_open_axis_from_its_beginning_to_its_end_goes(
     )
     for verify in ("none", "rewrite"):
         assert fused(trtfuse.fuse(made, verify=verify))[0] == ("no-op", "s")
+
+
+def test_a_slice_to_twice_the_size_of_an_axis_goes() -> None:
+    made = model(
+        """(float[n,4] x) => (float[?,?] y) {
+            sizes = Shape<start=0, end=1>(x) end = Mul(sizes, two)
+            [s] a = Slice(x, zero, end, zero) y = Relu(a)
+        }""",
+        opset=18,
+        zero=np.array([0]),
+        two=np.array([2]),
+    )
+    assert nodes(trtfuse.fuse(made, groups="off").model) == ["-: Relu(x) -> y"]
+
+
+@pytest.mark.parametrize(
+    ("starts", "ends", "axes"),
+    [([0], [9], [5]), ([0], [9], [-3]), ([0, 0], [9], [0]), ([0], [9, 9], [0]), ([0], [9], [0, 1])],
+)
+def test_a_slice_that_is_none_is_no_mistake_of_ours(
+    starts: list[int], ends: list[int], axes: list[int]
+) -> None:
+    made = model(
+        "(float[n,4] x) => (float[?,?] y) { a = Slice(x, starts, ends, axes) y = Relu(a) }",
+        starts=np.array([0]),
+        ends=np.array([9]),
+        axes=np.array([0]),
+    )
+    limits = {"starts": starts, "ends": ends, "axes": axes}
+    for tensor in made.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(np.array(limits[tensor.name]), tensor.name))
+    result = trtfuse.fuse(made, verify="none", groups="off")
+    assert [node.op_type for node in result.model.graph.node] == ["Slice", "Relu"]
 
 
 def test_a_slice_to_the_size_of_an_axis_goes() -> None:
@@ -269,10 +302,25 @@ def test_no_operand_of_a_where_need_be_expanded(operands: str) -> None:
 @pytest.mark.parametrize(
     ("x", "y", "target", "because"),
     [
-        ("3", "1", "[2,3]", "size 2 of axis 0 may be more than `y` and `x` broadcast to"),
-        ("n,3", "1,3", "[4,3]", "size 4 of axis 0 may be more than `y` and `x` broadcast to"),
-        ("n,3", "m,1", "[1,1,1]", "size 1 of axis 0 may be more than `y` and `x` broadcast to"),
-        ("1,3", "1,1", "[5,1]", "size 5 of axis 0 may be more than `y` and `x` broadcast to"),
+        ("3", "1", "[2,3]", "size 2 of axis 0 may be larger than what `y` and `x` broadcast to"),
+        (
+            "n,3",
+            "1,3",
+            "[4,3]",
+            "size 4 of axis 0 may be larger than what `y` and `x` broadcast to",
+        ),
+        (
+            "n,3",
+            "m,1",
+            "[1,1,1]",
+            "size 1 of axis 0 may be larger than what `y` and `x` broadcast to",
+        ),
+        (
+            "1,3",
+            "1,1",
+            "[5,1]",
+            "size 5 of axis 0 may be larger than what `y` and `x` broadcast to",
+        ),
     ],
 )
 @pytest.mark.parametrize("operator", ["Add", "Max", "Less"])

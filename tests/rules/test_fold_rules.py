@@ -231,7 +231,7 @@ def test_a_cast_that_overflows_stays() -> None:
         big=np.float32([300.0]),
     )
     assert declined(trtfuse.fuse(made)) == [
-        ("fold-constants", "cast", "exact-cast", "`big` has numbers that int8 does not")
+        ("fold-constants", "cast", "exact-cast", "`big` has numbers that int8 does not hold")
     ]
 
 
@@ -328,7 +328,7 @@ def test_operators_that_changed_at_opset_13_fold_as_they_were_before(call: str) 
             "[n] v = Cast<to=8>(c)",
             "string[1]",
             {"c": np.float32([0.1])},
-            "n writes numbers as texts, each runtime in its own way",
+            "n writes numbers as text, which each runtime does in its own way",
         ),
         (
             "[n] v = Squeeze(c, axes)",
@@ -552,6 +552,40 @@ def test_of_results_that_are_left_out_nothing_is_made() -> None:
     )
     found = {name: array.tolist() for name, array in folded(made).items()}
     assert found == {"values": [3, 5, 9], "counts": [1, 2, 1]}
+
+
+@pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_a_first_result_that_is_left_out_keeps_nothing_from_folding(
+    operator: str, gates: int
+) -> None:
+    rng = np.random.default_rng(0)
+    made = model(
+        f"""(float[1, 2, 5] x) => (float[1, 2, 5] y) {{
+            , last = {operator}<hidden_size=5>(c, w, r) y = Add(x, last)
+        }}""",
+        c=rng.standard_normal((3, 2, 4)).astype(np.float32),
+        w=rng.standard_normal((1, 5 * gates, 4)).astype(np.float32),
+        r=rng.standard_normal((1, 5 * gates, 5)).astype(np.float32),
+    )
+    x = np.zeros((1, 2, 5), np.float32)
+    (expected,) = ort.InferenceSession(made.SerializeToString()).run(None, {"x": x})
+    found = folded(made)
+    assert list(found) == ["last"]
+    np.testing.assert_allclose(found["last"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_explain_says_why_a_node_without_its_first_result_is_not_folded() -> None:
+    made = model(
+        """(float[1, 2, 5] x) => (float[1, 2, 5] y) {
+            [layer] , last = RNN<hidden_size=5, activations=["Nothing"]>(c, w, r) y = Add(x, last)
+        }""",
+        c=np.ones((3, 2, 4), np.float32),
+        w=np.ones((1, 5, 4), np.float32),
+        r=np.ones((1, 5, 5), np.float32),
+    )
+    (miss,) = (m for m in trtfuse.explain(made).misses if m.rule == "fold-constants")
+    (objection,) = miss.objections
+    assert (miss.at, objection.guard) == ("layer", "computable")
 
 
 def test_the_largest_numbers_and_their_places_are_constants() -> None:

@@ -344,7 +344,9 @@ def test_a_type_that_is_not_known_is_declined() -> None:
             "gelu",
             "node_of_y",
             "floating",
-            "`x` is of unknown type, and only floating-point numbers may be regrouped",
+            "the type of `x` is not known: it comes from the custom operator "
+            "`com.example::Hidden` (node `node_of_x`); declare the type of `x` in the value_info "
+            "of the model",
         )
     ]
 

@@ -84,8 +84,8 @@ def test_what_changes_something_stays(line: str, numbers: float | list[float]) -
         ("2,1", (3,), "`c` has shape [3], which may broadcast `x` of shape [2, 1]"),
         ("1,3", (2, 1), "`c` has shape [2, 1], which may broadcast `x` of shape [1, 3]"),
         ("2,1", (0,), "`c` has shape [0], which may broadcast `x` of shape [2, 1]"),
-        ("N,3", (2, 1), "`c` has shape [2, 1], which may broadcast `x` of shape ['N', 3]"),
-        ("?,3", (2, 3), "`c` has shape [2, 3], which may broadcast `x` of shape ['?', 3]"),
+        ("N,3", (2, 1), "`c` has shape [2, 1], which may broadcast `x` of shape [N, 3]"),
+        ("?,3", (2, 3), "`c` has shape [2, 3], which may broadcast `x` of shape [?, 3]"),
         ("", (1,), "`c` has shape [1], of more dimensions than `x` (0)"),
     ],
 )

@@ -133,15 +133,15 @@ def test_a_where_of_the_same_twice_goes() -> None:
     [
         (
             "(float[n,1] a, float[n,3] b) => (float[?,?] y) { [w] y = Where(true, a, b) }",
-            "`b` broadcasts: size 3 of axis 1 may be more than `a` broadcast to",
+            "`b` broadcasts: size 3 of axis 1 may be larger than what `a` broadcasts to",
         ),
         (
             "(float[n,3] a, float[m,3] b) => (float[?,?] y) { [w] y = Where(true, a, b) }",
-            "`b` broadcasts: size m of axis 0 may be more than `a` broadcast to",
+            "`b` broadcasts: size m of axis 0 may be larger than what `a` broadcasts to",
         ),
         (
             "(float[3] a, bool[1,3] b) => (float[?,?] y) { [w] y = Where(b, a, a) }",
-            "`b` broadcasts: size 1 of axis 0 may be more than `a` broadcast to",
+            "`b` broadcasts: size 1 of axis 0 may be larger than what `a` broadcasts to",
         ),
     ],
 )
@@ -281,5 +281,5 @@ def test_a_mask_that_broadcasts_stays(size: str, shape: tuple[int, ...], first: 
         f"(bool[{size}] x) => (bool[{output}] y) {{ [a] a = And(x, c) y = Not(a) }}",
         c=np.ones(shape, bool),
     )
-    because = f"`c` broadcasts: size {first} of axis 0 may be more than `x` broadcast to"
+    because = f"`c` broadcasts: size {first} of axis 0 may be larger than what `x` broadcasts to"
     assert declined(trtfuse.fuse(made)) == [("and-true", "a", "decided-is-no-larger", because)]

@@ -208,7 +208,7 @@ def test_slices_of_an_open_axis(first: Any, second: Any, one: Any) -> None:
     if one is None:
         shown = [":".join(map(str, each)) for each in (first, second)]
         because = (
-            f"size 0 of `x` is open, and no one Slice takes [{shown[0]}] and of that "
+            f"size 0 of `x` is open, and no single Slice takes [{shown[0]}] and then "
             f"[{shown[1]}] there"
         )
         assert declined(result) == [("slice-slice", "last", "one-slice-does-both", because)]

@@ -138,3 +138,37 @@ def test_only_the_state_that_is_zero_goes() -> None:
         h=np.zeros((1, 2, 5), np.float32),
     )
     assert nodes(trtfuse.fuse(made).model) == ["layer: LSTM(x, w, r, , , , c) -> y"]
+
+
+@pytest.mark.parametrize(
+    ("how", "because"),
+    [
+        ("other", "the initial state `h` has numbers other than zero"),
+        ("given", "the initial state `h` is given at run time"),
+        ("expanded", "the initial state `h` is made of `lengths`"),
+        ("filled", "the initial state `h` is filled with another number than zero"),
+        ("computed", "the initial state `h` is computed by Exp e"),
+    ],
+)
+def test_explain_says_why_an_initial_state_stays(how: str, because: str) -> None:
+    to = np.array([1, 2, 5])
+    calls, given, constants = {
+        "other": ("", "", {"h": np.full((1, 2, 5), 0.5, np.float32)}),
+        "given": ("", "float[1,2,5] h", {}),
+        "expanded": ("c = Cast<to=1>(lengths) h = Expand(c, to)", "int32[5] lengths", {"to": to}),
+        "filled": ("h = ConstantOfShape<value=float[1]{0.5}>(to)", "", {"to": to}),
+        "computed": ("[e] h = Exp(z)", "float[1,2,5] z", {}),
+    }[how]
+    made = model(
+        f"(float[4,2,3] x{', ' * bool(given)}{given}) => (float[4,1,2,5] y) {{ {calls} "
+        "[layer] y = RNN<hidden_size=5>(x, w, r, , , h) }",
+        w=np.ones((1, 5, 3), np.float32),
+        r=np.ones((1, 5, 5), np.float32),
+        **constants,
+    )
+    # With all rules, a state that is filled would be folded.
+    (miss,) = trtfuse.explain(made, "layer", rules=["zero-state"]).misses
+    assert (miss.at, [(o.guard, o.because) for o in miss.objections]) == (
+        "layer",
+        [("state-is-zero", because)],
+    )

@@ -89,6 +89,17 @@ def test_the_axes_that_are_resized_may_be_listed() -> None:
     assert_same(made, result.model, (1, 3, 5, 7))
 
 
+@pytest.mark.parametrize("axes", [[2, 4], [-5, 3], [2], [1, 2, 3]])
+def test_a_resize_along_axes_that_x_does_not_have_stays(axes: list[int]) -> None:
+    made = resized(f'{DOUBLED} [up] u = Resize<mode="nearest", axes=[2, 3]>(x, , , i)')
+    (listed,) = (a for node in made.graph.node for a in node.attribute if a.name == "axes")
+    listed.ints[:] = axes
+    result = trtfuse.fuse(made, verify="none")
+    assert [guard for rule, _, guard, _ in declined(result) if rule == "resize-sizes"] == [
+        "exact-scales"
+    ]
+
+
 @pytest.mark.parametrize(
     ("calls", "factor", "guard", "because"),
     [

@@ -260,7 +260,7 @@ def test_a_constant_along_other_axes_is_declined(shape: tuple[int, ...]) -> None
         (
             "N,C,4,4",
             (2, 1, 1),
-            "`s` has shape [2, 1, 1], which may broadcast `x` of shape ['N', 'C', 4, 4]",
+            "`s` has shape [2, 1, 1], which may broadcast `x` of shape [N, C, 4, 4]",
         ),
         (
             "2,4,4",
@@ -299,7 +299,7 @@ def test_a_constant_that_the_input_is_taken_from_may_make_it_larger() -> None:
         ((1, 1), None),
         (
             (2, 1, 1),
-            "`s` has shape [2, 1, 1], which may broadcast `open` of shape ['?', '?', '?', '?']",
+            "`s` has shape [2, 1, 1], which may broadcast `open` of shape [?, ?, ?, ?]",
         ),
         ((1, 2, 1, 1), "`s` has shape [1, 2, 1, 1] and the rank of `open` is not known"),
         ((1, 1, 1, 1), "`s` has shape [1, 1, 1, 1] and the rank of `open` is not known"),

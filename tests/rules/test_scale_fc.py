@@ -165,7 +165,7 @@ def test_one_number_or_one_for_each_column_folds(
         ("2,2", "", (2, 2), "`s` has shape [2, 2], not one value per channel (2)"),
         ("2,2", "<transA = 1>", (2,), "`s` has shape [2], not one value per channel (2)"),
         ("2,1", "", (2,), "`s` has shape [2], which may broadcast `x` of shape [2, 1]"),
-        ("2,K", "", (2,), "`s` has shape [2], which may broadcast `x` of shape [2, 'K']"),
+        ("2,K", "", (2,), "`s` has shape [2], which may broadcast `x` of shape [2, K]"),
         ("2", "", (1, 2), "`s` has shape [1, 2], of more dimensions than `x` (1)"),
     ],
 )
@@ -206,7 +206,7 @@ def test_other_constants_before_a_product_of_three_dimensions_are_declined(
     ("shape", "sentence"),
     [
         ((1,), None),
-        ((2,), "`s` has shape [2], which may broadcast `open` of shape ['?', '?']"),
+        ((2,), "`s` has shape [2], which may broadcast `open` of shape [?, ?]"),
         ((1, 2), "`s` has shape [1, 2] and the rank of `open` is not known"),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_pooling_with_a_window_that_tensorrt_refuses_is_never_made() -> None:
         assert missed.guard == "buildable-window"
         assert (
             missed.because
-            == "the plane [317, 317] has 100,489 elements, and a pooling takes 100,000"
+            == "the plane [317, 317] has 100,489 elements, and a pooling takes at most 100,000"
         )
     assert fused(trtfuse.fuse(planar(f"{RELU} y = {MEAN}(r)", 2, 316), rules=["mean-pool"]))
 

@@ -374,7 +374,7 @@ def test_nothing_in_between_has_more_dimensions_than_tensorrt_takes(verify: str)
         s6=np.array([512, 3]),
     )
     result = trtfuse.fuse(made, verify=verify)
-    because = "what it comes to has 10 dimensions in between, and TensorRT takes 8 at most"
+    because = "the shorter chain has 10 dimensions in between, and TensorRT takes 8 at most"
     assert ("shuffle-shuffle", "last", "no-more-dimensions", because) in declined(result)
     targets = [c for name, c in constants(result.model).items() if c.dtype == np.int64]
     assert max(len(target) for target in targets) <= HIGHEST_RANK
@@ -427,7 +427,7 @@ def test_what_runs_without_elements_goes_on_doing_so(rule: str) -> None:
         two=np.array([2]),
     )
     result = trtfuse.fuse(made, rules=[rule])
-    because = "`x` may have no elements, and its sizes would not follow then"
+    because = "`x` may have no elements, and then its sizes would not follow"
     assert declined(result) == [(rule, "last", "as-good-without-elements", because)]
 
 

@@ -14,9 +14,9 @@ from onnx import ModelProto
 
 from trtfuse.ir.graph import Dimension, Node, Shape, Value
 from trtfuse.ir.model import Model
+from trtfuse.ir.operators import ELEMENTWISE
 from trtfuse.ir.shapes import without_weights
 from trtfuse.ir.sizes import sizes
-from trtfuse.ir.symbols import ELEMENTWISE
 
 #: So often what was found is looked at for more.
 _ROUNDS = 4

@@ -337,9 +337,10 @@ def _refuse_left_out(node: Node) -> None:
 
 def _refuse_division(node: Node) -> None:
     """An integer divided by zero ends the process, wherever it is computed."""
-    if node.op not in ("Div", "Mod", "BitShift") or node.output.type in FLOATING:
+    divided = node.input(0)
+    if node.op not in ("Div", "Mod", "BitShift") or divided is None or divided.type in FLOATING:
         return
-    dividend, divisor = constant(node.input(0)), constant(node.input(1))
+    dividend, divisor = constant(divided), constant(node.input(1))
     if divisor is None:
         raise NotComputableError(f"it divides integers in {node.label} by what it computes")
     by = divisor.array()

@@ -2,7 +2,7 @@
 
 Other numbers may be anything; these have to fit what the node reads beside them. A Reshape takes a
 target of as many elements as its data has, a Gather an index below the size of the axis. What an
-operand is for follows from the nodes that read it, directly or handed on, and is drawn from the
+operand is for follows from the nodes that read it, directly or passed on, and is drawn from the
 shape of what these read with it.
 """
 
@@ -25,9 +25,9 @@ Extents = Callable[[Value | None], "tuple[int | None, ...] | None"]
 #: Tells the nodes that read a value, and as which of their inputs.
 Readers = Callable[[Value], Iterable[tuple[Node, int]]]
 
-#: Operators that hand a tensor of integers on as it is, whatever its shape.
+#: Operators that pass a tensor of integers on unchanged, whatever its shape.
 _WHOLE = frozenset(("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"))
-#: Operators that hand its numbers on, others between them or not all of them.
+#: Operators that pass its numbers on, with others between them or not all of them.
 _PASSING = _WHOLE | {"Concat", "Expand", "Gather", "Slice", "Split", "Transpose"}
 #: So many values on its way an operand is followed through.
 _MOST_VALUES = 256
@@ -446,7 +446,7 @@ def choices(
 
 
 def index_limit(value: Value, extents: Extents, readers: Readers) -> int | None:
-    """The size of the table that a value indexes, directly or handed on; None if it does not."""
+    """The size of the table that a value indexes, directly or passed on; None if it does not."""
     limit: int | None = None
     for node, index in _followed(value, readers, _PASSING):
         if node.op in ("Gather", "GatherElements") and index == 1:
@@ -481,7 +481,7 @@ def all_readers(value: Value) -> Iterator[tuple[Node, int]]:
 def _followed(
     value: Value, readers: Readers, passing: frozenset[str]
 ) -> Iterator[tuple[Node, int]]:
-    """The nodes that read a value, or what others make of it that hand it on."""
+    """The nodes that read a value, or what others that pass it on make of it."""
     pending, seen = [value], {value}
     while pending and len(seen) < _MOST_VALUES:
         for node, index in readers(pending.pop(0)):
@@ -495,7 +495,7 @@ def _followed(
 def _operand(
     value: Value, extents: Extents, readers: Readers, rng: np.random.Generator
 ) -> Operand | None:
-    """The operand that a value is, directly or handed on whole."""
+    """The operand that a value is, directly or passed on whole."""
     for node, index in _followed(value, readers, _WHOLE):
         if (node.op, index) in _ROLES:
             return Operand(node, index, extents, rng)

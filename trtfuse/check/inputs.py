@@ -19,6 +19,7 @@ from trtfuse.ir.graph import Dimension, Shape, Value
 from trtfuse.ir.model import Model
 from trtfuse.ir.shapes import type_and_shape, without_claims, without_weights
 from trtfuse.ir.tensor import FLOATING, Array, numpy_type
+from trtfuse.ir.wording import shown
 
 #: What a model is tried at whose sizes are open, in this order; the first it runs at is taken.
 #: Networks that halve their input a few times want multiples of 32, others a length below 64.
@@ -216,8 +217,9 @@ def _fitting(
             for size, dim in zip(given, declared, strict=True)
         )
         if not fits:
-            shown = ["?" if dim is None else dim for dim in declared]
-            raise UsageError(f"input '{name}' has shape {shown}, which {list(given)} does not fit")
+            raise UsageError(
+                f"input '{name}' has shape {shown(declared)}, which {list(given)} does not fit"
+            )
         symbols = zip(declared, given, strict=True)
         sizes.update({dim: size for dim, size in symbols if isinstance(dim, str)})
     return given

@@ -21,8 +21,7 @@ from trtfuse.check.inputs import numbers
 from trtfuse.check.model import Verification
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Dimension, Node, Shape, Value, in_order
-from trtfuse.ir.products import Derived, Dim
-from trtfuse.ir.shapes import MADE_UP
+from trtfuse.ir.products import MADE_UP, Derived, Dim
 from trtfuse.ir.sizes import sizes
 from trtfuse.ir.tensor import FLOATING, Array, Float64, numpy_type, rounded, stands_for
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onnx import ModelProto
+
 from trtfuse.engine.backend import Backend, find_backend
 from trtfuse.engine.engine import Engine, Sizes
 from trtfuse.engine.mistaken import beyond_rank, in_doubt, mistaken
@@ -15,9 +17,9 @@ from trtfuse.engine.native.session import Job
 from trtfuse.engine.parse import dims, inputs, prepared, refusal, refuse
 from trtfuse.engine.process import in_a_child, in_this_process
 from trtfuse.engine.shapes import ShapeLike, check_names, profiles
-from trtfuse.errors import EngineError, UsageError, nothing_else_raised
+from trtfuse.errors import EngineError, ModelError, UsageError, nothing_else_raised, one_line
 from trtfuse.ir.model import Model, ModelLike, read_model
-from trtfuse.ir.save import written
+from trtfuse.ir.save import save_model, written
 from trtfuse.ir.tensor import ExternalData, StoredTensor
 from trtfuse.pipeline import FusionResult, Progress
 
@@ -157,18 +159,25 @@ def _read(
         folder = read.folder
         where = f"'{model}'" if isinstance(model, (str, Path)) else "the model"
     for tensor in read.external:
-        # TensorRT would look in the working folder where there is no telling.
+        # TensorRT would look in the working folder if the folder is not known.
         ExternalData.of(tensor.proto).file_of(StoredTensor(tensor.proto, folder))
     return read, folder, where, origins
 
 
 def _kept(model: ModelLike | FusionResult, job: Job) -> str:
-    """Where the model is for who looks into a crash: its own file, or a copy that is made here."""
+    """Where the model is for who looks into a crash: its own file, or a copy that is made here.
+
+    The copy has its external data with it: what the model says of files holds in its own folder.
+    """
     if isinstance(model, (str, Path)):
         return f"the model is '{model}'"
-    folder = Path(tempfile.mkdtemp(prefix="trtfuse-crash-"))
-    path = folder / "model.onnx"
-    path.write_bytes(job.model)
+    try:
+        path = Path(tempfile.mkdtemp(prefix="trtfuse-crash-")) / "model.onnx"
+        external = None if job.folder is None else Path(job.folder)
+        save_model(ModelProto.FromString(job.model), path, external)
+    except (OSError, ModelError) as error:
+        # The crash is what matters.
+        return f"the model could not be kept: {one_line(error)}"
     return f"the model is kept in '{path}'"
 
 

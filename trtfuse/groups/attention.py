@@ -5,6 +5,7 @@ from __future__ import annotations
 from trtfuse.groups.partition import ONE_CONSUMER, Partition, computed, other_operand
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
+from trtfuse.ir.wording import rank_not_known
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.rule import Condition, group_rule
 
@@ -70,7 +71,9 @@ def _not_last_axis(softmax: Node) -> str | None:
     axis = softmax.attribute("axis", -1 if graph.opset >= 13 else 1)
     if axis == -1 or (x.rank is not None and axis == x.rank - 1):
         return None
-    return f"{softmax.label} is taken over axis {axis} of {x.rank or 'an unknown number'}"
+    if x.rank is None:
+        return f"{softmax.label} is taken over axis {axis}, and {rank_not_known(x)}"
+    return f"{softmax.label} is taken over axis {axis} of {x.rank}"
 
 
 def _scores(partition: Partition, softmax: Node) -> list[Node] | None:

@@ -14,12 +14,12 @@ from trtfuse.groups.partition import (
     joined,
     only_reader,
     other_operand,
-    shown,
 )
 from trtfuse.groups.target import DEFAULT_KIB, memory_table
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Tensor, numpy_type
+from trtfuse.ir.wording import rank_not_known, shown
 from trtfuse.layers.linear import misspelled_transposition
 from trtfuse.layers.scale import Scale, not_constant
 from trtfuse.rewrite.guards import consumers
@@ -150,7 +150,7 @@ class Product:
             because = f"its weights `{w.name}` have shape {shown(weight.shape)}, no matrix"
             return TWO_DIMENSIONS, because
         if x.rank is None:
-            return TWO_DIMENSIONS, f"the rank of `{x.name}` is not known"
+            return TWO_DIMENSIONS, rank_not_known(x)
         if x.rank < 2 or (x.rank > 2 and w is left):
             return TWO_DIMENSIONS, f"`{x.name}` has shape {shown(x.shape or ())}, no matrix"
         return cls(node, x, w, weight)

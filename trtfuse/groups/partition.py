@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Graph, Node, Value
+from trtfuse.ir.products import equal
+from trtfuse.ir.wording import shape_not_known, shown
 from trtfuse.layers.linear import misspelled_transposition
 from trtfuse.rewrite.driver import Declined
 from trtfuse.rewrite.guards import consumers
@@ -166,18 +168,13 @@ def same_shape(one: Value, other: Value, *, batch: bool = False) -> str | None:
     a, b = one.shape, other.shape
     for value, shape in ((one, a), (other, b)):
         if shape is None:
-            return f"the shape of `{value.name}` is not known"
+            return shape_not_known(value)
     assert a is not None
     assert b is not None
-    equal = len(a) == len(b) and all(
-        (x == y and x is not None) or (batch and axis == 0 and 1 in (x, y))
+    alike = len(a) == len(b) and all(
+        equal(x, y) or (batch and axis == 0 and 1 in (x, y))
         for axis, (x, y) in enumerate(zip(a, b, strict=False))
     )
-    if equal:
+    if alike:
         return None
     return f"`{one.name}` has shape {shown(a)} and `{other.name}` has shape {shown(b)}"
-
-
-def shown(shape: Iterable[object]) -> str:
-    """A shape for a sentence, `?` for what is not known."""
-    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"

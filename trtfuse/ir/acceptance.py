@@ -36,7 +36,7 @@ from trtfuse.ir.operators import (
 )
 from trtfuse.ir.tensor import misdeclared, misfilled
 
-#: A note names so many nodes or values.
+#: How many nodes or values a note names.
 _NAMED = 3
 
 #: The checker takes no larger version.
@@ -67,7 +67,7 @@ _OF_CONSTANTS = frozenset(
 
 _SORTED = "nodes sorted, since they came before what they read"
 _UNKNOWN = "no operators of ONNX at the imported opset, so that no rule knows them"
-_IMPORTED = "operator sets imported that were not, though nodes are of them"
+_IMPORTED = "operator sets imported that nodes use and the model did not import"
 _NAMES = "graphs given a name"
 _LISTED = "initializers listed as inputs, as IR versions before 4 want it"
 _TYPED = "attributes given the type of their value"
@@ -170,7 +170,7 @@ def _check_version(model: ModelProto, notes: _Notes) -> None:
     elif model.ir_version > onnx.IR_VERSION:
         notes.add(
             f"IR version {model.ir_version} is newer than the installed onnx, which knows "
-            f"{onnx.IR_VERSION}: what it has that is new is not looked at"
+            f"{onnx.IR_VERSION}: what is new in it is not looked at"
         )
 
 

@@ -22,6 +22,7 @@ from trtfuse.ir.shapes import (
     type_and_shape,
     without_weights,
 )
+from trtfuse.ir.wording import shown
 
 #: The largest size that a file can state.
 _LARGEST = (1 << 63) - 1
@@ -104,8 +105,8 @@ def settle_claims(model: Model, proto: ModelProto, *, correct: bool) -> str | No
         return None
     first = wrong[0]
     return (
-        f"the model declares `{first.name}` as {_written(first.claimed)}, and its inputs make it "
-        f"{_written(first.known or ())}"
+        f"the model declares `{first.name}` as {shown(first.claimed)}, and its inputs make it "
+        f"{shown(first.known or ())}"
         + (f"; {len(wrong) - 1} more declared shapes are wrong" if len(wrong) > 1 else "")
     )
 
@@ -126,10 +127,6 @@ def refusal(model: Model) -> str | None:
 def _is_untyped(info: ValueInfoProto) -> bool:
     """Whether it declares a tensor of no type, which ONNX's checker takes of some values only."""
     return info.type.HasField("tensor_type") and not info.type.tensor_type.elem_type
-
-
-def _written(shape: Shape) -> str:
-    return f"[{', '.join('?' if size is None else str(size) for size in shape)}]"
 
 
 def _claims(model: Model, proto: ModelProto) -> Iterator[Claim]:
@@ -170,7 +167,7 @@ def _claim(info: ValueInfoProto, value: Value, symbols: set[str]) -> Claim | Non
         for dim in info.type.tensor_type.shape.dim
     ]
     known = value.shape and tuple(
-        # What is reckoned of sizes may be more than a file can state.
+        # A size that is computed may be larger than a file can state.
         size if (isinstance(size, int) and size <= _LARGEST) or size in symbols else None
         for size in value.shape
     )

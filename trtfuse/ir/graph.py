@@ -90,7 +90,7 @@ class Value:
 
     def __init__(self, name: str | bytes, graph: Graph, producer: Node | None = None) -> None:
         if isinstance(name, bytes):
-            # Of a text that is not UTF-8, protobuf gives the bytes.
+            # protobuf gives a string that is not UTF-8 as bytes.
             raise ModelError(f"a value is called {name!r}, which is not UTF-8; rename it")
         self.name = name
         self.graph = graph
@@ -213,7 +213,7 @@ class Node:
         """Its name, or, if it has none, `node_of_` and its first output, as TensorRT has it."""
         if self.proto.name:
             return text(self.proto.name)
-        first = next((value for value in self.outputs if value is not None), None)
+        first = self.first_result
         return f"unnamed {self.op}" if first is None else f"node_of_{first.name}"
 
     @property
@@ -222,6 +222,11 @@ class Node:
         first = self.outputs[0]
         assert first is not None, f"{self.op} has no first output"
         return first
+
+    @property
+    def first_result(self) -> Value | None:
+        """Its first output that is not left out: an LSTM may have no `Y` and still have a `Y_h`."""
+        return next((value for value in self.outputs if value is not None), None)
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """The value of an attribute as Python has it, or the default."""
@@ -506,7 +511,7 @@ class Graph:
     # Walking
 
     def nodes(self) -> Iterator[Node]:
-        """The nodes in a topological order; removing the one at hand is fine."""
+        """The nodes in a topological order; removing the current one is fine."""
         node = self.first
         while node is not None:
             following = node.next

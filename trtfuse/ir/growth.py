@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 #: By how many bytes a constant may be larger than those that it is made from.
 FOLD_LIMIT = 64 * 1024
 
-#: All constants together may add so many times the limit of one to a model, or as much as its own
-#: constants take, whichever is more.
+#: All constants together may add this many times the limit of one to a model, or as much as its
+#: own constants take, whichever is more.
 TOGETHER = 256
 
 #: The entry of a model's metadata that says what was added, once that has reached the limit.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -16,7 +16,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 
 from trtfuse.errors import ModelError, TrtfuseError, UsageError, internal
 from trtfuse.ir.acceptance import look_over, put_right
-from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, called, copy_fields
+from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value, called, copy_fields
 from trtfuse.ir.growth import METADATA, Growth
 from trtfuse.ir.operators import NOT_UTF_8, is_standard, label, plain_domain
 from trtfuse.ir.save import tensors
@@ -46,7 +46,7 @@ class Model:
 
     Args:
         proto: the model; kept and never modified.
-        folder: where its external data is; None where there is no telling.
+        folder: where its external data is; None if that is not known.
 
     Attributes:
         graph: the main graph.
@@ -58,7 +58,8 @@ class Model:
         folder: as given.
         objective: what rules serve, see `trtfuse.pipeline.fuse`.
         misfit: why no runtime would load it, as far as the last inference of shapes has seen.
-        notes: what was the matter with the model where it was read, a sentence each.
+        notes: what was wrong with the model when it was read, one sentence each.
+        origins: by what is not known of values, where that begins (`trtfuse.ir.wording`).
     """
 
     def __init__(self, proto: ModelProto, folder: Path | None = None) -> None:
@@ -71,6 +72,7 @@ class Model:
         self.external: list[StoredTensor] = []
         self.misfit: str | None = None
         self.notes: list[str] = []
+        self.origins: dict[Callable[[Value], bool], dict[Value, Value]] = {}
         self._counter = 0
         self._inferred = False
         #: What inference finds wrong with it; empty for nothing, None where nobody has asked.
@@ -154,6 +156,7 @@ class Model:
     def infer_shapes_again(self) -> bool:
         """Infers shapes anew after changes, if anybody asked for any; whether that changed any."""
         self._contradiction = None
+        self.origins.clear()
         return self._inferred and infer_shapes(self)
 
     def malformed(self, error: Exception, where: str) -> str:
@@ -186,6 +189,7 @@ class Model:
         Where nobody has asked for any yet, they are inferred once somebody does.
         """
         self._contradiction = None
+        self.origins.clear()
         for graph in self.graphs():
             for node in graph.nodes():
                 for value in node.outputs:

@@ -1,4 +1,4 @@
-"""Which operators ONNX has at the versions that a model imports, and what nodes are called."""
+"""Which operators ONNX has at which versions, which of them broadcast, and names of nodes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,31 @@ from trtfuse.errors import ModelError
 
 #: The two spellings of ONNX's own domain.
 DEFAULT = ("", "ai.onnx")
+
+#: Operators that broadcast two operands, each from the opset on that has it do so.
+OF_TWO = (
+    "Add",
+    "And",
+    "BitwiseAnd",
+    "BitwiseOr",
+    "BitwiseXor",
+    "Div",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Mod",
+    "Mul",
+    "Or",
+    "Pow",
+    "Sub",
+    "Xor",
+)
+#: Operators that broadcast any number of operands.
+OF_MANY = ("Max", "Mean", "Min", "Sum")
+#: Operators that compute element by element what they broadcast.
+ELEMENTWISE = frozenset((*OF_TWO, *OF_MANY, "Where"))
 
 
 NOT_UTF_8 = "the model has a string that is not UTF-8, which protobuf requires"
@@ -48,7 +73,7 @@ def is_standard(operator: str, opset: int) -> bool:
     try:
         return not onnx.defs.get_schema(operator, opset, "").deprecated
     except (onnx.defs.SchemaError, TypeError):
-        # Of a text that is not UTF-8, protobuf gives the bytes.
+        # protobuf gives a string that is not UTF-8 as bytes.
         return False
 
 

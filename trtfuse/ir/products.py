@@ -1,4 +1,4 @@
-"""Sizes that are not known as numbers, in a form in which equal ones compare equal.
+"""Sizes that are not known as numbers, written so that equal ones compare equal.
 
 A size is a number, a dimension, or a number times dimensions: Reshape(-1, 8) makes 7 * N rows of a
 tensor of [N, 7, 8], and what is computed from the shape of that divides by 7 again. A dimension is
@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from trtfuse.ir.graph import Dimension, Value
 
-#: How the symbols begin that stand in no file, as in ONNX's own inference.
-_MADE_UP = "unk__"
+#: What the symbols begin with that inference makes up, ONNX's own and ours; no file has them.
+MADE_UP = "unk__"
 
 
 class Dim(NamedTuple):
@@ -30,8 +30,8 @@ class Product(NamedTuple):
     of: tuple[str | Dim, ...]
 
 
-#: What a tensor of sizes has in one place; None where it may be anything. Fractions are what
-#: floating-point numbers hold on the way from one size to another.
+#: One entry of a tensor of sizes; None where it may be anything. Fractions occur where sizes go
+#: through floating-point numbers.
 Size = int | Fraction | str | Dim | Product | None
 
 
@@ -42,7 +42,7 @@ class Derived(str):
 
 
 def product(*sizes: Size) -> Size:
-    """The sizes multiplied; None where one of them may be anything."""
+    """The product of some sizes; None if one of them may be anything."""
     number: int | Fraction = 1
     of: list[str | Dim] = []
     for size in sizes:
@@ -55,9 +55,9 @@ def product(*sizes: Size) -> Size:
 
 
 def quotient(size: Size, by: Size) -> Size:
-    """One size divided by another, where that leaves no dimension below the line; else None.
+    """One size divided by another if that leaves no dimension in the divisor; else None.
 
-    The number may be a fraction. Where a dimension of both is 0, dividing fails at run time.
+    The number may be a fraction. Dividing fails at run time where a dimension of both is 0.
     """
     if size is None or by is None:
         return None
@@ -74,7 +74,7 @@ def quotient(size: Size, by: Size) -> Size:
 
 
 def total(a: Size, b: Size) -> Size:
-    """The sum of two sizes, if that is a product too; else None."""
+    """The sum of two sizes if it can be written as a product; else None."""
     if a is None or b is None:
         return None
     if a == 0 or b == 0:
@@ -84,37 +84,57 @@ def total(a: Size, b: Size) -> Size:
 
 
 def number_of(size: Size) -> int | Fraction | None:
-    """What the dimensions of a size are multiplied by; the number where there are none."""
+    """The number that the dimensions of a size are multiplied by; a size without any is its own."""
     return None if size is None else _taken_apart(size)[0]
 
 
 def is_whole(size: Size) -> bool:
-    """Whether it is an integer for all sizes of the dimensions."""
+    """Whether it is an integer, whatever the dimensions are."""
     return isinstance(number_of(size), int)
 
 
 def is_negative(size: Size) -> bool:
-    """Whether it is a negative number, for all sizes of the dimensions: they may be 0."""
+    """Whether it is negative, whatever the dimensions are: they may be 0."""
     return isinstance(size, (int, Fraction)) and size < 0
 
 
 def is_never_negative(size: Size) -> bool:
-    """Whether it is 0 or more, for all sizes of the dimensions."""
+    """Whether it is 0 or more, whatever the dimensions are."""
     number = number_of(size)
     return number is not None and number >= 0
 
 
+def equal(a: Size, b: Size) -> bool | None:
+    """Whether two sizes are equal, whatever the dimensions are; False if they never are.
+
+    None if that depends on the dimensions, or is not known.
+    """
+    difference = total(a, product(b, -1))
+    if isinstance(difference, (int, Fraction)):
+        return difference == 0
+    apart = any(is_negative(x) and is_never_negative(y) for x, y in ((a, b), (b, a)))
+    return False if apart else None
+
+
+def at_least(size: Size, other: Size) -> bool:
+    """Whether a size is at least as large as another, whatever the dimensions are."""
+    negated = product(other, -1)
+    if is_never_negative(size) and is_never_negative(negated):
+        return True
+    return is_never_negative(total(size, negated))
+
+
 def dimension(size: Size) -> Dimension:
-    """What a shape has for a size: a number or a symbol, or None where it can say neither."""
+    """A size as an entry of a shape: a number or a symbol; None if it can be neither."""
     if isinstance(size, (int, str)):
         return size
     if not isinstance(size, Product) or not isinstance(size.number, int) or size.number < 0:
         return None
     factors = [*([size.number] if size.number != 1 else ()), *size.of]
     if any(isinstance(each, Dim) or "*" in str(each) for each in factors):
-        # Two products have to have two names.
+        # Two different products need different names.
         return None
-    symbol = Derived(_MADE_UP + "*".join(map(str, factors)))
+    symbol = Derived(MADE_UP + "*".join(map(str, factors)))
     symbol.product = size
     return symbol
 

@@ -41,13 +41,10 @@ if TYPE_CHECKING:
 #: What is known of a value: its element type and its shape.
 Known = tuple[int | None, Shape | None]
 
-#: The element types that there are.
+#: The element types of ONNX.
 _TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
-#: How the symbols begin that inference makes up.
-MADE_UP = "unk__"
-
-#: So often inference goes over a graph that it did not find all ranks of.
+#: How many times inference goes over a graph while ranks are missing.
 _PASSES = 4
 
 #: The opset whose Slice inference gets wrong.
@@ -58,7 +55,7 @@ _ANY_AXES = 11
 _LATER_OPSET = 12
 _LATER = "trtfuse.later"
 
-#: What inference raises. Where a constant would be too large, it does not ask before it makes it.
+#: What inference raises. It makes constants without asking whether they are too large.
 _INFERENCE_FAILS = (
     RuntimeError,
     ValueError,
@@ -226,7 +223,7 @@ def _inferred(lean: ModelProto, propagates: bool) -> tuple[ModelProto, str | Non
 
 
 def _missed(graph: Graph, inferred: GraphProto) -> list[Value]:
-    """Values whose rank inference did not find, though it is known: reckoned, or from before."""
+    """Values whose rank inference did not find, though the graph or an earlier run tells it."""
     infos = (*inferred.value_info, *inferred.output, *inferred.input)
     found = {info.name for info in infos if info.type.tensor_type.HasField("shape")}
     return [
@@ -319,7 +316,7 @@ def without_claims(lean: ModelProto) -> None:
     for info in lean.graph.input:
         for dim in info.type.tensor_type.shape.dim:
             if dim.dim_value < 0:
-                # Inference would reckon with it.
+                # Inference would compute with it.
                 dim.Clear()
     local = frozenset((_standard(f.domain), f.name) for f in lean.functions)
     operators = _Operators(lean.opset_import, local)
@@ -380,7 +377,7 @@ class _Operators:
         try:
             schema = onnx.defs.get_schema(name, self._versions.get(domain, 0), domain)
         except (onnx.defs.SchemaError, TypeError):
-            # Of a text that is not UTF-8, protobuf gives the bytes.
+            # protobuf gives a string that is not UTF-8 as bytes.
             return False
         return bool(schema.has_type_and_shape_inference_function)
 
@@ -410,7 +407,7 @@ def _all_bodies(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
 def _spell_as_later(lean: ModelProto) -> None:
     """Writes as calls of functions of a later opset the nodes that inference gets wrong.
 
-    Of a Slice of opset 10 it takes it that an open dimension keeps its size; and before opset 11 it
+    Of a Slice of opset 10 it assumes that an open dimension keeps its size; and before opset 11 it
     misreads negative axes, which runtimes take, and the axes of a Squeeze that are in no order.
     """
     functions: dict[str, FunctionProto] = {}
@@ -565,7 +562,7 @@ def type_and_shape(proto: TypeProto) -> tuple[int | None, Shape | None]:
     if not proto.HasField("tensor_type"):
         return None, None
     tensor = proto.tensor_type
-    # The checker lets types pass that there are not; of those nothing is known.
+    # The checker accepts types that ONNX does not have; nothing is known of those.
     element_type = tensor.elem_type if tensor.elem_type in _TYPES else None
     if not tensor.HasField("shape"):
         return element_type, None

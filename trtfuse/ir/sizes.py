@@ -1,10 +1,9 @@
 """What tensors of sizes hold: the arithmetic that exporters put in front of a Reshape or Slice.
 
 They take the shape of a tensor apart with Shape, Gather and Slice, and put new ones together with
-Concat, also where most sizes are fixed. Which of the numbers are fixed, and which are the size of
-what dimension, or a product of such sizes, follows from the graph, whatever the tensors are at run
-time. Some exporters go through floating-point numbers; they are followed as long as those hold the
-sizes exactly.
+Concat, even if most sizes are fixed. The graph alone tells which of the numbers are fixed, and
+which are the size of a dimension or a product of such sizes. Some exporters compute sizes in
+floating point; they are followed as long as the numbers are exact.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.products import (
     Dim,
     Size,
-    is_negative,
+    at_least,
+    equal,
     is_never_negative,
     is_whole,
     number_of,
@@ -71,38 +71,38 @@ FOLLOWED = (
 
 #: The types of sizes.
 INTEGERS = (TensorProto.INT64, TensorProto.INT32)
-#: The bits in which a floating-point type holds an integer, by type.
+#: How many bits of an integer a floating-point type holds, by type.
 _PRECISION: dict[int, int] = {
     TensorProto.FLOAT16: 11,
     TensorProto.FLOAT: 24,
     TensorProto.DOUBLE: 53,
 }
-#: The largest power of 2 in a size, and under its fraction line, that each type holds.
+#: The largest power of 2 that each type holds: as a factor of a size, and as its divisor.
 _LARGEST_POWERS: dict[int, tuple[int, int]] = {
     TensorProto.FLOAT16: (15, 14),
     TensorProto.FLOAT: (63, 63),
     TensorProto.DOUBLE: (63, 63),
 }
-#: A dimension of up to 65,536 times a number of so many bits, float32 holds exactly.
+#: float32 holds a dimension of up to 65,536 times a number of this many bits exactly.
 _BITS_OF_NUMBER = 8
 #: No shape has more sizes, and no exporter takes more values to compute one.
 _MOST_SIZES = 64
 _MOST_VALUES = 96
 
-#: What was looked at on the way, and what it holds.
+#: The values visited so far, and what each of them holds.
 _Seen = dict[Value, Sizes | None]
 
 
 def sizes(value: Value | None) -> Sizes | None:
-    """What a scalar or a vector of sizes holds; None where not even how many there are.
+    """What a scalar or vector of sizes holds; None if not even their number is known.
 
-    Booleans are 0 or 1. Of floating-point numbers all are known that it returns any of.
+    Booleans are 0 or 1. Of floating-point numbers, at least one is known if any are returned.
     """
     return _sizes(value, {})
 
 
 def _sizes(value: Value | None, seen: _Seen) -> Sizes | None:
-    """As `sizes`; what was looked at on the way is looked at once."""
+    """As `sizes`, visiting each value once."""
     if value is None or value.type not in _LIMITED or value.rank not in (0, 1):
         return None
     if value in seen:
@@ -123,7 +123,7 @@ def _sizes(value: Value | None, seen: _Seen) -> Sizes | None:
 
 
 def _numbers(array: Array) -> Sizes:
-    """Numbers as they are; None for one that is infinite or none."""
+    """The numbers; None for one that is infinite or NaN."""
     listed = array.reshape(-1).tolist()
     return tuple(_whole(Fraction(each)) if math.isfinite(each) else None for each in listed)
 
@@ -133,7 +133,7 @@ def _whole(number: Fraction) -> Size:
 
 
 def _held(found: Sizes, value: Value) -> Sizes | None:
-    """What of it a value can hold: where a number is too large for its type, it holds another."""
+    """The entries that the type of a value can hold, and None for those that it would change."""
     assert value.type is not None
     if len(found) > _MOST_SIZES:
         return None
@@ -153,7 +153,7 @@ def _holds_truth(size: Size, _: int) -> bool:
 
 
 def _holds_exactly(size: Size, element_type: int) -> bool:
-    """Whether a floating-point type has exactly this number, for every size of a dimension."""
+    """Whether a floating-point type holds a size exactly, whatever the dimension is."""
     number = Fraction(number_of(size) or 0)
     bits, (largest, smallest) = _PRECISION[element_type], _LARGEST_POWERS[element_type]
     numerator, power = abs(number.numerator), number.denominator.bit_length() - 1
@@ -187,7 +187,7 @@ def _computed(node: Node, value: Value, seen: _Seen) -> Sizes | None:
             counted = sizes_of(node.inputs[0])
             return None if counted is None else (product(*counted),)
         case "Identity" | "Squeeze" | "Unsqueeze" | "Reshape":
-            # Vectors and scalars alike; of what they are made into, the shape of the result tells.
+            # Vectors and scalars hold the same numbers; the shape of the result tells which it is.
             return _sizes(node.inputs[0], seen)
         case "Concat":
             return _joined(node, seen)
@@ -275,7 +275,7 @@ def _picked(node: Node, data: Sizes | None) -> Sizes | None:
     first, last, *_ = (int(limit[0]) for limit in limits if limit is not None)
     step = constant(node.input(4))
     along = 1 if step is None else int(step.array().reshape(-1)[0])
-    # Backwards from before the beginning, ONNX begins at the first place, and Python nowhere.
+    # Going backwards from before the beginning, ONNX starts at the first entry, Python nowhere.
     return data[max(first, -len(data)) : last : along] if along else None
 
 
@@ -295,7 +295,7 @@ def _repeated(node: Node, seen: _Seen) -> Sizes | None:
 
 
 def _reduced(node: Node, seen: _Seen) -> Sizes | None:
-    """What a vector comes to."""
+    """What a vector is reduced to."""
     listed, axes = _sizes(node.inputs[0], seen), constant(node.input(1))
     if not listed or None in listed or (node.input(1) is not None and axes is None):
         return None
@@ -312,7 +312,7 @@ def _divided(node: Node, a: Size, b: Size) -> Size:
     found = quotient(a, b)
     if node.output.type in _PRECISION or is_whole(found):
         return found
-    # Of negative numbers the quotient is rounded to 0 by some and down by others.
+    # Some runtimes round a negative quotient towards 0, others down.
     fixed = isinstance(a, int) and isinstance(b, int) and a >= 0 and b > 0
     return a // b if fixed else None  # type: ignore[operator]
 
@@ -342,16 +342,12 @@ def _absolute(_: Node, size: Size) -> Size:
 
 
 def _is_equal(_: Node, a: Size, b: Size) -> Size:
-    if a is None or b is None:
-        return None
-    if a == b or (isinstance(a, (int, Fraction)) and isinstance(b, (int, Fraction))):
-        return int(a == b)
-    apart = any(is_negative(x) and is_never_negative(y) for x, y in ((a, b), (b, a)))
-    return 0 if apart else None
+    same = equal(a, b)
+    return None if same is None else int(same)
 
 
 def _chosen(_: Node, condition: Size, a: Size, b: Size) -> Size:
-    if a == b:
+    if equal(a, b):
         return a
     return None if condition is None else a if condition else b
 
@@ -366,13 +362,9 @@ def _extreme(node: Node, *listed: Size) -> Size:
 
 
 def _larger(a: Size, b: Size, larger: bool) -> Size:
-    if a == b or a is None or b is None:
-        return a if a == b else None
-    if isinstance(a, (int, Fraction)) and isinstance(b, (int, Fraction)):
-        return max(a, b) if larger else min(a, b)
     for x, y in ((a, b), (b, a)):
-        if isinstance(x, (int, Fraction)) and x <= 0 and is_never_negative(y):
-            return y if larger else x
+        if at_least(x, y):
+            return x if larger else y
     return None
 
 
@@ -380,7 +372,7 @@ _ROUNDING: dict[str, Callable[[Fraction], int]] = {
     "Cast": math.trunc,
     "Ceil": math.ceil,
     "Floor": math.floor,
-    # To the even one of two that are as near, in ONNX as in Python.
+    # Halves go to the even neighbour, in ONNX as in Python.
     "Round": round,
 }
 

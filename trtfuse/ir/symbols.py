@@ -10,35 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value
+from trtfuse.ir.operators import ELEMENTWISE
 from trtfuse.ir.products import Size, dimension, is_whole, product, quotient
 from trtfuse.ir.sizes import sizes, sizes_of
 
-#: Operators that compute element by element what they broadcast.
-ELEMENTWISE = frozenset(
-    (
-        "Add",
-        "And",
-        "Div",
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-        "Mul",
-        "Or",
-        "Pow",
-        "Sub",
-        "Sum",
-        "Where",
-        "Xor",
-    )
-)
-#: Operators that inference does not know, and whose first result is like their first input.
-_LIKE_FIRST = frozenset(
+#: Operators that ONNX's inference does not know, whose first output is like their first input.
+LIKE_FIRST = frozenset(
     (
         "GroupNormalization",
         "com.microsoft::BiasGelu",
@@ -70,13 +47,13 @@ def settle_symbols(graph: Graph, same: Mapping[str, Dimension]) -> None:
 
 
 def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
-    """Tells a value its sizes as far as they can be reckoned."""
+    """Tells a value its sizes as far as the graph tells."""
     element_type, shape = value.known
     if shape is None:
         first = node.input(0)
-        if node.op in _LIKE_FIRST and value is node.outputs[0] and first is not None:
+        if node.op in LIKE_FIRST and value is node.outputs[0] and first is not None:
             element_type = element_type or first.type
-        value.know(element_type, _reckoned(node))
+        value.know(element_type, _derived(node))
         return
     if all(isinstance(size, int) for size in shape):
         return
@@ -85,7 +62,7 @@ def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
     for axis, size in enumerate(shape):
         if size is None or (isinstance(size, str) and size not in known):
             if better is None:
-                better = _reckoned(node) or ()
+                better = _derived(node) or ()
             found = better[axis] if axis < len(better) else None
             if isinstance(size, str):
                 known[size] = size if found is None else found
@@ -96,7 +73,7 @@ def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
     value.know(element_type, tuple(settled))
 
 
-def _reckoned(node: Node) -> Shape | None:
+def _derived(node: Node) -> Shape | None:
     """The shape of what a node computes, as far as its inputs tell."""
     first = node.input(0)
     if node.op == "Reshape":
@@ -108,7 +85,7 @@ def _reckoned(node: Node) -> Shape | None:
         return _broadcast((first.shape if first else None, target))
     if node.op in ELEMENTWISE:
         return _broadcast(value.shape for value in node.inputs if value is not None)
-    if node.op in _LIKE_FIRST and first is not None:
+    if node.op in LIKE_FIRST and first is not None:
         return first.shape
     return None
 

@@ -31,7 +31,7 @@ FLOATING = frozenset(
 )
 
 
-#: Tensors of up to so many elements are kept once they were read; larger ones are read anew.
+#: Tensors of up to this many elements are kept once read; larger ones are read anew.
 SMALL = 4096
 _PACKED_BITS: dict[int, int] = {
     TensorProto.INT4: 4,
@@ -78,11 +78,11 @@ _FIELDS: dict[int, tuple[str, int]] = {
     TensorProto.COMPLEX128: ("double_data", 2),
     TensorProto.STRING: ("string_data", 1),
 }
-#: The element types that there are.
+#: The element types of ONNX.
 ELEMENT_TYPES = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 #: To look at raw data is to copy it: tensors of more bytes are looked at when they are read.
 LOOKED_AT = 1 << 22
-#: More bytes than these no message holds.
+#: No message holds more bytes than this.
 _ONE_MESSAGE = 1 << 31
 
 
@@ -104,7 +104,7 @@ def misfilled(proto: TensorProto, most: int | None = None) -> str | None:
 
     Args:
         proto: a tensor that is not `misdeclared`. External data is not looked at.
-        most: look at the raw data of tensors of up to so many bytes only; at all if left out.
+        most: look only at raw data of up to this many bytes; at all of it if left out.
 
     Returns:
         The end of the sentence "initializer 'w' ...", or None where all is well.
@@ -133,7 +133,7 @@ def misfilled(proto: TensorProto, most: int | None = None) -> str | None:
 
 
 def _bytes(size: int, element_type: int) -> int:
-    """How many bytes so many elements take; types of less than a byte are packed."""
+    """How many bytes a number of elements takes; types of less than a byte are packed."""
     bits = _PACKED_BITS.get(element_type, 8 * numpy_type(element_type).itemsize)
     return -(-size * bits // 8)
 

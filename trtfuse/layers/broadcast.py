@@ -5,31 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trtfuse.ir.graph import Value
-from trtfuse.ir.products import Dim, Size
+from trtfuse.ir.products import Dim, Size, equal
 from trtfuse.ir.sizes import Sizes, sizes, sizes_of
-
-#: Operators that broadcast two operands, each from the opset on that has it do so.
-OF_TWO = (
-    "Add",
-    "And",
-    "BitwiseAnd",
-    "BitwiseOr",
-    "BitwiseXor",
-    "Div",
-    "Equal",
-    "Greater",
-    "GreaterOrEqual",
-    "Less",
-    "LessOrEqual",
-    "Mod",
-    "Mul",
-    "Or",
-    "Pow",
-    "Sub",
-    "Xor",
-)
-#: Operators that broadcast any number of operands.
-OF_MANY = ("Max", "Mean", "Min", "Sum")
 
 
 def larger_than(target: Sizes, operands: Sequence[Value]) -> str | None:
@@ -46,12 +23,13 @@ def larger_than(target: Sizes, operands: Sequence[Value]) -> str | None:
     known = [each for each in listed if each is not None]
     rank = max(map(len, known), default=0)
     names = " and ".join(f"`{each.name}`" for each in operands)
+    verb = "broadcasts" if len(operands) == 1 else "broadcast"
     for back, size in enumerate(reversed(target), start=1):
         if size == 1 and back <= rank:
             continue
-        if size is None or all(len(each) < back or each[-back] != size for each in known):
+        if not any(len(each) >= back and equal(each[-back], size) for each in known):
             axis = len(target) - back
-            return f"size {_shown(size)} of axis {axis} may be more than {names} broadcast to"
+            return f"size {_shown(size)} of axis {axis} may be larger than what {names} {verb} to"
     return None
 
 

@@ -55,7 +55,7 @@ class Limits(NamedTuple):
 
     def of(self, places: range) -> range:
         """The places that are left of an axis."""
-        # Backwards from before the beginning, ONNX begins at the first place, and Python nowhere.
+        # Going backwards from before the beginning, ONNX starts at the first entry, Python nowhere.
         return places[max(self.start, -len(places)) : self.end : self.step]
 
 

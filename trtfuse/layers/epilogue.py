@@ -12,9 +12,9 @@ from trtfuse.ir.graph import Node, Value
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 #: Activations that become part of a convolution's kernel. Elu, HardSigmoid and Softplus do not.
 ACTIVATIONS = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "HardSwish")
-#: What hands on the numbers as they are.
+#: Operators that pass their numbers on unchanged.
 _SHUFFLES = ("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
-#: What hands on the layout of a convolution.
+#: Operators that keep the layout of a convolution.
 _POOLINGS = ("MaxPool", "AveragePool")
 #: Chains are followed this far: an activation of a sum of a convolution.
 _DEEPEST = 4
@@ -69,7 +69,7 @@ def reads_space(node: Node) -> bool:
 
 
 def feeds_product(value: Value, deep: int = _DEEPEST) -> bool:
-    """Whether a convolution or matrix product reads a value, directly or handed on."""
+    """Whether a convolution or matrix product reads a value, directly or through such operators."""
     for node in value.uses:
         if node.op in (*_CONVOLUTIONS, "Gemm", "MatMul"):
             return True

@@ -15,12 +15,12 @@ from trtfuse.ir.tensor import stands_for
 from trtfuse.layers.clip import Clip
 from trtfuse.layers.scale import Scale
 
-#: So many scales may stand before the Clip, and so many behind it.
+#: How many scales may stand before the Clip, and how many behind it.
 _SCALES = 2
 
 #: Ranges that are further off than this from [0, 1] are meant to be others.
 _ROUGHLY = 0.02
-#: What float64 arithmetic on a few constants is off by at most.
+#: The largest error of float64 arithmetic on a few constants.
 _SAME = 1e-14
 
 

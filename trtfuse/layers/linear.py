@@ -14,6 +14,7 @@ import numpy as np
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, FoldedWeights, Tensor
+from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.scale import Scale, not_constant
 from trtfuse.layers.window import Window, misfit
 from trtfuse.rewrite.rule import Replacement
@@ -159,7 +160,8 @@ class Convolution(Linear):
             return f"the bias `{b.name}` is {not_constant(b)}"
         group, rank = int(node.attribute("group", 1)), len(weight.shape)
         if rank < 3 or group < 1 or weight.shape[0] % group:
-            return f"the weights `{w.name}` of shape {list(weight.shape)} make no {group} groups"
+            own = f"the weights `{w.name}` of shape {list(weight.shape)}"
+            return f"{own} cannot be split into {group} groups"
         misfits = misfit(node, rank - 2)
         if misfits is not None:
             return misfits
@@ -226,7 +228,9 @@ class FullyConnected(Linear):
             return None
         product = added.x.producer
         seen = cls._of_matmul(product) if product.op == "MatMul" else None
-        if seen is None or added.shift.not_one_per_channel(seen.axis, seen.rank, seen.channels):
+        if not isinstance(seen, cls) or added.shift.not_one_per_channel(
+            seen.axis, seen.rank, seen.channels
+        ):
             return None
         b = next(v for v in node.inputs if v is not added.x)
         return cls(
@@ -256,12 +260,16 @@ class FullyConnected(Linear):
         return cls((node,), x, w, weight, b, bias, 2, 1, n, in_axis, k)
 
     @classmethod
-    def _of_matmul(cls, node: Node) -> Self | None:
+    def _of_matmul(cls, node: Node) -> Self | str | None:
         x, w = node.inputs
         assert x is not None
         assert w is not None
         weight = constant(w)
-        if weight is None or len(weight.shape) < 2 or x.rank is None or x.rank < 2:
+        if weight is None or len(weight.shape) < 2:
+            return None
+        if x.rank is None:
+            return rank_not_known(x)
+        if x.rank < 2:
             return None
         rank = max(x.rank, len(weight.shape))
         k, n = weight.shape[-2:]

@@ -81,7 +81,7 @@ class Reduce:
                 return None
             axes = None
         elif len({axis % x.rank if x.rank else axis for axis in axes}) < len(axes):
-            return f"its axes {list(axes)} name one twice"
+            return f"its axes {list(axes)} repeat an axis"
         keepdims = node.attribute("keepdims", 1)
         if keepdims not in (0, 1):
             return f"its keepdims is {keepdims}, and runtimes differ on what that means"

@@ -16,6 +16,7 @@ import numpy as np
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, Tensor
+from trtfuse.ir.wording import rank_not_known, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +87,12 @@ class Factor:
             sizes = (None,) * result_rank
         own = f"`{self.name}` has shape {list(self.shape)}"
         if sizes is None:
-            return f"{own} and the rank of `{x.name}` is not known"
+            return f"{own} and {rank_not_known(x)}"
         if len(self.shape) > len(sizes):
             return f"{own}, of more dimensions than `{x.name}` ({len(sizes)})"
         for size, mine in zip(reversed(sizes), reversed(self.shape), strict=False):
             if mine not in (1, size):
-                shown = ["?" if dim is None else dim for dim in sizes]
-                return f"{own}, which may broadcast `{x.name}` of shape {shown}"
+                return f"{own}, which may broadcast `{x.name}` of shape {shown(sizes)}"
         return None
 
 

@@ -32,7 +32,8 @@ class Way:
         return f"{self.backend} {self.version} {self.does}"
 
 
-#: A tensor of up to so many elements gets its mean in the kernel that copies it to its layout.
+#: The mean of a tensor of up to this many elements is taken in the kernel that copies it to its
+#: layout.
 SMALL_MEAN = 1 << 14
 
 MEAN_WITHOUT_CONVOLUTION = Way(

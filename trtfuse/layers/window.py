@@ -78,7 +78,7 @@ class Window:
 
 
 def misfit(node: Node, axes: int) -> str | None:
-    """Which attribute of a layer does not fit so many spatial axes; no runtime runs it then."""
+    """Which attribute does not fit the number of spatial axes; no runtime runs the layer then."""
     for name in ("kernel_shape", "strides", "dilations", "pads"):
         listed = node.attribute(name)
         if listed and len(listed) != axes * (2 if name == "pads" else 1):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from onnx import TensorProto
 
 from trtfuse.ir.graph import Node, Shape, Value
+from trtfuse.ir.products import MADE_UP
 from trtfuse.ir.tensor import numpy_type
 
 #: The type and shape of a value, as far as they are known.
@@ -156,10 +157,6 @@ _MOVES = frozenset(
 )
 
 
-#: How the symbols begin that ONNX's inference makes up.
-_MADE_UP = "unk__"
-
-
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What nodes cost.
@@ -215,7 +212,7 @@ def _bytes(element_type: int | None, shape: Shape | None) -> int | None:
 @functools.lru_cache(maxsize=4096)
 def is_known(shape: Shape | None) -> bool:
     """Whether all sizes are numbers or symbols of the model."""
-    return shape is not None and not any(d is None or str(d).startswith(_MADE_UP) for d in shape)
+    return shape is not None and not any(d is None or str(d).startswith(MADE_UP) for d in shape)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -15,6 +15,7 @@ from typing import Any
 from trtfuse.check.rewrite import TOLERANCE
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.model import Model
+from trtfuse.ir.products import MADE_UP
 from trtfuse.ir.tensor import type_name
 from trtfuse.report.estimate import cost, is_known
 from trtfuse.rewrite.driver import Declined, Fused
@@ -368,7 +369,7 @@ def _check(fusion: Fused) -> dict[str, Any] | None:
 
 
 def _dimension(dim: int | str | None) -> int | str:
-    return "?" if dim is None or str(dim).startswith("unk__") else dim
+    return "?" if dim is None or str(dim).startswith(MADE_UP) else dim
 
 
 def _is_constant(value: Value) -> bool:

@@ -95,7 +95,7 @@ MALFORMED = "malformed-node"
 #: Compares what a match computes with what takes its place, before it does.
 Check = Callable[[Rule, Match, Replacement, tuple[Value, ...]], Checked]
 
-#: A graph of some nodes takes at most so many rewrites for each; more is a rule without an end.
+#: The most rewrites for each node of a graph: with more, a rule never ends.
 _MOST_REWRITES = 50
 
 #: Told how many nodes are done, and of how many.
@@ -122,7 +122,7 @@ class Driver:
         self.model = model
         given = tuple(rules)
         self.rules = tuple(rule for rule in given if isinstance(rule, Rule))
-        self._graph_rules = tuple(rule for rule in given if isinstance(rule, GraphRule))
+        self.graph_rules = tuple(rule for rule in given if isinstance(rule, GraphRule))
         self.check = check
         self.progress = progress
         self.fused: list[Fused] = []
@@ -153,7 +153,7 @@ class Driver:
                 before = len(self.fused)
                 self._drain()
                 drained = len(self.fused)
-                for rule in self._graph_rules:
+                for rule in self.graph_rules:
                     # Bodies first: what becomes of them may be moved out of them.
                     for graph in reversed(graphs):
                         self._apply(rule, graph)
@@ -238,7 +238,8 @@ class Driver:
                 vetoes = self._declined.get(node, {})
                 found += [Declined(name, node, *veto) for name, veto in vetoes.items()]
                 explaining = by_operator.get(node.op, ())
-                if explaining and not any(rule.name in vetoes for rule in explaining):
+                unsaid = not any(rule.name in vetoes for rule in explaining)
+                if explaining and unsaid and node.outputs and node.outputs[0] is not None:
                     rule, veto = self._nearest_miss(explaining, node)
                     found.append(Declined(rule.name, node, *veto))
         return found
@@ -257,14 +258,15 @@ class Driver:
 
     def _visit(self, node: Node) -> None:
         self._declined.pop(node, None)
-        if not node.outputs or node.outputs[0] is None:
+        result = node.first_result
+        if result is None:
             return
         vetoes: list[Veto] = []
         start = Match(vetoes)
         for rule in self._candidates(node):
             vetoes.clear()
             try:
-                for match in rule.pattern.matches(node.output, start):
+                for match in rule.pattern.matches(result, start):
                     veto = self._vetoed(rule, match) or self._attempt(rule, match)
                     if veto is None:
                         return
@@ -316,10 +318,15 @@ class Driver:
             left_out = index >= len(results) or results[index] is None
             if left_out and forgotten is not None and (forgotten.uses or forgotten.outputs):
                 raise UsageError(f"rule '{rule.name}' returns nothing for `{forgotten.name}`")
-        old = match.root.output
-        erases_identity = match.root.op == "Identity" and not new.nodes and old.outputs
-        first = results[0]
-        if erases_identity and first is not None and must_keep_name(old, first):
+        old, first = match.root.outputs[0], results[0]
+        erases_identity = match.root.op == "Identity" and not new.nodes
+        if (
+            erases_identity
+            and old is not None
+            and old.outputs
+            and first is not None
+            and must_keep_name(old, first)
+        ):
             # Erasing it would put another in its place.
             because = f"`{first.name}` and `{old.name}` are both known outside"
             return Veto("named-output", because)

@@ -104,11 +104,12 @@ def near_misses(rule: Rule, node: Node) -> list[Miss]:
         One miss for each way in which the structure matches; else what views refused; else how far
         the structure goes. Empty if nothing speaks against the rule but what the driver tries.
     """
-    if not node.outputs or node.outputs[0] is None:
+    result = node.first_result
+    if result is None:
         return []
     refused: list[Veto] = []
     found: dict[tuple[Veto, ...], Miss] = {}
-    ways = itertools.islice(rule.pattern.matches(node.output, Match(refused)), _MOST_WAYS)
+    ways = itertools.islice(rule.pattern.matches(result, Match(refused)), _MOST_WAYS)
     matched = False
     for match in ways:
         matched = True
@@ -116,7 +117,7 @@ def near_misses(rule: Rule, node: Node) -> list[Miss]:
         if vetoes:
             size = layers(rule.pattern)
             found.setdefault(vetoes, Miss(rule, node, match.nodes, size, 0, vetoes))
-    far = reach(rule.pattern, node.output)
+    far = reach(rule.pattern, result)
     if refused:
         vetoes = tuple(dict.fromkeys(refused))
         miss = Miss(rule, node, far.nodes or (node,), max(far.layers, 1), far.missing, vetoes)

@@ -8,32 +8,38 @@ from onnx import TensorProto, defs
 
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, type_name
+from trtfuse.ir.wording import type_not_known
 from trtfuse.layers.scale import Scale
 from trtfuse.layers.ways import Way
 from trtfuse.rewrite.pattern import Match
 from trtfuse.rewrite.rule import guard
 
 
-def floating_type(element_type: int | None, name: str) -> str | None:
+def floating_type(element_type: int, name: str) -> str | None:
     """None if the type is a floating one that rules compute in; else the sentence."""
     if element_type in FLOATING:
         return None
-    known = "of unknown type" if not element_type else type_name(element_type)
-    return f"`{name}` is {known}, and only floating-point numbers may be regrouped"
+    return (
+        f"`{name}` is {type_name(element_type)}, and only floating-point numbers may be regrouped"
+    )
+
+
+def why_not_floating(value: Value) -> str | None:
+    """None if a value is of a floating type that rules compute in; else the sentence."""
+    return floating_type(value.type, value.name) if value.type else type_not_known(value)
 
 
 @guard
 def floating(m: Match, name: str) -> str | None:
     """The value bound to `name` is float16, bfloat16, float32 or float64."""
-    value: Value = m[name]
-    return floating_type(value.type, value.name)
+    return why_not_floating(m[name])
 
 
 @guard
 def known_type(m: Match, name: str) -> str | None:
     """The type of the value is known."""
     value: Value = m[name]
-    return None if value.type else f"the type of `{value.name}` is not known"
+    return None if value.type else type_not_known(value)
 
 
 @guard

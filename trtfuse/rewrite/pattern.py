@@ -153,7 +153,7 @@ class _Constant(_Variable):
 class _Alternatives(Pattern):
     def __init__(self, patterns: tuple[Pattern, ...]) -> None:
         self.patterns = patterns
-        # Of many alternatives, only those are tried that begin with the operator at hand.
+        # Of many alternatives, only those that begin with the operator of the node are tried.
         self._by_operator: dict[str, list[Pattern]] | None = {}
         for pattern in patterns:
             if not pattern.roots():
@@ -299,7 +299,7 @@ class AnyCall(Pattern):
 
     def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
         node = None if value is None else value.producer
-        if node is None or node.outputs[0] is not value:
+        if node is None or node.first_result is not value:
             return
         read = [*node.inputs, *node.captured()] if node.bodies else node.inputs
         if all(v is None or constant(v) is not None for v in read):

@@ -247,6 +247,27 @@ class Change(NamedTuple):
 Changes = Iterator[Change]
 
 
+class Condition(NamedTuple):
+    """What has to hold for a group or a `GraphRule`: its name in the report, and what it says."""
+
+    name: str
+    doc: str
+
+
+class Apart(NamedTuple):
+    """What a `GraphRule` leaves as it is, though a user may expect it to change that.
+
+    Attributes:
+        nodes: the nodes; the first is the one that it is said of.
+        condition: what does not hold.
+        because: the end of the sentence "not fused because ...".
+    """
+
+    nodes: tuple[Node, ...]
+    condition: Condition
+    because: str
+
+
 @dataclass(frozen=True)
 class GraphRule:
     """A rewrite that no pattern says: it takes the whole graph to find, and merges or moves nodes.
@@ -256,6 +277,8 @@ class GraphRule:
     Attributes:
         name, kind, entry, since: as in `Rule`.
         apply: changes a graph, and yields each change when it is made.
+        guards: what has to hold.
+        apart: what it leaves in a graph that it has been applied to, and why; for `explain`.
     """
 
     name: str
@@ -263,7 +286,8 @@ class GraphRule:
     entry: str = ""
     kind: Kind = "rewrite"
     since: int = 1
-    guards: tuple[Guard, ...] = ()
+    guards: tuple[Condition, ...] = ()
+    apart: Callable[[Graph], Iterator[Apart]] | None = None
 
     @property
     def doc(self) -> str:
@@ -272,13 +296,6 @@ class GraphRule:
 
     def __repr__(self) -> str:
         return f"GraphRule({self.name!r})"
-
-
-class Condition(NamedTuple):
-    """What has to hold of a group: its name in the report, and what it makes sure of."""
-
-    name: str
-    doc: str
 
 
 @dataclass(frozen=True)
@@ -310,15 +327,26 @@ AnyRule = Rule | GraphRule | GroupRule
 CATALOGUE: dict[str, AnyRule] = {}
 
 
-def graph_rule(name: str, *, entry: str = "") -> Callable[[Callable[[Graph], Changes]], GraphRule]:
+def graph_rule(
+    name: str,
+    *guards: Condition,
+    entry: str = "",
+    apart: Callable[[Graph], Iterator[Apart]] | None = None,
+) -> Callable[[Callable[[Graph], Changes]], GraphRule]:
     """Adds a `GraphRule` to the catalogue; the function below it applies it.
+
+    Args:
+        name: see `GraphRule`, as for the others.
+        guards: what has to hold.
+        entry: the fusion of the list that it implements.
+        apart: says what it leaves as it is.
 
     Raises:
         UsageError: the name is taken.
     """
 
     def add(apply: Callable[[Graph], Changes]) -> GraphRule:
-        made = GraphRule(name, apply, entry)
+        made = GraphRule(name, apply, entry, guards=guards, apart=apart)
         _register(made, apply.__module__)
         return made
 

@@ -10,6 +10,7 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, type_name
 from trtfuse.ir.types import INTEGERS, integer_range
+from trtfuse.ir.wording import type_not_known
 from trtfuse.layers.clip import Bounded, Clip
 from trtfuse.layers.hard_sigmoid import SWISH, SpelledHardSigmoid, SpelledHardSwish
 from trtfuse.layers.linear import Convolution, FullyConnected
@@ -81,8 +82,9 @@ def never_overflows(m: Match, inner: str) -> str | None:
         return None
     if kind in INTEGERS and integer_range(kind)[0] == 0:
         return None
-    known = "of unknown type" if kind is None else type_name(kind)
-    return f"`{seen.x.name}` is {known}, and the Abs of its least number may be negative"
+    if kind is None:
+        return type_not_known(seen.x)
+    return f"`{seen.x.name}` is {type_name(kind)}, and the Abs of its least number may be negative"
 
 
 @rule(

@@ -7,6 +7,7 @@ from onnx import TensorProto
 from trtfuse.ir.graph import Value
 from trtfuse.ir.tensor import type_name
 from trtfuse.ir.types import INTEGERS, PLAIN, holds
+from trtfuse.ir.wording import type_not_known
 from trtfuse.rewrite.guards import known_type
 from trtfuse.rewrite.pattern import Match, op, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
@@ -21,7 +22,7 @@ def nothing_lost(m: Match) -> str | None:
     x, y = m["x"], m["y"]
     types = x.type, y.type, m.root.attribute("to")
     if x.type is None or y.type is None:
-        return f"the type of `{(y if x.type is not None else x).name}` is not known"
+        return type_not_known(y if x.type is not None else x)
     special = next((each for each in types if each not in PLAIN), None)
     if special is not None:
         return f"a Cast from or to {type_name(special)} depends on more than the number"
@@ -81,7 +82,7 @@ def cast_cast(m: Match, new: Replacement) -> Value:
 def cast_like(m: Match, new: Replacement) -> Value:
     """cast_like(x, y)  ==  cast(x, to=type of y)
 
-    Entry Cleanup: functions of newer exporters make their constants the type of an input so. As a
+    Entry Cleanup: functions of newer exporters give constants the type of an input this way. As a
     Cast it is folded, and what is around it, such as GELU, is seen for what it is.
 
     Takes: CastLike; in a function, where all calls pass the same type.

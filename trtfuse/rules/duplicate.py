@@ -7,13 +7,15 @@ they merge is computed by the same operator from the same values, so there is no
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 from onnx import TensorProto
 
 from trtfuse.ir.constants import constant
+from trtfuse.ir.functions import operator
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.tensor import ExternalData, StoredTensor, Tensor
-from trtfuse.rewrite.rule import Change, Changes, graph_rule
+from trtfuse.rewrite.rule import Apart, Change, Changes, Condition, graph_rule
 
 #: Operators that may give something else each time.
 _RANDOM = frozenset(
@@ -69,7 +71,63 @@ _TAKEN = frozenset(
 )
 
 
-@graph_rule("duplicate-constant", entry="Cleanup")
+#: Of smaller constants it does not matter how often they are there.
+_WORTH_A_LINE = 1024
+
+NOT_FROM_OUTSIDE = Condition(
+    "named-constant",
+    "Neither constant is known outside: as an output, as an input that a caller may override, or "
+    "in a quantization annotation.",
+)
+SHARED_BY_LAYERS = Condition(
+    "shared-by-layers",
+    "No reader is a quantized layer, which has its own weights on purpose, or a BatchNormalization "
+    "that trains and changes what it reads.",
+)
+
+
+def _stays(value: Value) -> tuple[Condition, str] | None:
+    """Why a constant is not merged with another that is equal."""
+    if value.outputs:
+        return NOT_FROM_OUTSIDE, f"`{value.name}` is an output of the graph"
+    if value.overridable:
+        return NOT_FROM_OUTSIDE, f"`{value.name}` is an input too, and a caller may override it"
+    if value.graph.is_kept(value):
+        return NOT_FROM_OUTSIDE, f"a quantization annotation names `{value.name}`"
+    for node in value.uses:
+        if node.op in _QUANTIZATION:
+            return SHARED_BY_LAYERS, f"`{value.name}` is read by {node.op} {node.label}"
+        if _trains(node):
+            return SHARED_BY_LAYERS, f"{node.label} trains, and may change `{value.name}`"
+    return None
+
+
+def _constants_apart(graph: Graph) -> Iterator[Apart]:
+    """Large constants that are equal, and stay for a reason."""
+    first: dict[object, Value] = {}
+    for value in [*graph.initializers, *_constant_nodes(graph)]:
+        # What a caller may override is no constant, and may look like one.
+        tensor = constant(value) if value.tensor is None else value.tensor
+        if tensor is None or not value.uses or tensor.stored_bytes < _WORTH_A_LINE:
+            continue
+        twin = first.setdefault(_content(tensor), value)
+        if twin is value:
+            continue
+        condition, because = _stays(value) or _stays(twin) or (None, "")
+        if condition is not None:
+            nodes = tuple(dict.fromkeys((next(iter(value.uses)), next(iter(twin.uses)))))
+            yield Apart(
+                nodes, condition, f"`{value.name}` holds the same as `{twin.name}`, but {because}"
+            )
+
+
+@graph_rule(
+    "duplicate-constant",
+    NOT_FROM_OUTSIDE,
+    SHARED_BY_LAYERS,
+    entry="Cleanup",
+    apart=_constants_apart,
+)
 def duplicate_constant(graph: Graph) -> Changes:
     """c, c  ==  c
 
@@ -83,9 +141,7 @@ def duplicate_constant(graph: Graph) -> Changes:
     first: dict[object, Value] = {}
     for value in [*graph.initializers, *_constant_nodes(graph)]:
         tensor = constant(value)
-        if tensor is None or value.outputs or not value.uses or graph.is_kept(value):
-            continue
-        if any(node.op in _QUANTIZATION or _trains(node) for node in value.uses):
+        if tensor is None or not value.uses or _stays(value) is not None:
             continue
         twin = first.setdefault(_content(tensor), value)
         if twin is value:
@@ -117,11 +173,72 @@ def _constant_nodes(graph: Graph) -> list[Value]:
     return [node.output for node in graph.canonical() if node.op == "Constant"]
 
 
-#: Operators of which each node is there for itself.
-_STAYING = _RANDOM | _QUANTIZATION
+SAME_EACH_TIME = Condition(
+    "same-each-time", "The operator is one of ONNX that computes the same from the same each time."
+)
+NO_SUBGRAPH = Condition("no-subgraph", "The nodes have no subgraphs: these are not compared.")
+QUANTIZER_FOR_EACH = Condition(
+    "quantizer-for-each",
+    "The nodes do not quantize or dequantize: each reader has such a node of its own on purpose.",
+)
+KERNEL_FOR_EACH = Condition(
+    "kernel-for-each",
+    "TensorRT would not take what reads each node into the kernel of that node, where one node has "
+    "two different readers.",
+)
+ONE_OUTPUT = Condition("one-output", "At most one of the nodes computes outputs of the graph.")
 
 
-@graph_rule("duplicate-node", entry="Cleanup")
+def _stays_for_itself(node: Node) -> tuple[Condition, str] | None:
+    """Why a node is not merged with any other."""
+    # What an attribute of the function decides stands in angle brackets.
+    name = operator(node)
+    if name.startswith("function "):
+        return SAME_EACH_TIME, "calls of functions are not merged"
+    if "::" in name:
+        return SAME_EACH_TIME, f"what the operator `{name}` does besides computing is not known"
+    if node.bodies:
+        return NO_SUBGRAPH, f"the subgraphs of {name} are not compared"
+    if name in _RANDOM:
+        return SAME_EACH_TIME, f"{name} draws new numbers each time"
+    if name in _QUANTIZATION:
+        return QUANTIZER_FOR_EACH, f"each reader keeps a {name} of its own, in its own kernel"
+    return None
+
+
+def _stay_two(node: Node, kept: Node) -> tuple[Condition, str] | None:
+    """Why two equal nodes are not merged."""
+    if _stay_apart(node, kept):
+        return KERNEL_FOR_EACH, "what reads one of them would no longer go into its kernel"
+    if _is_output(node) and _is_output(kept):
+        return ONE_OUTPUT, "both are outputs of the graph"
+    return None
+
+
+def _nodes_apart(graph: Graph) -> Iterator[Apart]:
+    """Nodes that are equal, and stay for a reason."""
+    first: dict[object, Node] = {}
+    for node in graph.canonical():
+        captured = frozenset(node.captured())
+        twin = first.setdefault((_computes(node), captured), node)
+        why_not = None if twin is node else _stays_for_itself(node) or _stay_two(node, twin)
+        if why_not is not None:
+            condition, because = why_not
+            yield Apart(
+                (node, twin), condition, f"it computes what {twin.label} does, but {because}"
+            )
+
+
+@graph_rule(
+    "duplicate-node",
+    SAME_EACH_TIME,
+    NO_SUBGRAPH,
+    QUANTIZER_FOR_EACH,
+    KERNEL_FOR_EACH,
+    ONE_OUTPUT,
+    entry="Cleanup",
+    apart=_nodes_apart,
+)
 def duplicate_node(graph: Graph) -> Changes:
     """f(x), f(x)  ==  f(x)
 
@@ -135,18 +252,13 @@ def duplicate_node(graph: Graph) -> Changes:
     position = {node: index for index, node in enumerate(graph.nodes())}
     first: dict[object, Node] = {}
     for node in list(graph.canonical()):
-        standard = "::" not in node.op and not node.op.startswith("function ")
-        # What an attribute of the function decides stands in angle brackets.
-        if not standard or node.bodies or node.op.partition("<")[0] in _STAYING:
+        if _stays_for_itself(node) is not None:
             continue
         kept = first.setdefault(_computes(node), node)
-        if kept is node or _stay_apart(node, kept):
+        if kept is node or _stay_two(node, kept) is not None:
             continue
         gone = node
         if _is_output(gone):
-            if _is_output(kept):
-                # Both names are known outside.
-                continue
             kept, gone = gone, kept
             first[_computes(kept)] = kept
         if position[gone] < position[kept]:

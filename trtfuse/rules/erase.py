@@ -8,13 +8,14 @@ import numpy as np
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
-from trtfuse.ir.products import Size
+from trtfuse.ir.operators import OF_MANY, OF_TWO
+from trtfuse.ir.products import Size, at_least
 from trtfuse.ir.sizes import Sizes, sizes, sizes_of
-from trtfuse.layers.broadcast import OF_MANY, OF_TWO, expands_beyond
+from trtfuse.layers.broadcast import expands_beyond
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, given, op, rest, var
 from trtfuse.rewrite.rule import Replacement, guard, must_keep_name, rule
 
-#: No axis is longer than this; an end there or further off is that of the axis.
+#: No axis is longer than this: an end this large or larger means the end of the axis.
 _FAR = int(np.iinfo(np.int32).max)
 
 
@@ -35,14 +36,14 @@ def only_first_output(m: Match) -> str | None:
 
 @guard
 def inference(m: Match) -> str | None:
-    """The Dropout is not told to train."""
+    """The Dropout is not in training mode."""
     mode = m.root.input(2)
     if mode is None:
         return None
     tensor = constant(mode)
     if tensor is None:
-        return f"whether it trains, `{mode.name}`, is decided at run time"
-    return "it is told to train" if tensor.array().any() else None
+        return f"its training mode `{mode.name}` is decided at run time"
+    return "it is in training mode" if tensor.array().any() else None
 
 
 def _zeros(value: Value | None) -> bool:
@@ -113,7 +114,7 @@ def _listed(node: Node, index: int, name: str) -> Sizes | None:
 
 
 def _is_last(end: Size) -> bool:
-    """Whether an end is as far off as exporters write it where they mean the end of the axis."""
+    """Whether an end is as large as exporters write it to mean the end of the axis."""
     return isinstance(end, int) and end >= _FAR
 
 
@@ -121,8 +122,7 @@ def _reaches(end: Size, own: Sizes, axis: Size) -> bool:
     """Whether an end is at or behind the end of an axis."""
     if end is None or not isinstance(axis, int) or not -len(own) <= axis < len(own):
         return False
-    size = own[axis]
-    return end == size or (isinstance(end, int) and isinstance(size, int) and end >= size)
+    return at_least(end, own[axis])
 
 
 def _tile(node: Node) -> bool:
@@ -146,7 +146,7 @@ def _one_output(node: Node) -> bool:
     return len(node.outputs) == 1
 
 
-#: When an operator hands on its first input as it is.
+#: When an operator returns its first input unchanged.
 _DOES_NOTHING: dict[str, Callable[[Node], bool]] = {
     "Cast": _cast,
     "Concat": _one_input,
@@ -193,7 +193,7 @@ def identity(m: Match, _: Replacement) -> Value:
 def dropout(m: Match, _: Replacement) -> Value:
     """dropout(x)  ==  x, in inference
 
-    Entry Cleanup: a Dropout that is not told to train, and whose mask nobody reads, goes.
+    Entry Cleanup: a Dropout goes that is not in training mode and whose mask nobody reads.
 
     Takes: Dropout of every opset, with training_mode absent or constant false.
     """
@@ -235,7 +235,7 @@ def _of_an_expanded(operator: str) -> list[Pattern]:
 
 @guard
 def operands_are_as_large(m: Match) -> str | None:
-    """What the Expand makes larger, the operator makes as large by itself."""
+    """The operator broadcasts by itself to whatever the Expand makes."""
     others = (v for v in m.root.inputs if v is not None and v is not m["expanded"])
     return expands_beyond(m["target"], (m["y"], *others))
 

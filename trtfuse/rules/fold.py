@@ -14,7 +14,7 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.functions import operator, run_by
 from trtfuse.ir.graph import GROUP_DOMAIN, Node, Shape, Value
 from trtfuse.ir.sizes import FOLLOWED, INTEGERS, sizes
-from trtfuse.ir.tensor import Array, numpy_type, type_name
+from trtfuse.ir.tensor import Array, Tensor, numpy_type, type_name
 from trtfuse.layers.shuffle import squeezes_nothing_or_all
 from trtfuse.rewrite.pattern import Match, any_of, given, on_constants, op, rest
 from trtfuse.rewrite.rule import Replacement, guard, rule
@@ -34,14 +34,14 @@ RANDOM = frozenset(
 #: what is between them in few bits.
 QUANTIZING = frozenset(("DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"))
 
-#: What ONNX Runtime does not compute as ONNX defines it, in some of its releases: an Attention that
-#: is causal and has a past, a MaxUnpool into a given shape.
+#: Operators that some releases of ONNX Runtime do not compute as ONNX defines them: an Attention
+#: that is causal and has a past, a MaxUnpool into a given shape.
 DISPUTED = frozenset(("Attention", "MaxUnpool"))
 
-#: What has rules of its own: a Constant, and the sizes of a tensor, for which nobody reads it.
+#: Operators with rules of their own: a Constant, and the sizes of a tensor.
 _ELSEWHERE = frozenset(("Constant", "Shape", "Size"))
 
-#: What becomes of constants there is no tensor.
+#: Operators whose results are no tensors, even if their inputs are constant.
 _NO_TENSORS = frozenset(
     (
         *("Optional", "SequenceConstruct", "SequenceEmpty", "SequenceMap", "SplitToSequence"),
@@ -139,6 +139,11 @@ def _wanted(node: Node) -> list[Value]:
     return [value for value in node.outputs if value is not None and value.uses]
 
 
+def _known(node: Node) -> Tensor | None:
+    """The constant that a node is known to compute, without computing it."""
+    return constant(node.outputs[0])
+
+
 @guard
 def bounded_growth(m: Match) -> str | None:
     """Constants are larger than what the model stores of those that they are made from by at most
@@ -149,7 +154,7 @@ def bounded_growth(m: Match) -> str | None:
     assert node.graph is not None
     wanted = _wanted(node)
     sizes: list[int]
-    if (known := constant(node.output)) is not None:
+    if (known := _known(node)) is not None:
         wanted, sizes = [node.output], [known.stored_bytes]
     else:
         # What is not known before it is computed, the driver looks at afterwards.
@@ -163,9 +168,9 @@ def bounded_growth(m: Match) -> str | None:
 
 @guard
 def exact_cast(m: Match) -> str | None:
-    """A Cast to an integer does not overflow: what becomes of it then differs between runtimes."""
+    """A Cast to an integer does not overflow: runtimes differ on the result of that."""
     node: Node = m.root
-    if node.op not in ("Cast", "CastLike") or constant(node.output) is not None:
+    if node.op not in ("Cast", "CastLike") or _known(node) is not None:
         return None
     value, like = node.input(0), constant(node.input(1))
     source = constant(value)
@@ -178,7 +183,7 @@ def exact_cast(m: Match) -> str | None:
         # A number is cut off, not rounded.
         array = np.trunc(array) if array.dtype.kind == "f" else array
         if array.min() < limits.min or array.max() > limits.max or not np.isfinite(array).all():
-            return f"`{value.name}` has numbers that {target} does not"
+            return f"`{value.name}` has numbers that {target} does not hold"
     return None
 
 
@@ -199,15 +204,15 @@ def _is_disputed(node: Node) -> bool:
 def same_everywhere(m: Match) -> str | None:
     """Runtimes agree on the result.
 
-    They do not on a power of integers that overflows, on how a number is written as a text, on
-    whether a Squeeze of no axes is one of all, on Attention and MaxUnpool, and on a Resize by
-    scales that aligns corners.
+    They differ on powers of integers that overflow, on numbers written as text, on a Squeeze whose
+    list of axes is empty, on Attention and MaxUnpool, and on a Resize by scales that aligns
+    corners.
     """
     node: Node = m.root
     first, second = constant(node.input(0)), constant(node.input(1))
     if node.op == "Squeeze" and squeezes_nothing_or_all(node):
         return f"the axes of {node.label} are empty, which some runtimes read as all"
-    if constant(node.output) is not None:
+    if _known(node) is not None:
         return None
     disputed = next(filter(_is_disputed, run_by(node)), None)
     if disputed is not None:
@@ -216,7 +221,7 @@ def same_everywhere(m: Match) -> str | None:
         return None
     texts = TensorProto.STRING
     if node.op in ("Cast", "CastLike") and first.type != texts and node.output.type == texts:
-        return f"{node.label} writes numbers as texts, each runtime in its own way"
+        return f"{node.label} writes numbers as text, which each runtime does in its own way"
     if node.op == "Pow" and second is not None and numpy_type(first.type).kind in "iu":
         limits = np.iinfo(numpy_type(first.type))
         powers = np.power(first.exact(), second.exact())
@@ -229,7 +234,7 @@ def same_everywhere(m: Match) -> str | None:
 def computable(m: Match) -> str | None:
     """It can be computed: a node that fails at run time stays there to fail."""
     node: Node = m.root
-    if constant(node.output) is None and _wanted(node):
+    if _known(node) is None and _wanted(node):
         from trtfuse.check.constants import NotComputableError
 
         try:
@@ -260,7 +265,7 @@ def fold_constants(m: Match, new: Replacement) -> tuple[Value | None, ...]:
     or DequantizeLinear, since weights in few bits have to stay so.
     """
     node: Node = m.root
-    known = constant(node.output)
+    known = _known(node)
     if known is not None:
         return (new.constant(known, known.type, node.output.name),)
     wanted = _wanted(node)

@@ -15,7 +15,7 @@ from trtfuse.rewrite.guards import floating
 from trtfuse.rewrite.pattern import Match, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
-#: What float64 arithmetic on a few constants is off by at most.
+#: The largest error of float64 arithmetic on a few constants.
 _SAME = 1e-14
 
 

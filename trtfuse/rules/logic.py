@@ -9,6 +9,7 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.sizes import sizes_of
 from trtfuse.ir.tensor import type_name
 from trtfuse.ir.types import INTEGERS
+from trtfuse.ir.wording import rank_not_known, type_not_known
 from trtfuse.layers.broadcast import larger_than
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
@@ -40,7 +41,9 @@ def integers(m: Match, name: str) -> str | None:
     value: Value = m[name]
     if value.type in INTEGERS and value.type != TensorProto.BOOL:
         return None
-    known = "of unknown type" if value.type is None else type_name(value.type)
+    if value.type is None:
+        return type_not_known(value)
+    known = type_name(value.type)
     return f"`{value.name}` is {known}, and of a NaN a comparison and its opposite are both false"
 
 
@@ -103,7 +106,7 @@ def choice_has_the_shape(m: Match) -> str | None:
             continue
         own = sizes_of(other)
         if own is None:
-            return f"the rank of `{other.name}` is not known, and it may broadcast `{chosen.name}`"
+            return f"`{other.name}` may broadcast `{chosen.name}`, and {rank_not_known(other)}"
         if why := larger_than(own, (chosen,)):
             return f"`{other.name}` broadcasts: {why}"
     return None

@@ -14,13 +14,14 @@ from onnx import TensorProto
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.tensor import Tensor
+from trtfuse.ir.wording import rank_not_known, shown
 from trtfuse.layers.reduce import Mean
 from trtfuse.layers.ways import GAIN_OF_ONES, NORMALIZATION_OF_SEVERAL_AXES, Way
 from trtfuse.rewrite.guards import floating, serves_the_engine
 from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
-#: A gain of ones has at most so many elements: a model is not to grow by what it does not need.
+#: A gain of ones has at most this many elements: a model should not grow by what it can do without.
 MOST_ONES = 1 << 14
 
 
@@ -110,7 +111,7 @@ def over_the_last_axes(m: Match) -> str | None:
     """Mean and variance are taken over the same axes, which are the last ones."""
     x: Value = m["x"]
     if x.rank is None:
-        return f"the rank of `{x.name}` is not known"
+        return rank_not_known(x)
     variance = m["variance"].over(x.rank)
     mean = m["mean"].over(x.rank) if "mean" in m else variance
     if mean != variance:
@@ -138,8 +139,7 @@ def fixed_sizes(m: Match) -> str | None:
     sizes = _normalized(m)
     fixed = [size for size in sizes if isinstance(size, int) and size > 0]
     if len(fixed) < len(sizes):
-        shown = ["?" if size is None else size for size in sizes]
-        return f"the sizes {shown} of `{x.name}` that it normalizes are not fixed"
+        return f"the sizes {shown(sizes)} of `{x.name}` that it normalizes are not fixed"
     if "gain" not in m and math.prod(fixed) > MOST_ONES:
         return f"it has no gain, and one of {math.prod(fixed)} ones is not added for it"
     return None

@@ -1,4 +1,4 @@
-"""Parts: what is joined in two steps is joined in one, and likewise what is sliced."""
+"""Parts: what is joined, or sliced, in two steps is joined or sliced in one."""
 
 from __future__ import annotations
 
@@ -133,15 +133,15 @@ def _together(m: Match) -> dict[int, Limits | None]:
 
 @guard
 def one_slice_does_both(m: Match) -> str | None:
-    """What both Slices leave, one leaves, whatever the size of the axis is."""
+    """One Slice takes what both take, whatever the size of the axis is."""
     outer: Cut = m["outer"]
     inner: Cut = m["inner"]
     for axis, limits in sorted(_together(m).items()):
         if limits is None:
             first, second = inner.limits[axis], outer.limits[axis]
             return (
-                f"size {axis} of `{inner.x.name}` is open, and no one Slice takes "
-                f"[{':'.join(map(str, first))}] and of that [{':'.join(map(str, second))}] there"
+                f"size {axis} of `{inner.x.name}` is open, and no single Slice takes "
+                f"[{':'.join(map(str, first))}] and then [{':'.join(map(str, second))}] there"
             )
     for axis in sorted(inner.limits.keys() & outer.limits.keys()):
         if min(inner.limits[axis].step, outer.limits[axis].step) < 0:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.tensor import StoredTensor
-from trtfuse.rewrite.rule import Change, Changes, graph_rule
+from trtfuse.rewrite.rule import Apart, Change, Changes, Condition, graph_rule
 
 #: The inputs that are initial states.
 _STATES = {"GRU": (5,), "LSTM": (5, 6), "RNN": (5,)}
@@ -27,7 +29,18 @@ _KEEPS_ZEROS = frozenset(
 _LONGEST = 8
 
 
-@graph_rule("zero-state", entry="Cleanup")
+IS_ZERO = Condition("state-is-zero", "The initial state is certainly zero.")
+
+
+def _not_zero(graph: Graph) -> Iterator[Apart]:
+    for node in graph.nodes():
+        for index in _STATES.get(node.op, ()):
+            state = node.input(index)
+            if state is not None and (why_not := _why_not_zero(state)):
+                yield Apart((node,), IS_ZERO, f"the initial state `{state.name}` {why_not}")
+
+
+@graph_rule("zero-state", IS_ZERO, entry="Cleanup", apart=_not_zero)
 def zero_state(graph: Graph) -> Changes:
     """lstm(x, initial_h=0, initial_c=0)  ==  lstm(x)
 
@@ -39,29 +52,32 @@ def zero_state(graph: Graph) -> Changes:
     of these.
     """
     for node in [node for node in graph.nodes() if node.op in _STATES]:
-        zero = [index for index in _STATES[node.op] if _is_zero(node.input(index))]
+        states = [(index, node.input(index)) for index in _STATES[node.op]]
+        zero = [i for i, state in states if state is not None and _why_not_zero(state) is None]
         if zero:
             graph.leave_out(node, zero)
             yield Change((node,), (node,))
 
 
-def _is_zero(value: Value | None) -> bool:
-    """Whether a value is certainly all zeros."""
+def _why_not_zero(state: Value) -> str | None:
+    """Why a value may be something else than zeros, as the end of a sentence; None if it is not."""
+    value = state
     for _ in range(_LONGEST):
         tensor = constant(value)
         if tensor is not None:
-            return not tensor.array().any()
-        while value is not None and value.source is not None:
+            return "has numbers other than zero" if tensor.array().any() else None
+        while value.source is not None:
             value = value.source
-        node = None if value is None else value.producer
+        node = value.producer
         if node is None:
-            return False
+            return "is given at run time" if value is state else f"is made of `{value.name}`"
         if node.op == "ConstantOfShape":
-            return _fills_with_zeros(node)
-        if node.op not in _KEEPS_ZEROS:
-            return False
-        value = node.inputs[0]
-    return False
+            return None if _fills_with_zeros(node) else "is filled with another number than zero"
+        first = node.input(0)
+        if node.op not in _KEEPS_ZEROS or first is None:
+            return f"is computed by {node.op} {node.label}"
+        value = first
+    return f"is not followed further than `{value.name}`"
 
 
 def _fills_with_zeros(node: Node) -> bool:

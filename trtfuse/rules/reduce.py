@@ -12,6 +12,7 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.sizes import Sizes, sizes_of
 from trtfuse.ir.tensor import Tensor
+from trtfuse.ir.wording import rank_not_known, shown
 from trtfuse.layers.epilogue import is_fed_by_convolution, is_pointwise_kernel, reads_space
 from trtfuse.layers.limits import LARGEST_WINDOW
 from trtfuse.layers.reduce import Reduce, Reduction
@@ -25,7 +26,7 @@ from trtfuse.layers.ways import (
     SMALL_MEAN,
     Way,
 )
-from trtfuse.rewrite.guards import floating, floating_type, serves_the_engine
+from trtfuse.rewrite.guards import floating, serves_the_engine, why_not_floating
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
@@ -50,8 +51,12 @@ def _keeps_rank(m: Match) -> bool:
 
 def _over_space(m: Match) -> bool:
     """The reduced axes are those of a plane or a volume, all but the first two of four or five."""
-    rank = m["x"].rank
-    return rank in (4, 5) and m["mean"].over(rank) == tuple(range(2, rank))
+    return _goes_over_space(m["mean"])
+
+
+def _goes_over_space(reduce: Reduce) -> bool:
+    rank = reduce.x.rank
+    return rank in (4, 5) and reduce.over(rank) == tuple(range(2, rank))
 
 
 @guard
@@ -80,7 +85,7 @@ def pooled_type(m: Match, name: str) -> str | None:
         )
     if value.type == TensorProto.DOUBLE:
         return f"`{value.name}` is float64, and ONNX Runtime has no AveragePool of that"
-    return floating_type(value.type, value.name)
+    return why_not_floating(value)
 
 
 @guard
@@ -92,8 +97,7 @@ def static_plane(m: Match, name: str) -> str | None:
         return f"`{value.name}` has no channels, and ONNX Runtime pools nothing of them"
     if plane and all(isinstance(size, int) and size > 0 for size in plane):
         return None
-    shown = ["?" if size is None else size for size in plane]
-    return f"the spatial size {shown} of `{value.name}` is not fixed"
+    return f"the spatial size {shown(plane)} of `{value.name}` is not fixed"
 
 
 @guard
@@ -103,7 +107,7 @@ def buildable_window(m: Match, name: str) -> str | None:
     size, largest = math.prod(plane), LARGEST_WINDOW.get(len(plane), 0)
     if size <= largest:
         return None
-    return f"the plane {list(plane)} has {size:,} elements, and a pooling takes {largest:,}"
+    return f"the plane {list(plane)} has {size:,} elements, and a pooling takes at most {largest:,}"
 
 
 def _mean_is_free(m: Match) -> Way | None:
@@ -167,7 +171,7 @@ def shuffle_reduce(m: Match, new: Replacement) -> Value:
     return new.Transpose(result, perm=[sorted(kept_sources).index(s) for s in kept_sources])
 
 
-#: What two reductions in a row come to, the second one first.
+#: The reduction that two in a row are equal to, by the second and the first.
 _MERGED = {
     **{
         (operator, operator): operator
@@ -185,7 +189,7 @@ _MERGED = {
     ("ReduceSum", "ReduceL1"): "ReduceL1",
     ("ReduceSum", "ReduceSumSquare"): "ReduceSumSquare",
 }
-#: Those that integers come out of the same in whatever order; sums and products wrap around.
+#: Those whose order does not matter for integers either: sums and products wrap around.
 _OF_INTEGERS = ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
 
 
@@ -218,8 +222,8 @@ def _merged_axes(m: Match) -> tuple[set[int], set[int]]:
 
 @guard
 def axes_of_the_same_tensor(m: Match) -> str | None:
-    """The axes of both reductions can be said as axes of what the first one reduces."""
-    return None if _known_rank(m) is not None else f"the rank of `{m['x'].name}` is not known"
+    """The axes of both reductions can be expressed as axes of what the first one reduces."""
+    return None if _known_rank(m) is not None else rank_not_known(m["x"])
 
 
 @guard
@@ -236,8 +240,8 @@ def same_dimensions_kept(m: Match) -> str | None:
 
 @guard
 def regroups(m: Match) -> str | None:
-    """The result does not depend on what is reduced first, in this type."""
-    return None if m["outer"].node.op in _OF_INTEGERS else floating_type(m["x"].type, m["x"].name)
+    """In this type, the result does not depend on which reduction comes first."""
+    return None if m["outer"].node.op in _OF_INTEGERS else why_not_floating(m["x"])
 
 
 def _loses_layout(m: Match) -> Way | None:
@@ -296,7 +300,7 @@ def _shapes(m: Match) -> tuple[Sizes | None, Sizes | None]:
 
 @guard
 def axes_are_the_reduced(m: Match) -> str | None:
-    """The axes that are added or dropped afterwards are just those that the reduction goes over."""
+    """The axes added or dropped afterwards are exactly those that the reduction goes over."""
     reduce: Reduction = m["reduce"]
     root: Node = m.root
     listed = constant(root.input(1))
@@ -313,31 +317,36 @@ def axes_are_the_reduced(m: Match) -> str | None:
     wanted = dropped if reduce.keepdims else kept
     if wanted is not None and sizes_of(root.output) == wanted:
         return None
-    return f"{root.label} is not known to {'drop' if reduce.keepdims else 'restore'} just its axes"
+    return (
+        f"{root.label} is not known to {'drop' if reduce.keepdims else 'restore'} exactly its axes"
+    )
 
 
 @guard
 def is_no_pooling(m: Match) -> str | None:
-    """It does not become a mean that mean-pool would take: that is slower where no layer is near.
+    """It does not become a mean that mean-pool would take, which is slower where no layer is near.
 
-    Whether a mean over the whole plane is better as a pooling is to be judged where it stands.
+    Whether a mean over the whole plane is better as a pooling is decided where it stands.
     """
     reduce: Reduction = m["reduce"]
-    shape = reduce.x.shape or ()
-    plane = shape[2:]
+    plane = (reduce.x.shape or ())[2:]
     pooled = (
         reduce.node.op == "ReduceMean"
-        and len(shape) in (4, 5)
-        and reduce.over(len(shape)) == tuple(range(2, len(shape)))
+        and _goes_over_space(reduce)
         and all(isinstance(size, int) for size in plane)
     )
     return f"{reduce.node.label} is a mean over the whole plane {list(plane)}" if pooled else None
 
 
+def _after(where: Callable[[Reduction], bool], *operators: str) -> Pattern:
+    """What changes the dimensions that a reduction has left."""
+    reduced = seen_as(Reduction, "reduce", var("x"), where=where)
+    return any_of(*(op[operator](reduced, rest("listed")) for operator in operators))
+
+
 @rule(
     "reduce-unsqueeze",
-    op.Unsqueeze(seen_as(Reduction, "reduce", var("x"), where=_drops), rest("listed"))
-    | op.Reshape(seen_as(Reduction, "reduce", var("x"), where=_drops), var("shape")),
+    _after(_drops, "Unsqueeze", "Reshape"),
     axes_are_the_reduced(),
     is_no_pooling(),
     entry="Cleanup",
@@ -357,12 +366,7 @@ def reduce_unsqueeze(m: Match, new: Replacement) -> Value:
 
 @rule(
     "reduce-squeeze",
-    any_of(
-        *(
-            op[operator](seen_as(Reduction, "reduce", var("x"), where=_keeps), rest("listed"))
-            for operator in ("Squeeze", "Reshape", "Flatten")
-        )
-    ),
+    _after(_keeps, "Squeeze", "Reshape", "Flatten"),
     axes_are_the_reduced(),
     entry="Cleanup",
     since=1,

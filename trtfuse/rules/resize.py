@@ -14,7 +14,7 @@ from trtfuse.ir.sizes import sizes, sizes_of
 from trtfuse.rewrite.pattern import Match, given, op, var
 from trtfuse.rewrite.rule import Replacement, guard, rule
 
-#: A float32 holds a number of so many bits, over any power of 2 that a size has.
+#: A float32 holds a number of this many bits, divided by any power of 2 that a size has.
 _BITS = 24
 
 
@@ -28,11 +28,12 @@ def _scales(m: Match) -> list[Fraction] | None:
     axes = m.root.attribute("axes")
     if own is None or wanted is None:
         return None
-    resized = own if axes is None else [own[axis] for axis in axes]
-    if len(resized) != len(wanted):
+    along = range(len(own)) if axes is None else axes
+    if len(along) != len(wanted) or not all(-len(own) <= axis < len(own) for axis in along):
         return None
     scales = []
-    for size, result in zip(resized, wanted, strict=True):
+    for axis, result in zip(along, wanted, strict=True):
+        size = own[axis]
         scale = quotient(result, size)
         if not isinstance(scale, (int, Fraction)) or scale <= 0:
             return None
@@ -59,7 +60,7 @@ def exact_scales(m: Match) -> str | None:
 
 @guard
 def scales_do_as_sizes_do(m: Match) -> str | None:
-    """The result depends on the sizes in no other way than by the scales that they come to."""
+    """The result depends on the sizes only through the scales that they amount to."""
     policy = m.root.attribute("keep_aspect_ratio_policy", "stretch")
     mode = m.root.attribute("coordinate_transformation_mode", "half_pixel")
     if policy != "stretch":

@@ -9,6 +9,7 @@ import numpy as np
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, smallest_normal
+from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.epilogue import ACTIVATIONS, feeds_product, reads_space
 from trtfuse.layers.gelu import SpelledGelu
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
@@ -138,7 +139,7 @@ def one_value_per_normalized_channel(m: Match) -> str | None:
     if not inner.normalizes or all(factor.shape == () for factor in m["outer"].factors):
         return None
     if inner.x.rank is None:
-        return f"the rank of `{inner.x.name}` is not known"
+        return rank_not_known(inner.x)
     assert inner.scale is not None
     return _per_channel(m["outer"], 1, inner.x.rank, inner.scale.shape[0])
 

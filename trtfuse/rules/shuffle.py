@@ -8,6 +8,7 @@ from onnx import TensorProto
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Value
 from trtfuse.ir.sizes import sizes, sizes_of
+from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.limits import HIGHEST_RANK
 from trtfuse.layers.shuffle import Shuffle, squeezes_nothing_or_all
 from trtfuse.rewrite.pattern import Match, any_of, given, op, rest, seen_as, var
@@ -28,20 +29,20 @@ def no_more_dimensions(m: Match) -> str | None:
     if highest <= HIGHEST_RANK or highest <= chain.highest_rank:
         return None
     return (
-        f"what it comes to has {highest} dimensions in between, "
+        f"the shorter chain has {highest} dimensions in between, "
         f"and TensorRT takes {HIGHEST_RANK} at most"
     )
 
 
 @guard
 def as_good_without_elements(m: Match) -> str | None:
-    """A -1 beside a size that may be 0, which then stands for nothing, is none that is new."""
+    """It adds no -1 beside a size that may be 0: what the -1 stands for would not follow then."""
     chain: Shuffle = m["chain"]
     asked = [constant(node.input(1)) for node in chain.nodes if node.op == "Reshape"]
     had = any(tensor is not None and {0, -1} <= set(tensor.integers()) for tensor in asked)
     if had or not any(step.needs_elements for step in chain.steps() or ()):
         return None
-    return f"`{chain.x.name}` may have no elements, and its sizes would not follow then"
+    return f"`{chain.x.name}` may have no elements, and then its sizes would not follow"
 
 
 @rule(
@@ -73,7 +74,7 @@ def _says_its_target(m: Match) -> bool:
 
 
 def _directly(m: Match) -> list[int] | str:
-    """What to reshape `x` to so that it has the shape of the result; or what is in the way."""
+    """The target that gives `x` the shape of the result; or why there is none."""
     x, y, root = m["x"], m["y"], m.root
     own, between = sizes_of(x) or (), sizes_of(y) or ()
     listed = constant(root.input(1)) if root.op == "Reshape" else None
@@ -83,8 +84,10 @@ def _directly(m: Match) -> list[int] | str:
     else:
         between = sizes_of(root.output) or ()
         wanted = [size if isinstance(size, int) else 0 for size in between]
-        if root.output.rank is None or squeezes_nothing_or_all(root):
-            return f"the number of dimensions of `{root.output.name}` is not known"
+        if root.output.rank is None:
+            return rank_not_known(root.output)
+        if squeezes_nothing_or_all(root):
+            return f"the axes of {root.label} are empty, which some runtimes read as all"
     target = []
     for axis, size in enumerate(wanted):
         copied = between[axis] if axis < len(between) else None
