@@ -485,3 +485,34 @@ def test_what_has_become_a_constant_in_a_body_has_the_shape_of_that() -> None:
     (branch, _) = result.model.graph.node[0].attribute
     assert [node.op_type for node in branch.g.node] == ["Reshape"]
     assert trtfuse.fuse(result.model, verify="none").model == result.model
+
+
+@pytest.mark.parametrize(
+    ("node", "opset"),
+    [
+        ("y = Unsqueeze<axes = [-1]>(x)", 9),
+        ("y = Unsqueeze<axes = [-1, 0]>(x)", 10),
+        ("y = Unsqueeze<axes = [2, 0]>(x)", 9),
+        ("y = Squeeze<axes = [-1]>(x)", 10),
+        ("y = Squeeze<axes = [-1, 0]>(x)", 9),
+        ("y = Squeeze<axes = [2, 0]>(x)", 9),
+        ("y = Slice<axes = [-2], starts = [1], ends = [3]>(x)", 9),
+        ("y = Slice<axes = [-1, 1], starts = [0, -2], ends = [1, 9]>(x)", 7),
+    ],
+)
+def test_axes_of_either_sign_and_order_are_what_runtimes_take_before_opset_11(
+    node: str, opset: int
+) -> None:
+    made = parsed(f"(float[1, 4, 1] x) => (float[?] y) {{ {node} }}", opset=opset)
+    made.graph.output[0].type.tensor_type.ClearField("shape")
+    (computed,) = ort.InferenceSession(made.SerializeToString()).run(
+        None, {"x": np.zeros((1, 4, 1), np.float32)}
+    )
+    assert shape(Model(made), "y") == computed.shape
+
+
+def test_a_reshape_to_less_than_nothing_has_no_size() -> None:
+    model = Model(
+        parsed("(float[N] x) => (float y) <int64[1] s = {-3}> { z = Reshape(x, s) y = Neg(z) }")
+    )
+    assert shape(model, "z") in ((None,), None)

@@ -34,6 +34,10 @@ from trtfuse.ir.tensor import Array, numpy_type
 
 Sizes = tuple[Size, ...]
 
+#: An end of at least this much is the end of whatever is sliced. Going backwards to it, ONNX
+#: Runtime takes everything up to the beginning, and the specification nothing.
+LARGEST_END = 2**31 - 1
+
 #: Operators whose results `sizes` follows, besides Split.
 FOLLOWED = (
     "Abs",
@@ -275,6 +279,8 @@ def _picked(node: Node, data: Sizes | None) -> Sizes | None:
     first, last, *_ = (int(limit[0]) for limit in limits if limit is not None)
     step = constant(node.input(4))
     along = 1 if step is None else int(step.array().reshape(-1)[0])
+    if along < 0 and last >= LARGEST_END:
+        return None
     # Going backwards from before the beginning, ONNX starts at the first entry, Python nowhere.
     return data[max(first, -len(data)) : last : along] if along else None
 

@@ -10,13 +10,12 @@ from onnx import TensorProto
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Dimension, Node, Value
+from trtfuse.ir.sizes import LARGEST_END
 from trtfuse.layers.scale import not_constant
 from trtfuse.rewrite.rule import Replacement
 
 #: From this opset on the limits of a Slice are inputs.
 _LIMITS_AS_INPUTS = 10
-#: An end of at least this much is the end of whatever is sliced.
-_OPEN = 2**31 - 1
 _LARGEST = 2**63 - 1
 
 
@@ -44,7 +43,7 @@ class Limits(NamedTuple):
             return Limits(kept.start, kept.stop if kept.stop >= 0 else -size - 1, kept.step)
         if min(self.start, other.start) < 0 or min(self.step, other.step) < 1:
             return None
-        if other.end < 0 or (self.end < 0 and other.end < _OPEN):
+        if other.end < 0 or (self.end < 0 and other.end < LARGEST_END):
             return None
         start = self.start + other.start * self.step
         end = self.start + other.end * self.step
@@ -80,6 +79,11 @@ class Cut:
     @property
     def nodes(self) -> tuple[Node, ...]:
         return (self.node,)
+
+    @property
+    def disputed(self) -> bool:
+        """Whether runtimes differ on what it takes: all that is before its start, or nothing."""
+        return any(each.step < 0 and each.end >= LARGEST_END for each in self.limits.values())
 
     @classmethod
     def of(cls, node: Node) -> Self | str | None:

@@ -10,13 +10,10 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.operators import OF_MANY, OF_TWO
 from trtfuse.ir.products import Size, at_least
-from trtfuse.ir.sizes import Sizes, sizes, sizes_of
+from trtfuse.ir.sizes import LARGEST_END, Sizes, sizes, sizes_of
 from trtfuse.layers.broadcast import expands_beyond
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, given, op, rest, var
 from trtfuse.rewrite.rule import Replacement, guard, must_keep_name, rule
-
-#: No axis is longer than this: an end this large or larger means the end of the axis.
-_FAR = int(np.iinfo(np.int32).max)
 
 
 def _leads_elsewhere(m: Match) -> bool:
@@ -115,7 +112,7 @@ def _listed(node: Node, index: int, name: str) -> Sizes | None:
 
 def _is_last(end: Size) -> bool:
     """Whether an end is as large as exporters write it to mean the end of the axis."""
-    return isinstance(end, int) and end >= _FAR
+    return isinstance(end, int) and end >= LARGEST_END
 
 
 def _reaches(end: Size, own: Sizes, axis: Size) -> bool:

@@ -15,6 +15,7 @@ from trtfuse.ir.functions import operator, run_by
 from trtfuse.ir.graph import GROUP_DOMAIN, Node, Shape, Value
 from trtfuse.ir.sizes import FOLLOWED, INTEGERS, sizes
 from trtfuse.ir.tensor import Array, Tensor, numpy_type, type_name
+from trtfuse.layers.cut import Cut
 from trtfuse.layers.shuffle import squeezes_nothing_or_all
 from trtfuse.rewrite.pattern import Match, any_of, given, on_constants, op, rest
 from trtfuse.rewrite.rule import Replacement, guard, rule
@@ -189,6 +190,9 @@ def exact_cast(m: Match) -> str | None:
 
 def _is_disputed(node: Node) -> bool:
     """Whether runtimes differ on what a node computes."""
+    if operator(node) == "Slice":
+        cut = Cut.of(node)
+        return isinstance(cut, Cut) and cut.disputed
     if operator(node) != "Resize":
         return operator(node) in DISPUTED
     if node.attribute("coordinate_transformation_mode") != "align_corners" or node.input(3):
@@ -205,8 +209,8 @@ def same_everywhere(m: Match) -> str | None:
     """Runtimes agree on the result.
 
     They differ on powers of integers that overflow, on numbers written as text, on a Squeeze whose
-    list of axes is empty, on Attention and MaxUnpool, and on a Resize by scales that aligns
-    corners.
+    list of axes is empty, on Attention and MaxUnpool, on a Resize by scales that aligns corners,
+    and on a Slice that goes backwards to the largest end.
     """
     node: Node = m.root
     first, second = constant(node.input(0)), constant(node.input(1))
