@@ -9,6 +9,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Read when the package is imported: every rewrite of a small model is watched.
+os.environ.setdefault("TRTFUSE_DEBUG", "1")
+
 import trtfuse
 
 #: Models are drawn node by node, which Hypothesis holds to be slow.

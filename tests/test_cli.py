@@ -22,7 +22,8 @@ import trtfuse
 from trtfuse.cli import main
 from trtfuse.ir.graph import Value
 from trtfuse.rewrite.pattern import Match, op, var
-from trtfuse.rewrite.rule import CATALOGUE, Replacement
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import CATALOGUE
 
 
 def parsed(text: str, opset: str = '"": 17') -> ModelProto:

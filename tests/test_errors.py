@@ -17,7 +17,8 @@ from trtfuse.errors import (
 )
 from trtfuse.ir.graph import Value
 from trtfuse.rewrite.pattern import Match, op, var
-from trtfuse.rewrite.rule import CATALOGUE, Replacement
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import CATALOGUE
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ import trtfuse
 from trtfuse.errors import ModelError, TrtfuseError, UsageError, VerifyError
 from trtfuse.ir.graph import Value
 from trtfuse.rewrite.pattern import Match, const, op, var
-from trtfuse.rewrite.rule import CATALOGUE, Replacement
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import CATALOGUE
 
 
 def parsed(text: str, opset: str = '"": 17', ir_version: int = 8) -> ModelProto:

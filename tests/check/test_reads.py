@@ -16,7 +16,8 @@ import trtfuse
 from trtfuse.ir.graph import Value
 from trtfuse.ir.tensor import stands_for
 from trtfuse.rewrite.pattern import Match, const, op, var
-from trtfuse.rewrite.rule import Replacement, Rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import Rule
 
 ROOT = math.sqrt(2)
 

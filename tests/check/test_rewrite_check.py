@@ -21,7 +21,8 @@ from trtfuse.check.rewrite import INSTANCES, TOLERANCE
 from trtfuse.ir.graph import Value
 from trtfuse.ir.tensor import Array, FoldedTensor
 from trtfuse.rewrite.pattern import Match, Pattern, const, op, var
-from trtfuse.rewrite.rule import Built, Guard, Replacement, Rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import Built, Guard, Rule
 
 CATALOGUE = {rule.name: rule for rule in trtfuse.rules()}
 

@@ -18,7 +18,8 @@ from trtfuse.ir.graph import Value
 from trtfuse.ir.model import Model
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.pattern import Match, Pattern, op, rest, var
-from trtfuse.rewrite.rule import Guard, Replacement, Rule, selected
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import Guard, Rule, selected
 
 W = np.ones((1, 1, 1, 1), np.float32)
 TWO = np.float32(2)

@@ -12,7 +12,8 @@ from trtfuse.errors import InternalError
 from trtfuse.ir.model import Model
 from trtfuse.rewrite.driver import MALFORMED, Driver
 from trtfuse.rewrite.pattern import Match, op, var
-from trtfuse.rewrite.rule import Replacement, Rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import Rule
 
 
 def model(text: str) -> ModelProto:

@@ -29,7 +29,8 @@ from trtfuse.layers.scale import Scale
 from trtfuse.layers.window import Window
 from trtfuse.rewrite.driver import Checked
 from trtfuse.rewrite.pattern import Match
-from trtfuse.rewrite.rule import Replacement, Rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import Rule
 
 #: Inputs of more elements in all are not drawn.
 _MOST_DRAWN = 1 << 26

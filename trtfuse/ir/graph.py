@@ -540,7 +540,15 @@ class Graph:
     # Changing
 
     def insert(self, node: Node, before: Node | None) -> None:
-        """Puts a node in front of another, or at the end, and counts its uses."""
+        """Puts a node in front of another, or at the end, and counts its uses.
+
+        Raises:
+            ValueError: it is in a graph already, or the other is not in this one.
+        """
+        if node.graph is not None:
+            raise ValueError(f"{node.label} is in a graph already")
+        if before is not None and before.graph is not self:
+            raise ValueError(f"{before.label} is not in the graph that {node.label} goes into")
         node.graph = self
         self._link(node, before)
         for value in node.inputs:
@@ -573,12 +581,30 @@ class Graph:
             node.next.previous = node.previous
 
     def move(self, node: Node, before: Node) -> None:
-        """Puts a node in front of an earlier one that reads nothing from in between."""
+        """Puts a node in front of an earlier one that reads nothing from in between.
+
+        Raises:
+            ValueError: one of them is not in this graph.
+        """
+        for each in (node, before):
+            if each.graph is not self:
+                raise ValueError(f"{each.label} is not in this graph")
         self._unlink(node)
         self._link(node, before)
 
     def remove(self, node: Node) -> None:
-        """Takes out a node whose outputs nothing reads."""
+        """Takes out a node whose outputs nothing reads.
+
+        Raises:
+            ValueError: something reads one, or it is not in this graph.
+        """
+        if node.graph is not self:
+            raise ValueError(f"{node.label} is not in this graph")
+        for value in node.outputs:
+            if value is not None and value.producer is node and (value.uses or value.outputs):
+                reader = next(iter(value.uses), None)
+                by = "is an output" if reader is None else f"is read by {reader.label}"
+                raise ValueError(f"{node.label} cannot be removed: `{value.name}` {by}")
         self._unlink(node)
         node.graph = None
         for body in node.bodies:
@@ -731,7 +757,13 @@ class Graph:
         return value.overridable or value.name in self.noted
 
     def remove_initializer(self, value: Value) -> None:
-        """Takes out a constant that nothing reads; where IR 3 lists it as an input, there too."""
+        """Takes out a constant that nothing reads; where IR 3 lists it as an input, there too.
+
+        Raises:
+            ValueError: something reads it.
+        """
+        if value.uses or value.outputs:
+            raise ValueError(f"`{value.name}` cannot be removed: it is read")
         if value in self.sparse:
             del self.sparse[value]
         else:

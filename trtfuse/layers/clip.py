@@ -13,7 +13,7 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Tensor, numpy_type
 from trtfuse.ir.types import INTEGERS
 from trtfuse.layers.scale import Factor, not_constant
-from trtfuse.rewrite.rule import Replacement
+from trtfuse.rewrite.replacement import Replacement
 
 #: Before this opset the bounds are attributes, and the largest float32 where they are absent.
 _BOUNDS_AS_INPUTS = 11

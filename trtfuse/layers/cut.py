@@ -12,7 +12,7 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Dimension, Node, Value
 from trtfuse.ir.sizes import LARGEST_END
 from trtfuse.layers.scale import not_constant
-from trtfuse.rewrite.rule import Replacement
+from trtfuse.rewrite.replacement import Replacement
 
 #: From this opset on the limits of a Slice are inputs.
 _LIMITS_AS_INPUTS = 10

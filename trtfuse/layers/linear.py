@@ -17,7 +17,7 @@ from trtfuse.ir.tensor import Float64, FoldedWeights, Tensor
 from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.scale import Scale, not_constant
 from trtfuse.layers.window import Window, misfit
-from trtfuse.rewrite.rule import Replacement
+from trtfuse.rewrite.replacement import Replacement
 
 
 @dataclass(frozen=True, slots=True)

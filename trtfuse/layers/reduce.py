@@ -16,7 +16,7 @@ from onnx import TensorProto
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.scale import not_constant
-from trtfuse.rewrite.rule import Replacement
+from trtfuse.rewrite.replacement import Replacement
 
 #: From which opset on the axes are an input, by operator.
 AXES_AS_INPUT = {"ReduceSum": 13}

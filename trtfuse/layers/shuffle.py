@@ -21,7 +21,7 @@ from onnx import TensorProto
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.products import Dim, Product, Size, dimension, is_whole, product, quotient
-from trtfuse.rewrite.rule import Replacement
+from trtfuse.rewrite.replacement import Replacement
 
 #: From this opset on the axes of Squeeze and Unsqueeze are an input.
 AXES_AS_INPUT = 13

@@ -19,17 +19,13 @@ from trtfuse.ir.constants import became_constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.model import Model, collector_paused
 from trtfuse.ir.tensor import FLOATING, type_name
+from trtfuse.rewrite.debug import Watch, check_uses, is_watched
+from trtfuse.rewrite.editor import GraphEditor, must_keep_name, substitute
 from trtfuse.rewrite.explain import nearest_miss
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.pattern import Match, Veto
-from trtfuse.rewrite.rule import (
-    AnyRule,
-    GraphRule,
-    Replacement,
-    Rule,
-    RulesByRoot,
-    must_keep_name,
-)
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import AnyRule, GraphRule, Rule, RulesByRoot
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +133,7 @@ class Driver:
         self._rank: dict[Node, int] = {}
         self._depth = max((rule.depth for rule in self.rules), default=0)
         self._waiting: dict[Value, list[Node]] = {}
+        self._watched = is_watched(model)
 
     def run(self) -> None:
         """Rewrites until nothing applies, and removes what nothing needs.
@@ -215,7 +212,9 @@ class Driver:
             # A body of what is gone.
             return
         try:
-            for change in rule.apply(graph):
+            for change in rule.apply(GraphEditor(graph)):
+                if self._watched:
+                    check_uses(self.model)
                 self.fused.append(Fused(rule.name, rule.kind, *change, None))
                 for node in change.nodes:
                     if node.graph is None:
@@ -263,17 +262,20 @@ class Driver:
             return
         vetoes: list[Veto] = []
         start = Match(vetoes)
+        watch = Watch(self.model) if self._watched else None
         for rule in self._candidates(node):
             vetoes.clear()
             try:
                 for match in rule.pattern.matches(result, start):
-                    veto = self._vetoed(rule, match) or self._attempt(rule, match)
+                    veto = self._vetoed(rule, match) or self._attempt(rule, match, watch)
                     if veto is None:
                         return
                     vetoes.append(veto)
             except Exception as error:  # noqa: BLE001
                 because = self.model.malformed(error, f"rule '{rule.name}' at {node.label}")
                 vetoes[:] = [Veto(MALFORMED, because)]
+            if watch is not None:
+                watch.nothing_changed(rule.name)
             if vetoes:
                 self._declined.setdefault(node, {})[rule.name] = vetoes[0]
 
@@ -307,7 +309,7 @@ class Driver:
                 return Veto(guard.name, why_not)
         return None
 
-    def _attempt(self, rule: Rule, match: Match) -> Veto | None:
+    def _attempt(self, rule: Rule, match: Match, watch: Watch | None) -> Veto | None:
         """Builds, checks and commits one rewrite; says why where it does not."""
         graph = match.root.graph
         assert graph is not None
@@ -351,8 +353,12 @@ class Driver:
             checked = self.check(rule, match, new, tuple(v for v in results if v is not None))
             if checked.why_not is not None:
                 return Veto("check", checked.why_not)
+        if watch is not None:
+            watch.nothing_changed(rule.name)
         try:
             self._commit(rule, match, new, results, checked)
+            if watch is not None:
+                watch.committed(rule.name, match, results)
         except (TrtfuseError, MemoryError):
             raise
         except Exception as error:
@@ -393,12 +399,12 @@ class Driver:
                 continue
             readers.extend(old.uses)
             if result.producer is not None and result.producer.graph is None:
-                new.stand_in(result, old)
+                _stand_in(new.nodes, result, old)
             elif result in new.constants and result not in graph.initializers:
                 graph.freeze(old, result)
                 became_constant(old)
-            else:
-                new.erase(old, result)
+            elif (identity := substitute(old, result)) is not None:
+                new.nodes.append(identity)
         for node in new.nodes:
             for value in node.outputs:
                 if value is not None and value not in root.outputs:
@@ -469,6 +475,13 @@ class Driver:
             for value in (*graph.initializers, *graph.sparse):
                 if not value.uses and not value.outputs and not graph.is_kept(value):
                     graph.remove_initializer(value)
+
+
+def _stand_in(nodes: list[Node], result: Value, old: Value) -> None:
+    """Lets one of the new nodes compute the old value in place of the provisional one."""
+    for node in nodes:
+        node.outputs = [old if value is result else value for value in node.outputs]
+        node.inputs = [old if value is result else value for value in node.inputs]
 
 
 def _still_read(new: Replacement) -> set[Value]:

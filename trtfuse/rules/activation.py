@@ -24,7 +24,8 @@ from trtfuse.rewrite.guards import (
     serves_the_engine,
 )
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, seen_as, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 _IDEMPOTENT = ("Abs", "Ceil", "Floor", "Relu", "Round", "Sign")
 

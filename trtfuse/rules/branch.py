@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from trtfuse.ir.constants import constant
-from trtfuse.ir.graph import Graph
-from trtfuse.rewrite.rule import Change, Changes, Replacement, graph_rule
+from trtfuse.rewrite.editor import GraphEditor
+from trtfuse.rewrite.rule import Change, Changes, graph_rule
 
 
 @graph_rule("constant-if", entry="Cleanup")
-def constant_if(graph: Graph) -> Changes:
+def constant_if(edit: GraphEditor) -> Changes:
     """if(true, f, g)  ==  f
 
     Entry Cleanup (an If with a constant condition): the nodes of the branch that is taken stand in
@@ -16,6 +16,7 @@ def constant_if(graph: Graph) -> Changes:
 
     Takes: If.
     """
+    graph = edit.graph
     if not any(node.op == "If" for node in graph.nodes()):
         return
     names = {node.proto.name for node in graph.nodes() if node.proto.name}
@@ -29,12 +30,6 @@ def constant_if(graph: Graph) -> Changes:
         body = node.bodies[branches.index(taken)]
         if body.sparse:
             continue
-        moved = graph.inline(node, body, names)
-        new = Replacement(graph)
-        for old, result in zip(node.outputs, body.outputs, strict=True):
-            if old is not None:
-                new.erase(old, result)
-        for identity in new.nodes:
-            graph.insert(identity, node)
-        graph.remove(node)
-        yield Change((node,), (*moved, *new.nodes))
+        first = len(edit.added)
+        edit.inline(node, body, names)
+        yield Change((node,), tuple(edit.added[first:]))

@@ -10,7 +10,8 @@ from trtfuse.ir.types import INTEGERS, PLAIN, holds
 from trtfuse.ir.wording import type_not_known
 from trtfuse.rewrite.guards import known_type
 from trtfuse.rewrite.pattern import Match, op, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 
 @guard

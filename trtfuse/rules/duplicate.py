@@ -15,6 +15,7 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.functions import operator
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.tensor import ExternalData, StoredTensor, Tensor
+from trtfuse.rewrite.editor import GraphEditor
 from trtfuse.rewrite.rule import Apart, Change, Changes, Condition, graph_rule
 
 #: Operators that may give something else each time.
@@ -128,7 +129,7 @@ def _constants_apart(graph: Graph) -> Iterator[Apart]:
     entry="Cleanup",
     apart=_constants_apart,
 )
-def duplicate_constant(graph: Graph) -> Changes:
+def duplicate_constant(edit: GraphEditor) -> Changes:
     """c, c  ==  c
 
     Entry Cleanup (duplicate initializers): what reads an initializer that holds the same as an
@@ -138,6 +139,7 @@ def duplicate_constant(graph: Graph) -> Changes:
 
     Takes: initializers of every type, embedded or external; Constant nodes of functions.
     """
+    graph = edit.graph
     first: dict[object, Value] = {}
     for value in [*graph.initializers, *_constant_nodes(graph)]:
         tensor = constant(value)
@@ -149,12 +151,12 @@ def duplicate_constant(graph: Graph) -> Changes:
         readers, node = tuple(value.uses), value.producer
         if twin.producer is not None and graph.first not in (twin.producer, None):
             # It has to stand in front of what reads the other.
-            graph.move(twin.producer, graph.first)
-        graph.replace_uses(value, twin)
+            edit.move(twin.producer, graph.first)
+        edit.read_instead(value, twin)
         if node is None:
-            graph.remove_initializer(value)
+            edit.remove_constant(value)
         else:
-            graph.remove(node)
+            edit.remove(node)
         yield Change(readers, readers)
 
 
@@ -239,7 +241,7 @@ def _nodes_apart(graph: Graph) -> Iterator[Apart]:
     entry="Cleanup",
     apart=_nodes_apart,
 )
-def duplicate_node(graph: Graph) -> Changes:
+def duplicate_node(edit: GraphEditor) -> Changes:
     """f(x), f(x)  ==  f(x)
 
     Entry Cleanup (common subexpressions): of nodes with the same operator, attributes and inputs
@@ -249,6 +251,7 @@ def duplicate_node(graph: Graph) -> Changes:
 
     Takes: every operator of the default domain but those of quantization.
     """
+    graph = edit.graph
     position = {node: index for index, node in enumerate(graph.nodes())}
     first: dict[object, Node] = {}
     for node in list(graph.canonical()):
@@ -262,12 +265,12 @@ def duplicate_node(graph: Graph) -> Changes:
             kept, gone = gone, kept
             first[_computes(kept)] = kept
         if position[gone] < position[kept]:
-            graph.move(kept, gone)
+            edit.move(kept, gone)
             position[kept] = position[gone]
         for old, new in zip(gone.outputs, kept.outputs, strict=True):
             if old is not None and new is not None:
-                graph.replace_uses(old, new)
-        graph.remove(gone)
+                edit.read_instead(old, new)
+        edit.remove(gone)
         yield Change((gone, kept), (kept,))
 
 

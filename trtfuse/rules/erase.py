@@ -12,8 +12,10 @@ from trtfuse.ir.operators import OF_MANY, OF_TWO
 from trtfuse.ir.products import Size, at_least
 from trtfuse.ir.sizes import LARGEST_END, Sizes, sizes, sizes_of
 from trtfuse.layers.broadcast import expands_beyond
+from trtfuse.rewrite.editor import must_keep_name
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, given, op, rest, var
-from trtfuse.rewrite.rule import Replacement, guard, must_keep_name, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 
 def _leads_elsewhere(m: Match) -> bool:

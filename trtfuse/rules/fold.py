@@ -18,7 +18,8 @@ from trtfuse.ir.tensor import Array, Tensor, numpy_type, type_name
 from trtfuse.layers.cut import Cut
 from trtfuse.layers.shuffle import squeezes_nothing_or_all
 from trtfuse.rewrite.pattern import Match, any_of, given, on_constants, op, rest
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 if TYPE_CHECKING:
     from trtfuse.check.constants import Computation

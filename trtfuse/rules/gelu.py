@@ -13,7 +13,8 @@ from trtfuse.layers.polynomial import Terms
 from trtfuse.layers.scale import Factor
 from trtfuse.rewrite.guards import floating
 from trtfuse.rewrite.pattern import Match, seen_as, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 #: The largest error of float64 arithmetic on a few constants.
 _SAME = 1e-14

@@ -12,7 +12,8 @@ from trtfuse.ir.types import INTEGERS
 from trtfuse.ir.wording import rank_not_known, type_not_known
 from trtfuse.layers.broadcast import larger_than
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 #: What holds where a comparison of numbers does not.
 _OPPOSITE = {

@@ -19,7 +19,8 @@ from trtfuse.layers.reduce import Mean
 from trtfuse.layers.ways import GAIN_OF_ONES, NORMALIZATION_OF_SEVERAL_AXES, Way
 from trtfuse.rewrite.guards import floating, serves_the_engine
 from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, seen_as, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 #: A gain of ones has at most this many elements: a model should not grow by what it can do without.
 MOST_ONES = 1 << 14

@@ -7,7 +7,8 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.scale import not_constant
 from trtfuse.layers.window import Window
 from trtfuse.rewrite.pattern import Match, op, rest, seen_as, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 
 def _amounts(pad: Node, rank: int) -> list[int] | str:

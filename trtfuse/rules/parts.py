@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.cut import Cut, Limits
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 #: A Concat of more is left as it is: in a long chain of them each would list all before it.
 _MOST_JOINED = 256

@@ -8,7 +8,8 @@ from trtfuse.ir.graph import Value
 from trtfuse.layers.linear import FullyConnected
 from trtfuse.rewrite.guards import floating_type
 from trtfuse.rewrite.pattern import Match, given, seen_as, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 
 def _plain(m: Match) -> bool:

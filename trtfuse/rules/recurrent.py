@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.tensor import StoredTensor
+from trtfuse.rewrite.editor import GraphEditor
 from trtfuse.rewrite.rule import Apart, Change, Changes, Condition, graph_rule
 
 #: The inputs that are initial states.
@@ -41,7 +42,7 @@ def _not_zero(graph: Graph) -> Iterator[Apart]:
 
 
 @graph_rule("zero-state", IS_ZERO, entry="Cleanup", apart=_not_zero)
-def zero_state(graph: Graph) -> Changes:
+def zero_state(edit: GraphEditor) -> Changes:
     """lstm(x, initial_h=0, initial_c=0)  ==  lstm(x)
 
     Entry Cleanup: an initial state that is left out is zero. Exporters write one that is computed
@@ -51,11 +52,11 @@ def zero_state(graph: Graph) -> Changes:
     ConstantOfShape makes, or Cast, Expand, Reshape, Slice, Squeeze, Tile, Transpose and Unsqueeze
     of these.
     """
-    for node in [node for node in graph.nodes() if node.op in _STATES]:
+    for node in [node for node in edit.graph.nodes() if node.op in _STATES]:
         states = [(index, node.input(index)) for index in _STATES[node.op]]
         zero = [i for i, state in states if state is not None and _why_not_zero(state) is None]
         if zero:
-            graph.leave_out(node, zero)
+            edit.leave_out(node, zero)
             yield Change((node,), (node,))
 
 

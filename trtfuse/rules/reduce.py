@@ -28,7 +28,8 @@ from trtfuse.layers.ways import (
 )
 from trtfuse.rewrite.guards import floating, serves_the_engine, why_not_floating
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 
 def reduced_by(operator: str, name: str, of: Pattern) -> Pattern:

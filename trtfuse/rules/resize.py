@@ -12,7 +12,8 @@ from trtfuse.ir.graph import Value
 from trtfuse.ir.products import quotient
 from trtfuse.ir.sizes import sizes, sizes_of
 from trtfuse.rewrite.pattern import Match, given, op, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 #: A float32 holds a number of this many bits, divided by any power of 2 that a size has.
 _BITS = 24

@@ -23,7 +23,8 @@ from trtfuse.rewrite.guards import (
     serves_the_engine,
 )
 from trtfuse.rewrite.pattern import Match, given, seen_as, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 
 @guard

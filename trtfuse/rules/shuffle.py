@@ -12,7 +12,8 @@ from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.limits import HIGHEST_RANK
 from trtfuse.layers.shuffle import Shuffle, squeezes_nothing_or_all
 from trtfuse.rewrite.pattern import Match, any_of, given, op, rest, seen_as, var
-from trtfuse.rewrite.rule import Replacement, guard, rule
+from trtfuse.rewrite.replacement import Replacement
+from trtfuse.rewrite.rule import guard, rule
 
 
 def _can_be_shorter(chain: Shuffle) -> bool:
