@@ -64,7 +64,7 @@ class Watch:
 
 
 def _is_needed(value: Value, nodes: Collection[Node]) -> bool:
-    """Whether one of the nodes of a model reads a value, or its graph, which is one of a model's."""
+    """Whether one of the nodes of a model reads a value, or it is an output of a graph there."""
     owner = value.graph.owner
     there = owner is None or owner in nodes
     return there and (bool(value.outputs) or any(reader in nodes for reader in value.uses))
