@@ -18,6 +18,8 @@ pytest.importorskip("tensorrt_rtx")
 
 def _contexts() -> ModuleType:
     path = Path(__file__).parents[2] / "benchmarks" / "contexts.py"
+    # What it imports stands beside it.
+    sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location("contexts", path)
     assert spec is not None
     assert spec.loader is not None
