@@ -329,9 +329,7 @@ def main() -> None:
         for element in given.types.split(",")
     ]
     tried: list[Row] = []
-    with ProcessPoolExecutor(
-        given.processes, multiprocessing.get_context("spawn"), max_tasks_per_child=20
-    ) as pool:
+    with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as pool:
         for of_job in pool.map(_work, jobs):
             for row in of_job:
                 print(row, flush=True)

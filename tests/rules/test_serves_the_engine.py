@@ -95,9 +95,31 @@ def test_a_pooling_with_a_window_that_tensorrt_refuses_is_never_made() -> None:
         assert missed.guard == "buildable-window"
         assert (
             missed.because
-            == "the plane [317, 317] has 100,489 elements, and a pooling takes 100,000"
+            == "the plane [317, 317] has 100,489 elements, and a pooling takes 99,999 at most"
         )
     assert fused(trtfuse.fuse(planar(f"{RELU} y = {MEAN}(r)", 2, 316), rules=["mean-pool"]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_made"),
+    [
+        ((1, 1, 250, 400), False),
+        ((1, 1, 1, 99_999), True),
+        ((1, 1, 316, 316, 316), True),
+        ((1, 1, 316, 316, 317), False),
+    ],
+)
+def test_a_window_may_be_as_large_as_tensorrt_takes(shape: tuple[int, ...], is_made: bool) -> None:
+    sizes, axes = list(shape), list(range(2, len(shape)))
+    source = model(
+        f"(float{sizes} x) => (float[?,?,?,?{',?' * (len(shape) - 4)}] y) "
+        f"{{ y = ReduceMean<axes = {axes}, keepdims = 1>(x) }}",
+        opset=17,
+    )
+    result = trtfuse.fuse(source, rules=["mean-pool"], verify="none", objective="graph")
+    assert bool(fused(result)) == is_made
+    guards = [d.guard for d in result.report.declined]
+    assert guards == ([] if is_made else ["buildable-window"])
 
 
 def test_a_log_sum_exp_stays_a_group_of_its_entry() -> None:

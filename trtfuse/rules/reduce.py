@@ -13,7 +13,7 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.sizes import Sizes, sizes_of
 from trtfuse.ir.tensor import Tensor
 from trtfuse.layers.epilogue import is_fed_by_convolution, is_pointwise_kernel, reads_space
-from trtfuse.layers.limits import LARGEST_WINDOW
+from trtfuse.layers.limits import WINDOWS
 from trtfuse.layers.reduce import Reduce, Reduction
 from trtfuse.layers.ways import (
     GUARDED_LOG_SUM_EXP,
@@ -98,10 +98,11 @@ def static_plane(m: Match, name: str) -> str | None:
 def buildable_window(m: Match, name: str) -> str | None:
     """TensorRT builds a pooling with a window as large as the plane."""
     plane = m[name].shape[2:]
-    size, largest = math.prod(plane), LARGEST_WINDOW.get(len(plane), 0)
-    if size <= largest:
+    size, limit = math.prod(plane), WINDOWS.get(len(plane))
+    most = 0 if limit is None else limit.most
+    if size <= most:
         return None
-    return f"the plane {list(plane)} has {size:,} elements, and a pooling takes {largest:,}"
+    return f"the plane {list(plane)} has {size:,} elements, and a pooling takes {most:,} at most"
 
 
 def _mean_is_free(m: Match) -> Way | None:
