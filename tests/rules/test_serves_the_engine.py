@@ -11,6 +11,7 @@ import trtfuse
 from trtfuse.layers.ways import WAYS
 
 RELU = "c = Conv<pads = [1, 1, 1, 1]>(x, w) r = Relu(c)"
+SILU = "c = Conv<pads = [1, 1, 1, 1]>(x, w) q = Sigmoid(c) s0 = Mul(c, q)"
 MEAN = "ReduceMean<axes = [2, 3], keepdims = 1>"
 
 
@@ -25,7 +26,9 @@ def planar(text: str, channels: int, size: int, opset: int = 17) -> ModelProto:
     made = parser.parse_model(f"{header} planar (float[{shape}] x) => (float y) {{ {text} }}")
     made.graph.output[0].type.tensor_type.ClearField("shape")
     scale = np.full((1, channels, 1, 1), 2, np.float32)
-    for name, numbers in {"v": weights(channels), "w": weights(channels), "s": scale}.items():
+    narrow = weights(channels)[..., :1, :1].copy()
+    stored = {"v": weights(channels), "v1": narrow, "w": weights(channels), "s": scale}
+    for name, numbers in stored.items():
         if f", {name})" in text:
             made.graph.initializer.append(numpy_helper.from_array(numbers, name))
     return made
@@ -62,14 +65,28 @@ def made(text: str, channels: int, size: int, rule: str, opset: int = 17) -> str
             "in the kernel of the other reduction beside it",
         ),
         (
-            f"c = Conv<pads = [1, 1, 1, 1]>(x, w) q = Sigmoid(c) s0 = Mul(c, q) y = {MEAN}(s0)",
+            f"{SILU} y = {MEAN}(s0)",
             32,
             28,
             "takes the mean along in the pointwise kernel before it",
         ),
         (
-            "c = Conv<pads = [1, 1, 1, 1]>(x, w) q = Sigmoid(c) s0 = Mul(c, q) "
-            f"a = {MEAN}(s0) g = Sigmoid(a) y = Mul(s0, g)",
+            f"{SILU} a = {MEAN}(s0) g = Sigmoid(a) y = Mul(s0, g)",
+            32,
+            28,
+            "takes the mean along in the pointwise kernel before it",
+        ),
+        (f"{SILU} a = {MEAN}(s0) g = Sigmoid(a) d = Mul(s0, g) y = Conv(d, v)", 32, 28, ""),
+        (f"{SILU} a = {MEAN}(s0) p = Conv(a, v1) g = Sigmoid(p) y = Mul(s0, g)", 32, 28, ""),
+        (
+            f"{SILU} a = {MEAN}(s0) p = Conv(a, v1) g = Sigmoid(p) d = Mul(s0, g) y = Add(d, x)",
+            32,
+            28,
+            "takes the mean along in the pointwise kernel before it",
+        ),
+        (
+            f"b = Conv<pads = [1, 1, 1, 1]>(x, v) {SILU} a = {MEAN}(s0) g = Sigmoid(a) "
+            "d = Mul(s0, g) y = Add(d, b)",
             32,
             28,
             "",

@@ -12,7 +12,12 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.sizes import Sizes, sizes_of
 from trtfuse.ir.tensor import Tensor
-from trtfuse.layers.epilogue import is_fed_by_convolution, is_pointwise_kernel, reads_space
+from trtfuse.layers.epilogue import (
+    feeds_product,
+    is_fed_by_convolution,
+    is_pointwise_kernel,
+    reads_space,
+)
 from trtfuse.layers.limits import WINDOWS
 from trtfuse.layers.reduce import Reduce, Reduction
 from trtfuse.layers.ways import (
@@ -115,9 +120,21 @@ def _mean_is_free(m: Match) -> Way | None:
         return MEAN_WITHOUT_CONVOLUTION
     if any(reads_space(node) for node in x.uses if node is not m.root):
         return MEAN_BESIDE_REDUCTION
-    if is_pointwise_kernel(x) and not any(node.op == "Mul" for node in x.uses):
-        return MEAN_IN_A_POINTWISE_KERNEL
+    if is_pointwise_kernel(x):
+        gates = [node for node in x.uses if node.op == "Mul"]
+        if not gates or not all(_stays_in_layout(gate, m.root.output) for gate in gates):
+            return MEAN_IN_A_POINTWISE_KERNEL
     return MEAN_IN_ITS_COPY if size <= SMALL_MEAN else None
+
+
+def _stays_in_layout(gate: Node, mean: Value) -> bool:
+    """Whether a plane times what is made of its mean goes on in the layout of a convolution."""
+    product = gate.output
+    sums = [node for node in product.uses if node.op == "Add"]
+    added = [value for node in sums for value in node.inputs if value is not product]
+    if added:
+        return all(value is not None and is_fed_by_convolution(value) for value in added)
+    return feeds_product(mean) or feeds_product(product)
 
 
 def _whole_plane(m: Match, new: Replacement) -> Value:
