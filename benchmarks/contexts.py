@@ -166,17 +166,16 @@ class Row:
     @property
     def verdict(self) -> str:
         old, new = self.original, self.result
-        if not self.made:
-            return "held"
         if old is None or new is None:
             return "better" if new is not None else "WORSE" if old is not None else "unbuilt"
-        if (
-            new.kernels == old.kernels
-            and old.traffic * MORE < new.traffic <= old.traffic + FEW_BYTES
-        ):
-            return "constant"
-        if new.kernels > old.kernels or new.traffic > MORE * old.traffic:
+        more = new.traffic > MORE * old.traffic
+        if new.kernels > old.kernels or (more and new.traffic > old.traffic + FEW_BYTES):
             return "WORSE"
+        if more and new.kernels == old.kernels:
+            return "constant"
+        if not self.made:
+            # What it needs may be made all the same.
+            return "held"
         fewer = new.kernels < old.kernels or new.traffic * MORE < old.traffic
         return "better" if fewer else "same"
 

@@ -158,6 +158,70 @@ def test_a_log_sum_exp_stays_a_group_of_its_entry() -> None:
     assert [rule for rule, _ in fused(as_graph)] == ["log-sum", "log-sum-exp"]
 
 
+NORMS = {
+    "l2-norm": "a = Mul(x, x) b = ReduceSum<keepdims = 1>(a, axes) y = Sqrt(b)",
+    "log-sum": "b = ReduceSum<keepdims = 1>(x, axes) y = Log(b)",
+}
+
+
+@pytest.mark.parametrize("rule", NORMS)
+@pytest.mark.parametrize(
+    ("kind", "shape", "axis", "stays"),
+    [
+        ("float16", "2,3,4,5", 1, True),
+        ("float16", "2,3,4,5", 3, True),
+        ("float16", "2,3,4", 1, True),
+        ("float16", "2,3,4", 2, False),
+        ("float16", "2,3,4", -1, False),
+        ("float16", "2,3", 1, False),
+        ("bfloat16", "2,3,4,5", 1, False),
+        ("float", "2,3,4,5", 1, False),
+    ],
+)
+def test_a_norm_of_float16_stays_a_group_but_over_channels(
+    rule: str, kind: str, shape: str, axis: int, stays: bool
+) -> None:
+    some = ",".join("?" * len(shape.split(",")))
+    source = model(
+        f"({kind}[{shape}] x) => ({kind}[{some}] y) {{ {NORMS[rule]} }}",
+        opset=17,
+        axes=np.array([axis]),
+    )
+    kept = trtfuse.fuse(source, groups="flat", verify="none")
+    named = [name for name, _ in fused(kept)]
+    assert (f"spelled-{rule}" in named) == stays
+    assert (rule in named) != stays
+    because = [d.because for d in kept.report.declined if d.rule == rule]
+    assert bool(because) == stays
+    assert all(why.startswith("TensorRT for RTX 1.7 computes ReduceL2 and") for why in because)
+    as_graph = trtfuse.fuse(source, groups="flat", objective="graph", verify="none")
+    assert rule in [name for name, _ in fused(as_graph)]
+
+
+def test_a_log_sum_exp_of_float16_stays_a_group_of_its_entry() -> None:
+    body = "a = Exp(x) b = ReduceSum<keepdims = 1>(a, axes) y = Log(b)"
+    source = model(
+        f"(float16[2,3,4,5] x) => (float16[2,3,4,1] y) {{ {body} }}", axes=np.array([-1])
+    )
+    names = "node_of_a + node_of_b + node_of_y"
+    assert fused(trtfuse.fuse(source, groups="flat")) == [("spelled-log-sum-exp", names)]
+    as_graph = trtfuse.fuse(source, groups="flat", objective="graph")
+    assert [rule for rule, _ in fused(as_graph)] == ["log-sum", "log-sum-exp"]
+
+
+def test_a_log_sum_exp_of_float16_below_its_maximum_is_one_operator() -> None:
+    source = model(
+        """(float16[2,3,4,5] x) => (float16[2,3,4,1] y) {
+            m = ReduceMax<keepdims = 1>(x, axes) d = Sub(x, m) a = Exp(d)
+            b = ReduceSum<keepdims = 1>(a, axes) l = Log(b) y = Add(l, m)
+        }""",
+        axes=np.array([-1]),
+    )
+    result = trtfuse.fuse(source, groups="flat")
+    assert [rule for rule, _ in fused(result)] == ["log-sum-exp-max"]
+    assert [node.op_type for node in result.model.graph.node] == ["ReduceLogSumExp"]
+
+
 @pytest.mark.parametrize(
     ("opset", "axis", "stays"), [(11, 1, True), (11, 2, False), (11, -1, False), (13, 1, False)]
 )

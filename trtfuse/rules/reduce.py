@@ -21,6 +21,7 @@ from trtfuse.layers.epilogue import (
 from trtfuse.layers.limits import WINDOWS
 from trtfuse.layers.reduce import Reduce, Reduction
 from trtfuse.layers.ways import (
+    FLOAT16_NORM,
     GUARDED_LOG_SUM_EXP,
     MEAN_BESIDE_REDUCTION,
     MEAN_IN_A_POINTWISE_KERNEL,
@@ -482,9 +483,24 @@ def sum_of_squares(m: Match, new: Replacement) -> Value:
     return reduce.rebuilt(new, "ReduceSumSquare", m["x"])
 
 
+#: The dimensions of a sequence: batch, steps and channels.
+_SEQUENTIAL = 3
+
+
+def _widens(m: Match) -> Way | None:
+    """What TensorRT does of a norm in float16, unless it is over the channels of a sequence."""
+    reduce: Reduce = m["sum"]
+    rank = m["x"].rank
+    if m["x"].type != TensorProto.FLOAT16:
+        return None
+    alike = rank is not None and rank <= _SEQUENTIAL and reduce.over(rank) == (rank - 1,)
+    return None if alike else FLOAT16_NORM
+
+
 @rule(
     "l2-norm",
     op.Sqrt(reduced_by("ReduceSumSquare", "sum", var("x"))),
+    serves_the_engine(_widens),
     entry="F12",
     since=1,
 )
@@ -494,19 +510,28 @@ def l2_norm(m: Match, new: Replacement) -> Value:
     Entry F12 (L2Norm): a sum of squares and Sqrt are ReduceL2. In float16 the square may overflow
     where the norm does not: that is an improvement.
 
-    Takes: ReduceSumSquare and Sqrt; with sum-of-squares also what is spelled out.
+    Takes: ReduceSumSquare and Sqrt; with sum-of-squares also what is spelled out. In float16 they
+    stay a group, spelled-l2-norm, unless they are over the last axis of three dimensions at most,
+    or the objective is "graph".
     """
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceL2", m["x"])
 
 
-@rule("log-sum", op.Log(reduced_by("ReduceSum", "sum", var("x"))), entry="F13", since=1)
+@rule(
+    "log-sum",
+    op.Log(reduced_by("ReduceSum", "sum", var("x"))),
+    serves_the_engine(_widens),
+    entry="F13",
+    since=1,
+)
 def log_sum(m: Match, new: Replacement) -> Value:
     """log(sum(x))  ==  log_sum(x)
 
     Entry F13 (LogSum): ReduceSum and Log are ReduceLogSum.
 
-    Takes: ReduceSum and Log.
+    Takes: ReduceSum and Log. In float16 they stay a group, spelled-log-sum, unless they are over
+    the last axis of three dimensions at most, or the objective is "graph".
     """
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceLogSum", m["x"])
@@ -554,7 +579,8 @@ _below_maximum = op.Sub(var("x"), reduced_by("ReduceMax", "max", var("x")), out=
     given(
         op.Add(
             reduced_by("ReduceLogSumExp", "sum", _below_maximum)
-            | reduced_by("ReduceLogSum", "sum", op.Exp(_below_maximum)),
+            | reduced_by("ReduceLogSum", "sum", op.Exp(_below_maximum))
+            | op.Log(reduced_by("ReduceSum", "sum", op.Exp(_below_maximum))),
             var("added"),
             commutes=True,
         ),
@@ -570,8 +596,8 @@ def log_sum_exp_max(m: Match, new: Replacement) -> Value:
     Entry F14 (LogSumExp), as PyTorch and TensorFlow spell it so that Exp does not overflow: the
     operator sees to that by itself.
 
-    Takes: ReduceMax, Sub, Exp, ReduceLogSum and Add, or ReduceLogSumExp for the two in the middle,
-    the addition in either order.
+    Takes: ReduceMax, Sub, Exp, ReduceSum, Log and Add, or ReduceLogSum or ReduceLogSumExp for those
+    in the middle, the addition in either order.
     """
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceLogSumExp", m["x"])
