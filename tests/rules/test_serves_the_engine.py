@@ -11,6 +11,7 @@ import trtfuse
 from trtfuse.layers.ways import WAYS
 
 RELU = "c = Conv<pads = [1, 1, 1, 1]>(x, w) r = Relu(c)"
+CLASSES = {"k": np.eye(16, dtype=np.float32), "b": np.full(16, 0.5, np.float32)}
 SILU = "c = Conv<pads = [1, 1, 1, 1]>(x, w) q = Sigmoid(c) s0 = Mul(c, q)"
 MEAN = "ReduceMean<axes = [2, 3], keepdims = 1>"
 
@@ -223,7 +224,7 @@ def test_a_log_sum_exp_of_float16_below_its_maximum_is_one_operator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("opset", "axis", "stays"), [(11, 1, True), (11, 2, False), (11, -1, False), (13, 1, False)]
+    ("opset", "axis", "stays"), [(11, 1, True), (11, 2, True), (11, -1, True), (13, 1, False)]
 )
 def test_a_softmax_over_several_axes_and_its_logarithm_stay_a_group(
     opset: int, axis: int, stays: bool
@@ -317,6 +318,107 @@ def test_a_normalization_without_a_gain_stays_a_group(gain: str, is_made: bool) 
     rules = [rule for rule, _ in fused(trtfuse.fuse(source, groups="flat"))]
     assert ("layer-norm" in rules) == is_made
     assert ("spelled-normalization" in rules) != is_made
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "size", "merges"),
+    [(2, 3, 56, False), (3, 2, 56, True), (2, 3, 14, True)],
+)
+def test_reductions_of_a_large_plane_behind_a_convolution_stay_two(
+    first: int, second: int, size: int, merges: bool
+) -> None:
+    text = (
+        f"{RELU} a = ReduceMax<axes = [{first}], keepdims = 1>(r) "
+        f"y = ReduceMax<axes = [{second}], keepdims = 1>(a)"
+    )
+    assert made(text, 32, size, "reduce-reduce").startswith("TensorRT") != merges
+
+
+TRANSPOSED = "Transpose<perm = [0, 2, 3, 1]>"
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize(
+    ("text", "size", "because"),
+    [
+        ("t = {t}(x) y = ReduceMax<axes = [1, 2], keepdims = {k}>(t)", 56, ""),
+        (RELU + " t = {t}(r) y = ReduceMax<axes = [1, 2], keepdims = {k}>(t)", 20, ""),
+        (
+            RELU + " t = {t}(r) y = ReduceMean<axes = [1, 2], keepdims = {k}>(t)",
+            24,
+            "reads the channels of a convolution where they are",
+        ),
+        (
+            "t = {t}(x) y = ReduceMax<axes = [3], keepdims = {k}>(t)",
+            8,
+            "reduces several axes at once only where they are the last ones",
+        ),
+        (
+            "q = QuantizeLinear(x, u, z) d = DequantizeLinear(q, u, z) t = {t}(d) "
+            "y = ReduceMax<axes = [1, 2], keepdims = {k}>(t)",
+            8,
+            "takes the dequantization in the kernel that transposes",
+        ),
+    ],
+)
+def test_a_transposition_that_serves_a_reduction_stays(
+    text: str, size: int, because: str, keep: int
+) -> None:
+    source = planar(text.format(t=TRANSPOSED, k=keep), 32, size)
+    for name, content in (("u", np.float32(0.1)), ("z", np.int8(0))):
+        if f"{name}, z)" in text or f", {name})" in text:
+            source.graph.initializer.append(numpy_helper.from_array(np.asarray(content), name))
+    rules = ["shuffle-reduce", "spelled-shuffle-reduce"]
+    result = trtfuse.fuse(source, rules=rules, groups="flat", verify="none")
+    expected = ["spelled-shuffle-reduce" if because else "shuffle-reduce"]
+    assert [rule for rule, _ in fused(result)] == expected
+    said = [d.because for d in result.report.declined if d.rule == "shuffle-reduce"]
+    assert len(said) == bool(because)
+    assert all(because in why for why in said)
+    as_graph = trtfuse.fuse(source, rules=rules, groups="flat", verify="none", objective="graph")
+    assert [rule for rule, _ in fused(as_graph)] == ["shuffle-reduce"]
+
+
+@pytest.mark.parametrize(("keep", "moves"), [(0, True), (1, False)])
+def test_a_volume_is_transposed_before_it_is_reduced(keep: int, moves: bool) -> None:
+    source = model(
+        f"""(float[1,4,2,3,5] x) => (float[?,?{",?,?,?" * keep}] y) {{
+            t = Transpose<perm = [0, 2, 3, 4, 1]>(x)
+            y = ReduceMax<axes = [1, 2, 3], keepdims = {keep}>(t)
+        }}""",
+        opset=17,
+    )
+    result = trtfuse.fuse(source, rules=["shuffle-reduce"])
+    assert bool(fused(result)) == moves
+
+
+@pytest.mark.parametrize(
+    ("text", "opset", "stays"),
+    [
+        ("c = MatMul(x, k) s = Softmax(c) y = Log(s)", 17, True),
+        ("c = Gemm(x, k, b) s = Softmax(c) y = Log(s)", 17, True),
+        ("c = MatMul(x, k) d = Add(c, b) e = Relu(d) s = Softmax(e) y = Log(s)", 17, True),
+        ("c = MatMul(x, k) s = Softmax(c) l = Log(s) y = Neg(l)", 17, False),
+        ("s = Softmax(x) y = Log(s)", 17, False),
+        ("s = Softmax<axis = -1>(x) y = Log(s)", 12, True),
+        ("s = Softmax<axis = -1>(x) l = Log(s) y = Neg(l)", 12, False),
+    ],
+)
+def test_a_log_softmax_at_the_end_stays_a_group_behind_a_product(
+    text: str, opset: int, stays: bool
+) -> None:
+    source = model(
+        f"(float[8,16] x) => (float[8,16] y) {{ {text} }}",
+        opset=opset,
+        **{name: n for name, n in CLASSES.items() if f", {name}" in text},
+    )
+    result = trtfuse.fuse(source, rules=["log-softmax", "spelled-log-softmax"], groups="flat")
+    expected = "spelled-log-softmax" if stays else "log-softmax"
+    assert [rule for rule, _ in fused(result)] == [expected]
+    said = [d.because for d in result.report.declined if d.rule == "log-softmax"]
+    assert [why[:48] for why in said] == (
+        ["TensorRT for RTX 1.7 copies a LogSoftmax that is"] if stays else []
+    )
 
 
 def test_ways_are_sentences_with_an_experiment() -> None:

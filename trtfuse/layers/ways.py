@@ -66,6 +66,27 @@ GUARDED_LOG_SUM_EXP = Way(
     "computes ReduceLogSumExp in its guarded form, up to 4 kernels for 2",
     "Exp, ReduceSum and Log over axis 1 of 1x32x14x14: 2 kernels; as ReduceLogSumExp: 4.",
 )
+TRANSPOSED_REDUCTION = Way(
+    "transposed-reduction",
+    "reads the channels of a convolution where they are, last, and copies the tensor for a "
+    "reduction of its plane, unless it is small",
+    "Convolution, Relu, Transpose to 1x24x24x32 and mean or maximum over the axes 1 and 2: 3 "
+    "kernels and 0.41 MB; over the axes 2 and 3, without the Transpose: 4 and 0.55. Of "
+    "1x32x20x20: 3 kernels and 0.29 MB for both. Maximum over the axis 2, then 3, of 1x32x56x56: "
+    "4 kernels and 2.06 MB; over both at once: 4 and 2.85.",
+)
+TRANSPOSED_VOLUME = Way(
+    "transposed-volume",
+    "transposes what is left of five dimensions in a kernel of its own",
+    "Transpose of 1x16x8x14x14 to channels last and maximum over the axes 1, 2 and 3, which stay: "
+    "1 kernel; maximum and Transpose: 2.",
+)
+QUANTIZED_REDUCTION = Way(
+    "quantized-reduction",
+    "takes the dequantization in the kernel that transposes, and needs one more without",
+    "DequantizeLinear of 1x32x14x14, Transpose, maximum over the axis 1 and convolution: 3 "
+    "kernels; maximum over the axis 3 and Transpose: 4.",
+)
 FLOAT16_NORM = Way(
     "float16-norm",
     "computes ReduceL2 and ReduceLogSum of float16 in float32, and writes what is between its "
@@ -78,8 +99,16 @@ FLOAT16_NORM = Way(
 FLATTENED_SOFTMAX = Way(
     "flattened-softmax",
     "computes LogSoftmax over several axes in 2 kernels, and Softmax and Log in 1",
-    "Softmax from axis 1 on and Log of 1x32x14x14 at opset 11: 1 kernel and 0.05 MB; as LogSoftmax:"
-    " 2 and 0.1 MB.",
+    "Softmax from axis 1 on and Log of 1x32x14x14 at opset 11: 1 kernel and 0.05 MB; as "
+    "LogSoftmax: 2 and 0.1 MB.",
+)
+LOG_SOFTMAX_AT_THE_END = Way(
+    "log-softmax-at-the-end",
+    "copies a LogSoftmax that is an output of the model, behind a matrix product and before opset "
+    "13, and not Softmax and Log",
+    "MatMul, Add, Softmax and Log of 128x48, as an output: 2 kernels and 0.119 MB; with "
+    "LogSoftmax: 3 and 0.168. MatMul and 2x98x48: 2 and 3. With a Sigmoid behind it, or without a "
+    "product before it from opset 13 on, both are alike.",
 )
 SHARED_WEIGHTS = Way(
     "shared-weights",
@@ -91,16 +120,18 @@ MEAN_IN_THE_SCALE = Way(
     "mean-in-the-scale",
     "takes a mean that no product reads in the kernel of the scale before it, and copies the "
     "tensor where there is no such kernel",
-    "Convolution, BatchNormalization, Relu, and a gate of the mean, of 1x32x14x14: 3 kernels; with "
-    "the BatchNormalization in the weights: 4. Two blocks of three branches with such a gate, of "
-    "1x64x28x28: 8 kernels and 10. With a convolution between the mean and the gate: 7 kernels and "
-    "0.35 MB; with the BatchNormalization in the weights: 7 and 0.32.",
+    "Convolution, BatchNormalization, Relu, and a gate of the mean, of 1x32x14x14: 3 kernels; "
+    "with the BatchNormalization in the weights: 4. Two blocks of three branches with such a "
+    "gate, of 1x64x28x28: 8 kernels and 10. With a convolution between the mean and the gate: 7 "
+    "kernels and 0.35 MB; with the BatchNormalization in the weights: 7 and 0.32.",
 )
 REDUCTION_LOSES_ITS_LAYOUT = Way(
     "reduction-loses-its-layout",
     "reduces several axes at once only where they are the last ones, and copies the tensor "
     "otherwise",
-    "Means over axis 1, then axis 2, of 1x32x14x14: 0.04 MB; as one ReduceMean: 0.14 MB.",
+    "Means over axis 1, then axis 2, of 1x32x14x14: 0.04 MB; as one ReduceMean: 0.14 MB. "
+    "Transpose of 1x32x14x14 to channels last and their mean: 1 kernel and 0.026 MB; the mean "
+    "over axis 1 and Transpose: 3 and 0.037.",
 )
 GAIN_OF_ONES = Way(
     "gain-of-ones",
@@ -120,9 +151,13 @@ WAYS = (
     MEAN_IN_ITS_COPY,
     MEAN_IN_A_POINTWISE_KERNEL,
     MEAN_BESIDE_REDUCTION,
+    TRANSPOSED_REDUCTION,
+    TRANSPOSED_VOLUME,
+    QUANTIZED_REDUCTION,
     GUARDED_LOG_SUM_EXP,
     FLOAT16_NORM,
     FLATTENED_SOFTMAX,
+    LOG_SOFTMAX_AT_THE_END,
     SHARED_WEIGHTS,
     MEAN_IN_THE_SCALE,
     REDUCTION_LOSES_ITS_LAYOUT,

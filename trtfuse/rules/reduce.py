@@ -27,8 +27,11 @@ from trtfuse.layers.ways import (
     MEAN_IN_A_POINTWISE_KERNEL,
     MEAN_IN_ITS_COPY,
     MEAN_WITHOUT_CONVOLUTION,
+    QUANTIZED_REDUCTION,
     REDUCTION_LOSES_ITS_LAYOUT,
     SMALL_MEAN,
+    TRANSPOSED_REDUCTION,
+    TRANSPOSED_VOLUME,
     Way,
 )
 from trtfuse.rewrite.guards import floating, floating_type, serves_the_engine
@@ -153,9 +156,42 @@ def _rank_is_known(m: Match) -> bool:
     return bool(perm) or (perm is None and m["x"].rank is not None)
 
 
+def _is_large(x: Value) -> bool:
+    """Whether it comes from a convolution, and a reduction of it copies it to another layout."""
+    sizes = [size for size in x.shape or () if isinstance(size, int)]
+    small = len(sizes) == x.rank and math.prod(sizes) <= SMALL_MEAN
+    return is_fed_by_convolution(x) and not small
+
+
+def _are_last(axes: tuple[int, ...], rank: int) -> bool:
+    return axes == tuple(range(rank - len(axes), rank))
+
+
+def _gains_by_the_transposition(m: Match) -> Way | None:
+    """What TensorRT does of the transposition that makes it cheaper to reduce after it."""
+    reduce: Reduce = m["reduce"]
+    x: Value = m["x"]
+    rank = len(_permutation(m))
+    after = reduce.over(rank)
+    if _are_last(after, rank) and not _are_last(_axes_before(m), rank):
+        return REDUCTION_LOSES_ITS_LAYOUT
+    if x.producer is not None and x.producer.op == "DequantizeLinear":
+        return QUANTIZED_REDUCTION
+    if rank > _PLANAR and reduce.keepdims:
+        return TRANSPOSED_VOLUME
+    return TRANSPOSED_REDUCTION if _is_large(x) else None
+
+
+def _axes_before(m: Match) -> tuple[int, ...]:
+    """The axes of x that the reduction goes over."""
+    permutation = _permutation(m)
+    return tuple(sorted(permutation[axis] for axis in m["reduce"].over(len(permutation))))
+
+
 @rule(
     "shuffle-reduce",
     given(seen_as(Reduce, "reduce", op.Transpose(var("x"), out="y")), _rank_is_known),
+    serves_the_engine(_gains_by_the_transposition),
     entry="F5",
     since=1,
 )
@@ -166,12 +202,13 @@ def shuffle_reduce(m: Match, new: Replacement) -> Value:
     its own. A transposition of the smaller result remains where the order of its axes demands it.
 
     Takes: a Transpose before any of the ten Reduce operators, over one axis, several or all, with
-    keepdims or without.
+    keepdims or without. Where the transposition brings them to the end, and behind a convolution,
+    both stay a group, spelled-shuffle-reduce, unless the objective is "graph".
     """
     reduce: Reduce = m["reduce"]
     permutation = _permutation(m)
     after = reduce.over(len(permutation))
-    before = tuple(sorted(permutation[axis] for axis in after))
+    before = _axes_before(m)
     result = reduce.rebuilt(new, reduce.node.op, m["x"], before)
     if reduce.keepdims:
         # Where an axis of size 1 comes from does not matter.
@@ -258,11 +295,12 @@ def regroups(m: Match) -> str | None:
 
 
 def _loses_layout(m: Match) -> Way | None:
-    """What TensorRT does where the axes of both reductions are not the last ones."""
+    """What TensorRT does where the axes of both reductions are not the last, or not at once."""
     rank = m["x"].rank
-    axes = set().union(*_merged_axes(m))
-    last = rank is not None and axes == set(range(rank - len(axes), rank))
-    return None if last else REDUCTION_LOSES_ITS_LAYOUT
+    first, second = _merged_axes(m)
+    if rank is None or not _are_last(tuple(sorted(first | second)), rank):
+        return REDUCTION_LOSES_ITS_LAYOUT
+    return TRANSPOSED_REDUCTION if rank - 1 not in first and _is_large(m["x"]) else None
 
 
 @rule(

@@ -1,4 +1,4 @@
-"""Norms and logarithms that stay spelled out, since that serves TensorRT better: F12 to F14, C6."""
+"""Reductions and logarithms that stay spelled out, which serves TensorRT better: F5, F12 to C6."""
 
 from __future__ import annotations
 
@@ -6,8 +6,22 @@ from trtfuse.groups.partition import ONE_CONSUMER, Partition
 from trtfuse.rewrite.pattern import Match, op, var
 from trtfuse.rewrite.rule import group_rule
 from trtfuse.rules.activation import log_softmax
-from trtfuse.rules.reduce import l2_norm, log_sum, log_sum_exp, reduced_by
+from trtfuse.rules.reduce import l2_norm, log_sum, log_sum_exp, reduced_by, shuffle_reduce
 
+SHUFFLE_REDUCE = group_rule(
+    "spelled-shuffle-reduce",
+    "F5",
+    __name__,
+    """reduce(transpose(x), axes)  ==  one reduction
+
+    Entry F5 (Shuffle and Reduce), where shuffle-reduce would cost the engine: the transposition
+    brings the reduced axes to the end, or the tensor is large and comes from a convolution, whose
+    layout TensorRT for RTX reads as it is.
+
+    Takes: Transpose and any of the ten Reduce operators.
+    """,
+    ONE_CONSUMER,
+)
 L2_NORM = group_rule(
     "spelled-l2-norm",
     "F12",
@@ -54,7 +68,7 @@ LOG_SOFTMAX = group_rule(
     """log(softmax(x))  ==  one kernel
 
     Entry C6 (Softmax then Log), where log-softmax would cost the engine: over several axes,
-    as before opset 13.
+    as before opset 13, and as an output of the model.
 
     Takes: Softmax and Log.
     """,
@@ -63,6 +77,7 @@ LOG_SOFTMAX = group_rule(
 
 
 _SPELLED = (
+    (SHUFFLE_REDUCE, shuffle_reduce.pattern),
     (LOG_SUM_EXP, log_sum_exp.pattern),
     (LOG_SUM_EXP, op.Log(reduced_by("ReduceSum", "sum", op.Exp(var("x"))))),
     (LOG_SUM, log_sum.pattern),
@@ -71,7 +86,7 @@ _SPELLED = (
 )
 
 
-def find_logarithms(partition: Partition) -> None:
+def find(partition: Partition) -> None:
     """Forms the groups of what the rules of these entries leave for the engine's sake."""
     spelled = [(group, pattern) for group, pattern in _SPELLED if partition.allows(group)]
     for node in partition.order:
