@@ -3,6 +3,7 @@
     python benchmarks/contexts.py
     python benchmarks/contexts.py --rules mean-pool,l2-norm --types float16 --objectives graph
     python benchmarks/contexts.py --json rows.json --markdown table.md
+    python benchmarks/contexts.py --read rows.json more.json --markdown table.md
 
 A rule is tried alone, on small models: something before the pattern, the pattern, something after.
 It needs TensorRT for RTX, and no GPU. A row is worse if it has more kernels, or 0.2 % more traffic.
@@ -11,6 +12,7 @@ It needs TensorRT for RTX, and no GPU. A row is worse if it has more kernels, or
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import itertools
 import json
@@ -20,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,6 +31,9 @@ from subjects import Array, Shape, Subject, listed, subjects
 
 import trtfuse
 from trtfuse.engine.backend import find_backend
+
+#: A row as it stands in a file.
+Data = dict[str, Any]
 
 #: More traffic than this, relative to the original, is worse.
 MORE = 1.002
@@ -55,6 +61,10 @@ AFTER = {
 }
 #: What is worth quantizing.
 LAYERS = ("convolution", "product")
+#: What is tried with the first shape of a pattern only.
+FIRST_SHAPE = ("conv + relu", "pointwise", "quantized")
+#: What is tried with the fusion list only, and not with what cleans up.
+OF_FUSIONS = ("conv + relu", "gate")
 #: Float16 is quantized from this opset on.
 FLOAT16_STEPS = 19
 
@@ -90,6 +100,12 @@ def _model(
     return onnx.shape_inference.infer_shapes(made, data_prop=True)
 
 
+@functools.cache
+def _entries() -> dict[str, str]:
+    """The entry of each rule in the fusion list."""
+    return {rule.name: rule.entry for rule in trtfuse.rules()}
+
+
 def contexts(subject: Subject, shape: Shape, element: str) -> Iterator[tuple[str, str, ModelProto]]:
     """The models to try a pattern in, each with what is before and after it."""
     rng = np.random.default_rng(0)
@@ -103,12 +119,11 @@ def contexts(subject: Subject, shape: Shape, element: str) -> Iterator[tuple[str
     out = tuple(dim.dim_value for dim in alone.graph.output[0].type.tensor_type.shape.dim)
     spatial = subject.spatial or len(shape) >= 4
     axes = len(shape) - 2
+    cleans = _entries()[subject.rule] in ("Cleanup", "C4")
     broadcasts = len(out) == len(shape) and all(
         a in (1, b) for a, b in zip(out, shape, strict=True)
     )
-    quantizes = shape == subject.shapes[0] and (
-        element == "float" or subject.opset >= FLOAT16_STEPS
-    )
+    quantizes = element == "float" or subject.opset >= FLOAT16_STEPS
     fits_before = {
         "convolution": spatial,
         "conv + relu": spatial,
@@ -125,6 +140,10 @@ def contexts(subject: Subject, shape: Shape, element: str) -> Iterator[tuple[str
     steps = {"step": np.array(0.1, np.float32), "point": np.array(0, np.int8)}
     for (before, head), (after, tail) in itertools.product(BEFORE.items(), AFTER.items()):
         if not fits_before.get(before, True) or not fits_after.get(after, True):
+            continue
+        if shape != subject.shapes[0] and not {before, after}.isdisjoint(FIRST_SHAPE):
+            continue
+        if cleans and not {before, after}.isdisjoint(OF_FUSIONS):
             continue
         if "quantized" in (before, after) and {before, after}.isdisjoint(LAYERS):
             continue
@@ -167,10 +186,10 @@ class Row:
     def verdict(self) -> str:
         old, new = self.original, self.result
         if old is None or new is None:
-            return "better" if new is not None else "WORSE" if old is not None else "unbuilt"
+            return "better" if new is not None else "worse" if old is not None else "unbuilt"
         more = new.traffic > MORE * old.traffic
         if new.kernels > old.kernels or (more and new.traffic > old.traffic + FEW_BYTES):
-            return "WORSE"
+            return "worse"
         if more and new.kernels == old.kernels:
             return "constant"
         if not self.made:
@@ -188,7 +207,7 @@ class Row:
             f"{self.element:8} {listed(self.shape):19} {old} -> {new}  {self.subject.text}"
         )
 
-    def data(self) -> dict[str, object]:
+    def data(self) -> Data:
         """All of it, for JSON."""
         return {
             "rule": self.subject.rule,
@@ -202,7 +221,7 @@ class Row:
             "after": self.after,
             "kernels": [each and each.kernels for each in (self.original, self.result)],
             "traffic": [each and each.traffic for each in (self.original, self.result)],
-            "verdict": self.verdict.lower(),
+            "verdict": self.verdict,
         }
 
 
@@ -243,48 +262,51 @@ def rows(subject: Subject, element: str, *objectives: str) -> list[Row]:
     return tried
 
 
-VERDICTS = ("better", "same", "constant", "held", "WORSE")
+VERDICTS = ("better", "same", "constant", "held", "worse")
+#: What sets the patterns of a rule apart in the table.
+TELLING = frozenset((objective, verdict) for objective in OBJECTIVES for verdict in VERDICTS[3:])
 
 
-def _variants(tried: Iterable[Row]) -> Iterator[tuple[str, str, list[Row]]]:
+def _variants(rows: Iterable[Data]) -> Iterator[tuple[str, str, list[Data]]]:
     """The rows of each rule, apart by what its patterns are about where that decides."""
-    for rule, of_rule in itertools.groupby(tried, lambda row: row.subject.rule):
-        by_about: dict[str, list[Row]] = {}
+    for rule, of_rule in itertools.groupby(rows, lambda row: row["rule"]):
+        by_about: dict[str, list[Data]] = {}
         for row in of_rule:
-            by_about.setdefault(row.subject.about, []).append(row)
-        kinds = {
-            about: frozenset((row.objective, row.verdict) for row in listed_rows
-                             if row.verdict in ("held", "WORSE"))
-            for about, listed_rows in by_about.items()
-        }  # fmt: skip
-        if len(set(kinds.values())) == 1:
-            yield rule, "", [row for listed_rows in by_about.values() for row in listed_rows]
+            by_about.setdefault(row["about"], []).append(row)
+        telling = {
+            frozenset((row["objective"], row["verdict"]) for row in of_variant) & TELLING
+            for of_variant in by_about.values()
+        }
+        if len(telling) == 1:
+            yield rule, "", [row for of_variant in by_about.values() for row in of_variant]
         else:
-            yield from ((rule, about, listed_rows) for about, listed_rows in by_about.items())
+            yield from ((rule, about, of_variant) for about, of_variant in by_about.items())
 
 
-def _cells(of_variant: list[Row], objective: str, element: str) -> str:
+def _cell(of_variant: list[Data], objective: str, element: str) -> str:
     counts = Counter(
-        row.verdict for row in of_variant if (row.objective, row.element) == (objective, element)
+        row["verdict"]
+        for row in of_variant
+        if (row["objective"], row["type"]) == (objective, element)
     )
     return " / ".join(str(counts[verdict]) for verdict in VERDICTS) if counts else ""
 
 
-def _worst(of_variant: list[Row]) -> str:
-    """The row that costs most under the objective that asks nothing: kernels, and traffic."""
-    pairs = [
-        (row.original, row.result)
+def _worst(of_variant: list[Data]) -> str:
+    """What the rewrite costs at worst where nothing is held back: kernels, and traffic."""
+    built = [
+        (*row["kernels"], *row["traffic"])
         for row in of_variant
-        if row.objective == "graph" and row.original is not None and row.result is not None
+        if row["objective"] == "graph" and None not in row["kernels"]
     ]
-    if not pairs:
-        return "| |"
-    old, new = max(pairs, key=lambda pair: pair[1].kernels / pair[0].kernels)
-    traffic = max(new.traffic / old.traffic for old, new in pairs)
-    return f"{old.kernels} → {new.kernels} | {traffic:.2f}"
+    if not built:
+        return " | "
+    before, after, *_ = max(built, key=lambda each: (each[1] - each[0], each[1] / each[0]))
+    traffic = max(then / now for _, _, now, then in built)
+    return f"{before} → {after} | {traffic:.2f}"
 
 
-def table(tried: Iterable[Row]) -> str:
+def table(rows: Iterable[Data]) -> str:
     """How many rows came out how, rule by rule, as Markdown."""
     columns = [(objective, element) for objective in OBJECTIVES for element in TYPES]
     named = " | ".join(f"{o}, {'fp16' if e == 'float16' else 'fp32'}" for o, e in columns)
@@ -292,16 +314,15 @@ def table(tried: Iterable[Row]) -> str:
         f"| rule | pattern | contexts | {named} | kernels at worst | traffic at worst |",
         f"| --- | --- | --: |{' --: |' * (len(columns) + 2)}",
     ]
-    in_order = sorted(tried, key=lambda row: _order()[row.subject.rule])
-    for rule, about, of_variant in _variants(in_order):
-        cells = " | ".join(_cells(of_variant, *column) for column in columns)
-        places = {(r.subject.text, r.subject.opset, r.shape, r.before, r.after) for r in of_variant}
+    order = {name: index for index, name in enumerate(_entries())}
+    for rule, about, of_variant in _variants(sorted(rows, key=lambda row: order[row["rule"]])):
+        cells = " | ".join(_cell(of_variant, *column) for column in columns)
+        places = {
+            (row["nodes"], row["opset"], tuple(row["shape"]), row["before"], row["after"])
+            for row in of_variant
+        }
         lines.append(f"| {rule} | {about} | {len(places)} | {cells} | {_worst(of_variant)} |")
     return "\n".join(lines)
-
-
-def _order() -> dict[str, int]:
-    return {rule.name: index for index, rule in enumerate(trtfuse.rules())}
 
 
 def _work(job: tuple[Subject, str, tuple[str, ...]]) -> list[Row]:
@@ -318,6 +339,7 @@ def main() -> None:
     arguments.add_argument("--objectives", default=",".join(OBJECTIVES), help="of the fusion")
     arguments.add_argument("--processes", type=int, default=2)
     arguments.add_argument("--json", type=Path, help="a file for every row")
+    arguments.add_argument("--read", type=Path, nargs="+", help="such files, instead of building")
     arguments.add_argument("--markdown", type=Path, help="a file for the table")
     given = arguments.parse_args()
     chosen = set(filter(None, given.rules.split(",")))
@@ -327,20 +349,23 @@ def main() -> None:
         if not chosen or subject.rule in chosen
         for element in given.types.split(",")
     ]
-    tried: list[Row] = []
-    with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as pool:
-        for of_job in pool.map(_work, jobs):
-            for row in of_job:
-                print(row, flush=True)
-            tried += of_job
-    made = table(tried)
+    listed_rows: list[Data] = []
+    if given.read:
+        listed_rows = [
+            row for path in given.read for row in json.loads(path.read_text("utf-8"))["rows"]
+        ]
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(given.processes, context) as pool:
+            for of_job in pool.map(_work, jobs):
+                for row in of_job:
+                    print(row, flush=True)
+                    listed_rows.append(row.data())
+    made = table(listed_rows)
     print(made)
     if given.json is not None:
         backend = find_backend()
-        data = {
-            "backend": f"{backend.title} {backend.version}",
-            "rows": [row.data() for row in tried],
-        }
+        data = {"backend": f"{backend.title} {backend.version}", "rows": listed_rows}
         given.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     if given.markdown is not None:
         given.markdown.write_text(made + "\n", encoding="utf-8")
