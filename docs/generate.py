@@ -32,8 +32,8 @@ TensorRT fuses the spelled-out form by itself, its nodes become a group of the s
 makes of it.
 
 Each line was found by building both spellings and counting kernels and bytes; nothing was timed.
-`python benchmarks/contexts.py` builds them anew: every rule alone, between an input, a convolution,
-a pointwise operator or a matrix product and what follows. What other backends do may differ.
+`python benchmarks/contexts.py` builds them anew: [every rule in its contexts](contexts.md). What
+other backends do may differ.
 
 | way | what the builder does | the experiment |
 | --- | --- | --- |
