@@ -421,6 +421,22 @@ def test_a_log_softmax_at_the_end_stays_a_group_behind_a_product(
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "goes"),
+    [
+        (
+            "c = Conv<pads = [1, 1, 1, 1]>(x, w) a, b = Split<axis = 1>(c) "
+            "y = Concat<axis = 1>(a, b)",
+            0,
+        ),
+        (f"{RELU} a, b = Split<axis = 1>(r) d = Concat<axis = 1>(a, b) y = Sigmoid(d)", 1),
+        ("a, b = Split<axis = 1>(x) y = Concat<axis = 1>(a, b)", 1),
+    ],
+)
+def test_the_parts_of_a_convolution_that_is_an_output_stay_joined(text: str, goes: int) -> None:
+    assert bool(made(text, 4, 8, "split-concat")) != bool(goes)
+
+
 def test_ways_are_sentences_with_an_experiment() -> None:
     assert len({way.name for way in WAYS}) == len(WAYS)
     for way in WAYS:
