@@ -334,6 +334,15 @@ def test_reductions_of_a_large_plane_behind_a_convolution_stay_two(
     assert made(text, 32, size, "reduce-reduce").startswith("TensorRT") != merges
 
 
+@pytest.mark.parametrize(("size", "merges"), [(20, True), (24, False)])
+def test_reductions_of_many_elements_to_one_stay_two(size: int, merges: bool) -> None:
+    text = (
+        "a = ReduceMax<axes = [2, 3], keepdims = 1>(x) y = ReduceMax<axes = [1], keepdims = 1>(a)"
+    )
+    said = made(text, 32, size, "reduce-reduce")
+    assert ("splits a reduction of 16,384 elements" in said) != merges
+
+
 TRANSPOSED = "Transpose<perm = [0, 2, 3, 1]>"
 
 

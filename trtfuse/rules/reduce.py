@@ -23,11 +23,13 @@ from trtfuse.layers.reduce import Reduce, Reduction
 from trtfuse.layers.ways import (
     FLOAT16_NORM,
     GUARDED_LOG_SUM_EXP,
+    LONG_REDUCTION,
     MEAN_BESIDE_REDUCTION,
     MEAN_IN_A_POINTWISE_KERNEL,
     MEAN_IN_ITS_COPY,
     MEAN_WITHOUT_CONVOLUTION,
     QUANTIZED_REDUCTION,
+    REDUCTION_IN_STAGES,
     REDUCTION_LOSES_ITS_LAYOUT,
     SMALL_MEAN,
     TRANSPOSED_REDUCTION,
@@ -294,12 +296,19 @@ def regroups(m: Match) -> str | None:
     return None if m["outer"].node.op in _OF_INTEGERS else floating_type(m["x"].type, m["x"].name)
 
 
-def _loses_layout(m: Match) -> Way | None:
-    """What TensorRT does where the axes of both reductions are not the last, or not at once."""
+def _is_better_in_two(m: Match) -> Way | None:
+    """What TensorRT does where the axes of both reductions are not the last ones, or long."""
     rank = m["x"].rank
     first, second = _merged_axes(m)
     if rank is None or not _are_last(tuple(sorted(first | second)), rank):
         return REDUCTION_LOSES_ITS_LAYOUT
+    shape = m["x"].shape or ()
+    # Of an open size nothing more is certain than one.
+    reduced = math.prod(
+        size for axis, size in enumerate(shape) if axis in first | second and isinstance(size, int)
+    )
+    if reduced >= LONG_REDUCTION:
+        return REDUCTION_IN_STAGES
     return TRANSPOSED_REDUCTION if rank - 1 not in first and _is_large(m["x"]) else None
 
 
@@ -309,7 +318,7 @@ def _loses_layout(m: Match) -> Way | None:
     regroups(),
     axes_of_the_same_tensor(),
     same_dimensions_kept(),
-    serves_the_engine(_loses_layout),
+    serves_the_engine(_is_better_in_two),
     entry="Cleanup",
     since=1,
 )
