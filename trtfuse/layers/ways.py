@@ -147,8 +147,8 @@ REDUCTION_IN_STAGES = Way(
     "splits a reduction of 16,384 elements or more to one into two kernels, with up to 0.8 MB "
     "between them",
     "Maximum over axis 3, then axis 2, of 1x3x128x128: 2 kernels and 0.20 MB; over both at once: 2 "
-    "and 0.45. Over the axes 2 and 3, then 1, of 1x32x24x24: 2 and 0.07; 2 and 0.84. Of 1x3x112x112 "
-    "and 1x32x20x20: 2 kernels, and 1.",
+    "and 0.45. Over the axes 2 and 3, then 1, of 1x32x24x24: 2 and 0.07; 2 and 0.84. Of "
+    "1x3x112x112 and 1x32x20x20: 2 kernels, and 1.",
 )
 GAIN_OF_ONES = Way(
     "gain-of-ones",
