@@ -1,7 +1,9 @@
 """What each rule does to the engine where it stands: both spellings built, side by side.
 
     python benchmarks/contexts.py
-    python benchmarks/contexts.py --rules mean-pool,l2-norm --types float16 --objective graph
+    python benchmarks/contexts.py --rules mean-pool,l2-norm --types float16 --objectives graph
+    python benchmarks/contexts.py --json rows.json --markdown table.md
+    python benchmarks/contexts.py --read rows.json more.json --markdown table.md
 
 A rule is tried alone, on small models: something before the pattern, the pattern, something after.
 It needs TensorRT for RTX, and no GPU. A row is worse if it has more kernels, or 0.2 % more traffic.
@@ -10,55 +12,42 @@ It needs TensorRT for RTX, and no GPU. A row is worse if it has more kernels, or
 from __future__ import annotations
 
 import argparse
+import functools
+import hashlib
 import itertools
+import json
 import multiprocessing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-from onnx import ModelProto, numpy_helper, parser
+from onnx import ModelProto, TensorProto, numpy_helper, parser
+from subjects import Array, Shape, Subject, listed, subjects
 
 import trtfuse
+from trtfuse.engine.backend import find_backend
 
-Array = npt.NDArray[np.generic]
-Shape = tuple[int, ...]
+#: A row as it stands in a file.
+Data = dict[str, Any]
 
 #: More traffic than this, relative to the original, is worse.
 MORE = 1.002
+#: Unless it is no more than so many bytes: a constant is read that was computed.
+FEW_BYTES = 1024
 
-
-@dataclass(frozen=True)
-class Subject:
-    """A pattern to try.
-
-    Attributes:
-        rules: the rule that takes it, and those that it needs, separated by spaces.
-        text: nodes from `x` to `y`, in ONNX's textual form.
-        shapes: of x.
-        weights: the constants that it reads: numbers, or a shape to draw, -1 for the channels of x.
-        opset: the one it is spelled for.
-    """
-
-    rules: str
-    text: str
-    shapes: tuple[Shape, ...]
-    weights: Mapping[str, Shape | Array] = field(default_factory=dict)
-    opset: int = 17
-
-    @property
-    def rule(self) -> str:
-        return self.rules.split()[0]
-
-
-#: What stands before the pattern: from `x0` to `x`.
+#: What stands before the pattern: from `x0` to `x`. PADS keep the sizes of a 3-wide kernel.
 BEFORE = {
     "input": "",
-    "convolution": "x = Conv<pads = [1, 1, 1, 1]>(x0, before)",
-    "conv + relu": "q0 = Conv<pads = [1, 1, 1, 1]>(x0, before) x = Relu(q0)",
+    "convolution": "x = Conv<pads = PADS>(x0, before)",
+    "conv + relu": "q0 = Conv<pads = PADS>(x0, before) x = Relu(q0)",
     "pointwise": "x = Sigmoid(x0)",
     "product": "x = MatMul(x0, before)",
+    "quantized": "q8 = QuantizeLinear(x0, step, point) x = DequantizeLinear(q8, step, point)",
 }
 #: What stands after it: from `y` to `z`.
 AFTER = {
@@ -68,207 +57,25 @@ AFTER = {
     "product": "z = MatMul(y, after)",
     "gate": "g0 = Sigmoid(y) z = Mul(x, g0)",
     "beside max": "z0 = GlobalMaxPool(x) z = Add(y, z0)",
+    "quantized": "q9 = QuantizeLinear(y, step, point) z = DequantizeLinear(q9, step, point)",
 }
+#: What is worth quantizing.
+LAYERS = ("convolution", "product")
+#: What is tried with the first shape of a pattern only.
+FIRST_SHAPE = ("conv + relu", "pointwise", "quantized")
+#: What is tried with the fusion list only, and not with what cleans up.
+OF_FUSIONS = ("conv + relu", "gate")
+#: Float16 is quantized from this opset on.
+FLOAT16_STEPS = 19
 
-SMALL: tuple[Shape, ...] = ((1, 32, 14, 14),)
-PLANES: tuple[Shape, ...] = ((1, 32, 14, 14), (1, 32, 56, 56))
-ROWS: tuple[Shape, ...] = ((128, 64), (1, 196, 64))
-SEQUENCE: tuple[Shape, ...] = ((2, 96, 64),)
-
-
-def _integers(*numbers: int) -> Array:
-    return np.array(numbers, np.int64)
-
-
-def _number(value: float) -> Array:
-    return np.array(value, np.float32)
-
-
-def _listed(numbers: tuple[int, ...]) -> str:
-    return f"[{', '.join(map(str, numbers))}]"
-
-
-def subjects() -> Iterator[Subject]:
-    """Every pattern."""
-    yield from _means()
-    yield from _sums()
-    yield from _reductions()
-    yield from _scales()
-    yield from _normalizations()
-    yield from _others()
-
-
-def _means() -> Iterator[Subject]:
-    planes = ((1, 32, 7, 7), *PLANES, (1, 64, 112, 112), (1, 128, 14, 14))
-    mean = "ReduceMean<axes = [2, 3], keepdims = 1>"
-    yield Subject("mean-pool", f"y = {mean}(x)", planes)
-    yield Subject("global-mean-pool", "y = GlobalAveragePool(x)", planes)
-    silu = "s = Sigmoid(x) a = Mul(x, s)"
-    yield Subject("mean-pool", f"{silu} y = {mean}(a)", PLANES)
-    yield Subject("mean-pool", f"{silu} b = {mean}(a) c = Sigmoid(b) y = Mul(a, c)", PLANES)
-
-
-def _sums() -> Iterator[Subject]:
-    for axes, shapes in (((1,), PLANES + SEQUENCE), ((-1,), PLANES + ROWS), ((2, 3), PLANES)):
-        for keep in (0, 1):
-            total, w = f"ReduceSum<keepdims = {keep}>", {"axes": _integers(*axes)}
-            yield Subject("l1-norm", f"a = Abs(x) y = {total}(a, axes)", shapes, w)
-            yield Subject("sum-of-squares", f"a = Mul(x, x) y = {total}(a, axes)", shapes, w)
-            yield Subject(
-                "l2-norm sum-of-squares",
-                f"a = Mul(x, x) b = {total}(a, axes) y = Sqrt(b)",
-                shapes,
-                w,
-            )
-            yield Subject("log-sum", f"a = Abs(x) b = {total}(a, axes) y = Log(b)", shapes, w)
-            yield Subject(
-                "log-sum-exp log-sum", f"a = Exp(x) b = {total}(a, axes) y = Log(b)", shapes, w
-            )
-        top = f"m = ReduceMax<axes = {_listed(axes)}, keepdims = 1>(x)"
-        yield Subject(
-            "log-sum-exp-max log-sum-exp log-sum",
-            f"{top} d = Sub(x, m) a = Exp(d) b = ReduceSum(a, axes) l = Log(b) y = Add(l, m)",
-            shapes,
-            w,
-        )
-    for axis, opset in itertools.product((1, -1), (11, 17)):
-        text = f"a = Softmax<axis = {axis}>(x) y = Log(a)"
-        yield Subject("log-softmax", text, PLANES + ROWS, opset=opset)
-
-
-def _reductions() -> Iterator[Subject]:
-    for first, second in (((3,), (2,)), ((2,), (3,)), ((1,), (2,)), ((2, 3), (1,))):
-        for operator in ("ReduceMean", "ReduceMax"):
-            for keep in (0, 1):
-                if not keep and second > first:
-                    continue
-                text = (
-                    f"a = {operator}<axes = {_listed(first)}, keepdims = {keep}>(x) "
-                    f"y = {operator}<axes = {_listed(second)}, keepdims = {keep}>(a)"
-                )
-                yield Subject("reduce-reduce", text, PLANES)
-    for perm, axes in (((0, 2, 3, 1), (1, 2)), ((0, 2, 3, 1), (3,)), ((0, 3, 1, 2), (1,))):
-        for operator, keep in itertools.product(("ReduceMean", "ReduceMax"), (0, 1)):
-            text = (
-                f"a = Transpose<perm = {_listed(perm)}>(x) "
-                f"y = {operator}<axes = {_listed(axes)}, keepdims = {keep}>(a)"
-            )
-            yield Subject("shuffle-reduce", text, PLANES)
-
-
-def _scales() -> Iterator[Subject]:
-    variance = np.abs(np.random.default_rng(1).normal(1, 0.1, 32)).astype(np.float32)
-    channel = (1, 32, 1, 1)
-    w: dict[str, Shape | Array] = {
-        **dict.fromkeys(("g", "b", "m"), (32,)),
-        "v": variance,
-        "w": (32, -1, 3, 3),
-        "w1": (32, -1, 1, 1),
-        "s": channel,
-        "t": channel,
-        "half": _number(0.5),
-        "own": (1, -1, 1, 1),
-    }
-    conv = "c = Conv<pads = [1, 1, 1, 1]>(x, w)"
-    norm = "BatchNormalization(c, g, b, m, v)"
-    branch = f"{conv} n = {norm} d = Conv(x, w1) o = BatchNormalization(d, g, b, m, v)"
-    for text in (
-        f"{conv} y = Mul(c, s)",
-        f"{conv} d = Mul(c, s) y = Add(d, t)",
-        f"{conv} y = {norm}",
-        f"{conv} n = {norm} y = Relu(n)",
-        f"{conv} n = {norm} y = Add(n, x)",
-        f"{conv} n = {norm} a = Add(n, x) y = Relu(a)",
-        f"{branch} a = Add(n, o) y = Relu(a)",
-        f"{branch} i = BatchNormalization(x, g, b, m, v) e = Add(n, o) a = Add(e, i) y = Relu(a)",
-        f"{conv} n = {norm} y = GlobalAveragePool(n)",
-        f"{conv} n = {norm} r = Relu(n) y = GlobalAveragePool(r)",
-        f"{conv} n = {norm} r = Relu(n) p = GlobalAveragePool(r) q = Sigmoid(p) y = Mul(r, q)",
-        f"{conv} n = {norm} q = Sigmoid(n) r = Mul(n, q) y = GlobalAveragePool(r)",
-        f"{conv} n = {norm} d = Conv<pads = [1, 1, 1, 1]>(n, w) e = Mul(d, s) y = Add(n, e)",
-        f"{conv} n = Mul(c, s) d = Conv<pads = [1, 1, 1, 1]>(x, w) e = Mul(d, t) y = Add(n, e)",
-    ):
-        yield Subject("conv-scale", text, PLANES, w)
-    text = "d = Mul(x, own) y = Conv<pads = [1, 1, 1, 1]>(d, w)"
-    yield Subject("scale-conv", text, PLANES, w)
-    text = "d = Mul(x, own) e = Add(d, own) y = Conv(e, w1)"
-    yield Subject("scale-conv", text, PLANES, w)
-    text = "d = Mul(x, own) c = Conv(d, w1) a = Conv<pads = [1, 1, 1, 1]>(x, w) y = Add(c, a)"
-    yield Subject("scale-conv", text, PLANES, w)
-    yield Subject("activation-scale", f"{conv} r = Relu(c) y = Mul(r, half)", PLANES, w)
-    text = f"d = Mul(x, half) r = Relu(d) {conv.replace('(x', '(r').replace('c =', 'y =')}"
-    yield Subject("scale-activation", text, PLANES, w)
-    yield Subject("scale-scale", "d = Mul(x, own) y = Mul(d, own)", PLANES, w)
-    fc: dict[str, Shape | Array] = {"w": (64, 48), "s": (48,), "t": (48,), "u": (64,)}
-    yield Subject("fc-scale", "c = MatMul(x, w) y = Mul(c, s)", ROWS, fc)
-    yield Subject("fc-scale", "c = MatMul(x, w) y = Add(c, s)", ROWS, fc)
-    yield Subject("fc-scale", "c = MatMul(x, w) d = Add(c, t) y = Mul(d, s)", ROWS, fc)
-    yield Subject("fc-scale", "c = Gemm(x, w, t) d = Mul(c, s) y = Relu(d)", ROWS[:1], fc)
-    yield Subject("scale-fc", "d = Mul(x, u) y = MatMul(d, w)", ROWS, fc)
-    yield Subject("scale-fc", "d = Mul(x, u) e = Add(d, u) y = Gemm(e, w, t)", ROWS[:1], fc)
-    text = "d = Mul(x, u) c = MatMul(d, w) a = MatMul(x, w) y = Add(c, a)"
-    yield Subject("scale-fc", text, ROWS, fc)
-    fc["k"] = (48, 16)
-    yield Subject("product-product", "c = MatMul(x, w) y = MatMul(c, k)", ROWS, fc)
-
-
-def _normalizations() -> Iterator[Subject]:
-    for axes, shapes in (((-1,), ROWS), ((-2, -1), SEQUENCE), ((1, 2, 3), PLANES), ((1,), PLANES)):
-        mean = f"ReduceMean<axes = {_listed(axes)}, keepdims = 1>"
-        root = f"e = Mul(d, d) va = {mean}(e) f = Add(va, epsilon) h = Sqrt(f)"
-        w: dict[str, Shape | Array] = {"epsilon": _number(1e-5), "axes": _integers(*axes)}
-        centred = f"mu = {mean}(x) d = Sub(x, mu) {root}"
-        yield Subject("layer-norm", f"{centred} y = Div(d, h)", shapes, w)
-        yield Subject("layer-norm", f"{centred} n = Div(d, h) y = Add(n, mu)", shapes, w)
-        square = "e = Mul(x, x) va = ReduceMean<keepdims = 1>(e, axes) f = Add(va, epsilon)"
-        yield Subject("rms-norm", f"{square} h = Sqrt(f) y = Div(x, h)", shapes, w, 23)
-        if axes == (-1,):
-            w |= {"gain": (64,), "shift": (64,)}
-            text = f"{centred} n = Div(d, h) o = Mul(n, gain) y = Add(o, shift)"
-            yield Subject("layer-norm layer-norm-scale layer-norm-shift", text, shapes, w)
-            text = f"{square} h = Sqrt(f) n = Div(x, h) y = Mul(n, gain)"
-            yield Subject("rms-norm rms-norm-scale", text, shapes, w, 23)
-
-
-def _others() -> Iterator[Subject]:
-    w: dict[str, Shape | Array] = {
-        "p": _integers(0, 0, 1, 1, 0, 0, 1, 1),
-        "w": (32, -1, 3, 3),
-        "k": (1, 32, 1, 1),
-        "r": _integers(1, 4, 8, 14, 14),
-        "q": _integers(1, 32, 14, 14),
-        "f": _integers(1, 32, 196),
-        "root": _number(2**0.5),
-        "one": _number(1),
-        "half": _number(0.5),
-        "zero": _number(0),
-        "three": _number(3),
-        "six": _number(6),
-    }
-    yield Subject("pad-into-layer", "d = Pad(x, p) y = Conv(d, w)", PLANES, w)
-    pool = "AveragePool<kernel_shape = [3, 3], count_include_pad = 1>"
-    yield Subject("pad-into-layer", f"d = Pad(x, p) y = {pool}(d)", PLANES, w)
-    for text in (
-        "a = Transpose<perm = [0, 2, 3, 1]>(x) b = Transpose<perm = [0, 3, 1, 2]>(a) y = Exp(b)",
-        "a = Transpose<perm = [0, 2, 3, 1]>(x) y = Transpose<perm = [0, 2, 1, 3]>(a)",
-        "a = Reshape(x, r) b = Transpose<perm = [0, 2, 1, 3, 4]>(a) y = Reshape(b, q)",
-        "a = Reshape(x, f) y = Reshape(a, q)",
-        "a = Flatten(x) y = Reshape(a, q)",
-    ):
-        yield Subject("shuffle-shuffle", text, SMALL, w)
-    gelu = "a = Div(x, root) b = Erf(a) c = Add(b, one) d = Mul(x, c) y = Mul(d, half)"
-    yield Subject("gelu", gelu, PLANES + ROWS, w, 20)
-    text = "a = Add(x, three) b = Clip(a, zero, six) y = Div(b, six)"
-    yield Subject("hard-sigmoid", text, PLANES + ROWS, w)
-    yield Subject("clip-clip", "a = Clip(x, zero, six) y = Clip(a, one, three)", PLANES, w)
-    yield Subject("within-range", "a = Clip(x, zero, six) y = Relu(a)", PLANES, w)
-    yield Subject("idempotent", "a = Relu(x) y = Relu(a)", PLANES)
-    yield Subject("expanded-operand", "s = Shape(x) e = Expand(k, s) y = Mul(x, e)", PLANES, w)
+TYPES = {"float": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
+OBJECTIVES = ("safe", "graph")
 
 
 def _draw(shape: Shape, rng: np.random.Generator) -> Array:
-    numbers = rng.standard_normal(shape) / max(1, np.prod(shape[1:])) ** 0.5 + 0.05
-    return numbers.astype(np.float32)
+    numbers = rng.standard_normal(shape) / max(1, np.prod(shape[1:])) ** 0.5
+    # None so near to 0 that float16 would not hold what it scales.
+    return (numbers + np.copysign(0.05, numbers)).astype(np.float32)
 
 
 def _model(
@@ -276,8 +83,9 @@ def _model(
     element: str,
 ) -> ModelProto:  # fmt: skip
     source, target = names
+    text = text.replace("TYPE", str(TYPES[element])).replace("ELEMENT", element)
     header = f'<ir_version: {10 if opset > 21 else 8}, opset_import: ["": {opset}]>'
-    signature = f"({element}{_listed(shape)} {source}) => ({element} {target})"
+    signature = f"({element}{listed(shape)} {source}) => ({element} {target})"
     made = parser.parse_model(f"{header} context {signature} {{ {text} }}")
     read = {name for node in made.graph.node for name in node.input}
     for name in sorted(read & weights.keys()):
@@ -292,6 +100,12 @@ def _model(
     return onnx.shape_inference.infer_shapes(made, data_prop=True)
 
 
+@functools.cache
+def _entries() -> dict[str, str]:
+    """The entry of each rule in the fusion list."""
+    return {rule.name: rule.entry for rule in trtfuse.rules()}
+
+
 def contexts(subject: Subject, shape: Shape, element: str) -> Iterator[tuple[str, str, ModelProto]]:
     """The models to try a pattern in, each with what is before and after it."""
     rng = np.random.default_rng(0)
@@ -303,120 +117,256 @@ def contexts(subject: Subject, shape: Shape, element: str) -> Iterator[tuple[str
     }
     alone = _model(subject.text, ("x", "y"), shape, weights, subject.opset, element)
     out = tuple(dim.dim_value for dim in alone.graph.output[0].type.tensor_type.shape.dim)
-    planar, rows = len(shape) == 4, len(shape) < 4
+    spatial = subject.spatial or len(shape) >= 4
+    axes = len(shape) - 2
+    cleans = _entries()[subject.rule] in ("Cleanup", "C4")
     broadcasts = len(out) == len(shape) and all(
         a in (1, b) for a, b in zip(out, shape, strict=True)
     )
-    fits_after = {
-        "convolution": len(out) == 4,
-        "product": rows and len(out) == len(shape) and out[-1] > 1,
-        "gate": broadcasts,
-        "beside max": planar and out == (*shape[:2], 1, 1),
+    quantizes = element == "float" or subject.opset >= FLOAT16_STEPS
+    fits_before = {
+        "convolution": spatial,
+        "conv + relu": spatial,
+        "product": not spatial,
+        "quantized": quantizes,
     }
+    fits_after = {
+        "convolution": len(out) == len(shape) if spatial else len(out) == 4,
+        "product": not spatial and len(out) == len(shape) and out[-1] > 1,
+        "gate": broadcasts,
+        "beside max": spatial and out == (*shape[:2], *(1,) * axes),
+        "quantized": quantizes,
+    }
+    steps = {"step": np.array(0.1, np.float32), "point": np.array(0, np.int8)}
     for (before, head), (after, tail) in itertools.product(BEFORE.items(), AFTER.items()):
-        if ("Conv" in head and not planar) or ("MatMul" in head and not rows):
+        if not fits_before.get(before, True) or not fits_after.get(after, True):
             continue
-        if not fits_after.get(after, True):
+        if shape != subject.shapes[0] and not {before, after}.isdisjoint(FIRST_SHAPE):
             continue
-        around = dict(weights)
-        around["before"] = _draw((shape[1], shape[1], 3, 3) if planar else (shape[-1],) * 2, rng)
+        if cleans and not {before, after}.isdisjoint(OF_FUSIONS):
+            continue
+        if "quantized" in (before, after) and {before, after}.isdisjoint(LAYERS):
+            continue
+        around = weights | steps
+        kernel = (shape[1], shape[1], *(3,) * axes)
+        around["before"] = _draw(kernel if spatial else (shape[-1],) * 2, rng)
         if after in ("convolution", "product"):
-            feeds = (16, out[1], 1, 1) if after == "convolution" else (out[-1], 24)
-            around["after"] = _draw(feeds, rng)
+            ones = (1,) * (len(out) - 2)
+            around["after"] = _draw(
+                (16, out[1], *ones) if after == "convolution" else (out[-1], 24), rng
+            )
         names = ("x0" if head else "x", "z" if tail else "y")
-        text = f"{head} {subject.text} {tail}"
+        text = f"{head} {subject.text} {tail}".replace("PADS", listed((1,) * 2 * axes))
         yield before, after, _model(text, names, shape, around, subject.opset, element)
 
 
 @dataclass(frozen=True)
+class Engine:
+    """What is compared of an engine; a model that TensorRT refuses has none."""
+
+    kernels: int
+    traffic: int
+
+
+@dataclass(frozen=True)
 class Row:
-    """Both spellings of one pattern in one context; kernels and bytes of each."""
+    """Both spellings of one pattern in one context, and whether the rule was applied."""
 
     subject: Subject
     shape: Shape
     element: str
+    objective: str
     before: str
     after: str
-    kernels: tuple[int, int]
-    traffic: tuple[int, int]
+    original: Engine | None
+    result: Engine | None
     made: bool
 
     @property
     def verdict(self) -> str:
-        (k, more), (t, bytes_) = self.kernels, self.traffic
-        if more > k or bytes_ > MORE * t:
-            return "WORSE"
+        old, new = self.original, self.result
+        if old is None or new is None:
+            return "better" if new is not None else "worse" if old is not None else "unbuilt"
+        more = new.traffic > MORE * old.traffic
+        if new.kernels > old.kernels or (more and new.traffic > old.traffic + FEW_BYTES):
+            return "worse"
+        if more and new.kernels == old.kernels:
+            return "constant"
         if not self.made:
+            # What it needs may be made all the same.
             return "held"
-        return "better" if more < k or bytes_ * MORE < t else "same"
+        fewer = new.kernels < old.kernels or new.traffic * MORE < old.traffic
+        return "better" if fewer else "same"
 
     def __str__(self) -> str:
-        (k, now), (t, then) = self.kernels, self.traffic
+        old, new = ("-" if each is None else f"{each.kernels:2} {each.traffic / 1e6:7.3f}"
+                    for each in (self.original, self.result))  # fmt: skip
         where = f"{self.before} / {self.after}"
         return (
-            f"{self.verdict:6} {self.subject.rule:16} {where:25} {self.element:8} "
-            f"{_listed(self.shape):17} {k:2} -> {now:2}  {t / 1e6:7.3f} -> {then / 1e6:7.3f}  "
-            f"{self.subject.text}"
+            f"{self.verdict:8} {self.objective:5} {self.subject.rule:18} {where:25} "
+            f"{self.element:8} {listed(self.shape):19} {old} -> {new}  {self.subject.text}"
         )
 
+    def data(self) -> Data:
+        """All of it, for JSON."""
+        return {
+            "rule": self.subject.rule,
+            "about": self.subject.about,
+            "nodes": self.subject.text,
+            "opset": self.subject.opset,
+            "shape": list(self.shape),
+            "type": self.element,
+            "objective": self.objective,
+            "before": self.before,
+            "after": self.after,
+            "kernels": [each and each.kernels for each in (self.original, self.result)],
+            "traffic": [each and each.traffic for each in (self.original, self.result)],
+            "verdict": self.verdict,
+        }
 
-def rows(subject: Subject, element: str, objective: str) -> list[Row]:
-    """The rows of a pattern."""
-    found = []
+
+#: Engines by what was built, so that a model of several rows is built once in a process.
+_BUILT: dict[bytes, Engine | None] = {}
+
+
+def _engine(model: ModelProto) -> Engine | None:
+    content = hashlib.sha256(model.SerializeToString(deterministic=True)).digest()
+    if content not in _BUILT:
+        try:
+            built = trtfuse.build(model, in_process=True)
+            _BUILT[content] = Engine(built.kernels, built.traffic)
+        except trtfuse.EngineError:
+            _BUILT[content] = None
+    return _BUILT[content]
+
+
+def rows(subject: Subject, element: str, *objectives: str) -> list[Row]:
+    """The rows of a pattern, for each objective."""
+    tried = []
     for shape in subject.shapes:
         for before, after, model in contexts(subject, shape, element):
-            chosen = subject.rules.split()
-            result = trtfuse.fuse(
-                model, rules=chosen, groups="off", verify="none", objective=objective
-            )
-            fused = {fusion.rule for fusion in result.report.fused}
-            made = subject.rule in fused
-            sources = (model, result.model) if fused else (model,)
-            built = [trtfuse.build(source, in_process=True) for source in sources]
-            kernels = built[0].kernels, built[-1].kernels
-            traffic = built[0].traffic, built[-1].traffic
-            found.append(Row(subject, shape, element, before, after, kernels, traffic, made))
-    return found
+            for objective in objectives:
+                result = trtfuse.fuse(
+                    model,
+                    rules=subject.rules.split(),
+                    groups="off",
+                    verify="none",
+                    objective=objective,
+                )
+                made = {fusion.rule for fusion in result.report.fused}
+                engines = _engine(model), _engine(result.model if made else model)
+                applied = subject.rule in made
+                tried.append(
+                    Row(subject, shape, element, objective, before, after, *engines, applied)
+                )
+    return tried
 
 
-def _work(job: tuple[Subject, str, str]) -> list[Row]:
-    return rows(*job)
+VERDICTS = ("better", "same", "constant", "held", "worse")
+#: What sets the patterns of a rule apart in the table.
+TELLING = frozenset((objective, verdict) for objective in OBJECTIVES for verdict in VERDICTS[3:])
+
+
+def _variants(rows: Iterable[Data]) -> Iterator[tuple[str, str, list[Data]]]:
+    """The rows of each rule, apart by what its patterns are about where that decides."""
+    for rule, of_rule in itertools.groupby(rows, lambda row: row["rule"]):
+        by_about: dict[str, list[Data]] = {}
+        for row in of_rule:
+            by_about.setdefault(row["about"], []).append(row)
+        telling = {
+            frozenset((row["objective"], row["verdict"]) for row in of_variant) & TELLING
+            for of_variant in by_about.values()
+        }
+        if len(telling) == 1:
+            yield rule, "", [row for of_variant in by_about.values() for row in of_variant]
+        else:
+            yield from ((rule, about, of_variant) for about, of_variant in by_about.items())
+
+
+def _cell(of_variant: list[Data], objective: str, element: str) -> str:
+    counts = Counter(
+        row["verdict"]
+        for row in of_variant
+        if (row["objective"], row["type"]) == (objective, element)
+    )
+    return " / ".join(str(counts[verdict]) for verdict in VERDICTS) if counts else ""
+
+
+def _worst(of_variant: list[Data]) -> str:
+    """What the rewrite costs at worst where nothing is held back: kernels, and traffic."""
+    built = [
+        (*row["kernels"], *row["traffic"])
+        for row in of_variant
+        if row["objective"] == "graph" and None not in row["kernels"]
+    ]
+    if not built:
+        return " | "
+    before, after, *_ = max(built, key=lambda each: (each[1] - each[0], each[1] / each[0]))
+    traffic = max(then / now for _, _, now, then in built)
+    return f"{before} → {after} | {traffic:.2f}"
+
+
+def table(rows: Iterable[Data]) -> str:
+    """How many rows came out how, rule by rule, as Markdown."""
+    columns = [(objective, element) for objective in OBJECTIVES for element in TYPES]
+    named = " | ".join(f"{o}, {'fp16' if e == 'float16' else 'fp32'}" for o, e in columns)
+    lines = [
+        f"| rule | pattern | contexts | {named} | kernels at worst | traffic at worst |",
+        f"| --- | --- | --: |{' --: |' * (len(columns) + 2)}",
+    ]
+    order = {name: index for index, name in enumerate(_entries())}
+    for rule, about, of_variant in _variants(sorted(rows, key=lambda row: order[row["rule"]])):
+        cells = " | ".join(_cell(of_variant, *column) for column in columns)
+        tried = Counter((row["objective"], row["type"]) for row in of_variant)
+        most = max(tried.values())
+        lines.append(f"| {rule} | {about} | {most} | {cells} | {_worst(of_variant)} |")
+    return "\n".join(lines)
+
+
+def _work(job: tuple[Subject, str, tuple[str, ...]]) -> list[Row]:
+    subject, element, objectives = job
+    return rows(subject, element, *objectives)
 
 
 def main() -> None:
-    """Prints the table."""
+    """Prints every row, and the table."""
     assert __doc__ is not None
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--rules", default="", help="rules to try; all if omitted")
-    arguments.add_argument("--types", default="float,float16", help="element types of x")
-    arguments.add_argument("--objective", default="safe", help="as for `trtfuse fuse`")
+    arguments.add_argument("--types", default=",".join(TYPES), help="element types of x")
+    arguments.add_argument("--objectives", default=",".join(OBJECTIVES), help="of the fusion")
     arguments.add_argument("--processes", type=int, default=2)
+    arguments.add_argument("--json", type=Path, help="a file for every row")
+    arguments.add_argument("--read", type=Path, nargs="+", help="such files, instead of building")
+    arguments.add_argument("--markdown", type=Path, help="a file for the table")
     given = arguments.parse_args()
     chosen = set(filter(None, given.rules.split(",")))
     jobs = [
-        (subject, element, given.objective)
+        (subject, element, tuple(given.objectives.split(",")))
         for subject in subjects()
         if not chosen or subject.rule in chosen
         for element in given.types.split(",")
     ]
-    counts: dict[str, dict[str, int]] = {}
-    with multiprocessing.get_context("spawn").Pool(given.processes, maxtasksperchild=20) as pool:
-        for listed in pool.imap(_work, jobs):
-            for row in listed:
-                of_rule = counts.setdefault(row.subject.rule, {})
-                of_rule[row.verdict] = of_rule.get(row.verdict, 0) + 1
-                print(row, flush=True)
-    print(table(counts))
-
-
-def table(counts: Mapping[str, Mapping[str, int]]) -> str:
-    """How many rows came out how, rule by rule, as Markdown."""
-    verdicts = ("better", "same", "held", "WORSE")
-    lines = [f"| rule | {' | '.join(verdicts).lower()} |", "| --- " + "| --: " * 4 + "|"]
-    for rule, of_rule in counts.items():
-        cells = " | ".join(str(of_rule.get(verdict, 0)) for verdict in verdicts)
-        lines.append(f"| {rule} | {cells} |")
-    return "\n".join(lines)
+    listed_rows: list[Data] = []
+    if given.read:
+        listed_rows = [
+            row for path in given.read for row in json.loads(path.read_text("utf-8"))["rows"]
+        ]
+    else:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(given.processes, context) as pool:
+            for of_job in pool.map(_work, jobs):
+                for row in of_job:
+                    print(row, flush=True)
+                    listed_rows.append(row.data())
+    made = table(listed_rows)
+    print(made)
+    if given.json is not None:
+        backend = find_backend()
+        data = {"backend": f"{backend.title} {backend.version}", "rows": listed_rows}
+        given.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    if given.markdown is not None:
+        given.markdown.write_text(made + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import click
 
 import trtfuse
 from trtfuse.cli import command
+from trtfuse.layers.limits import LIMITS
 from trtfuse.layers.ways import WAYS
 from trtfuse.report.advice import BEFORE, HELPS, IMPLIED
 from trtfuse.rewrite.rule import AnyRule, GraphRule
@@ -31,10 +32,20 @@ TensorRT fuses the spelled-out form by itself, its nodes become a group of the s
 makes of it.
 
 Each line was found by building both spellings and counting kernels and bytes; nothing was timed.
-`python benchmarks/contexts.py` builds them anew: every rule alone, between an input, a convolution,
-a pointwise operator or a matrix product and what follows. What other backends do may differ.
+`python benchmarks/contexts.py` builds them anew: [every rule in its contexts](contexts.md). What
+other backends do may differ.
 
 | way | what the builder does | the experiment |
+| --- | --- | --- |
+"""
+
+LIMITS_INTRODUCTION = f"""
+## What it takes at most
+
+Found by building up to the limit and one beyond it, with {LIMITS[0].backend} {LIMITS[0].version}.
+No rewrite asks for more than that where the model did not.
+
+| limit | at most | the experiment |
 | --- | --- | --- |
 """
 
@@ -211,7 +222,8 @@ def command_page() -> str:
 def ways_page() -> str:
     """What the builder is known to do, where that decides on a rewrite."""
     rows = (f"| {way.name} | {way} | {way.shown} |\n" for way in WAYS)
-    return WAYS_INTRODUCTION + "".join(rows)
+    limits = (f"| {limit.name} | {limit.most:,} {limit.of} | {limit.shown} |\n" for limit in LIMITS)
+    return WAYS_INTRODUCTION + "".join(rows) + LIMITS_INTRODUCTION + "".join(limits)
 
 
 def pages() -> dict[Path, str]:

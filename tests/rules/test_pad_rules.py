@@ -387,3 +387,23 @@ def test_a_padded_layer_stays_what_it_is(drawn: tuple[ModelProto, Array]) -> Non
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     again = trtfuse.fuse(result.model, verify="none")
     assert again.model.SerializeToString() == result.model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("amount", "own", "because"),
+    [
+        (100_000, 0, ""),
+        (100_000, 1, "layer would pad 100,001, and TensorRT takes 100,000 at most"),
+        # It pads more than that already, and is refused as it is.
+        (1, 100_001, "layer would pad 100,002, and TensorRT takes 100,000 at most"),
+        (0, 100_001, ""),
+    ],
+)
+def test_a_layer_pads_no_more_than_tensorrt_takes(amount: int, own: int, because: str) -> None:
+    made = padded_into(
+        f"Conv<pads=[0,0,{own},0]>(p, w)", amounts=np.array([0, 0, 1, 0, 0, 0, amount, 0])
+    )
+    result = trtfuse.fuse(made, rules=["pad-into-layer"], verify="none")
+    assert bool(fused(result)) == (not because)
+    expected = [("pad-into-layer", "layer", "buildable-padding", because)] if because else []
+    assert declined(result) == expected

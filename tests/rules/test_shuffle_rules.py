@@ -13,7 +13,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import trtfuse
-from trtfuse.layers.limits import HIGHEST_RANK
+from trtfuse.layers.limits import RANK
 
 SIZES = (1, 2, 3, 4, 6)
 
@@ -377,7 +377,7 @@ def test_nothing_in_between_has_more_dimensions_than_tensorrt_takes(verify: str)
     because = "the shorter chain has 10 dimensions in between, and TensorRT takes 8 at most"
     assert ("shuffle-shuffle", "last", "no-more-dimensions", because) in declined(result)
     targets = [c for name, c in constants(result.model).items() if c.dtype == np.int64]
-    assert max(len(target) for target in targets) <= HIGHEST_RANK
+    assert max(len(target) for target in targets) <= RANK.most
     assert len(result.model.graph.node) <= len(made.graph.node)
     x = np.arange(512 * 3, dtype=np.float32).reshape(512, 3)
     assert_moved_alike(made, result.model, x)
@@ -482,3 +482,23 @@ def test_of_two_ways_to_move_the_one_is_taken_that_runs_without_elements() -> No
     assert operators == ["Reshape", "Transpose", "Relu"]
     (target,) = constants(result.model).values()
     assert target.tolist() == [0, 0, 2, 8]
+
+
+@pytest.mark.parametrize(("height", "merges"), [(2**15, True), (2**16, False)])
+def test_no_axis_in_between_is_longer_than_tensorrt_takes(height: int, merges: bool) -> None:
+    made = model(
+        f"""(float[{height},32768,4,9] x) => (float[?,?,?] y) {{
+            a = Reshape(x, s0) b = Transpose<perm=[0,1,3,2,4]>(a) c = Reshape(b, s2)
+            d = Transpose<perm=[0,1,2,4,3]>(c) [last] e = Reshape(d, s4) y = Relu(e)
+        }}""",
+        s0=np.array([height, 32768, 2, 2, 9]),
+        s2=np.array([height, 32768, 4, 3, 3]),
+        s4=np.array([height, 32768, 36]),
+    )
+    result = trtfuse.fuse(made, rules=["shuffle-shuffle"], verify="none")
+    because = (
+        "an axis in between would have 2,147,483,648 elements, and TensorRT takes 2,147,483,647"
+    )
+    missed = ("shuffle-shuffle", "last", "no-longer-axis", because)
+    assert bool(fused(result)) == merges
+    assert (missed in declined(result)) == (not merges)

@@ -15,7 +15,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, defs
 from trtfuse.engine.unsupported import Unsupported, called, exported_from, label, nodes_of
 from trtfuse.ir.graph import Value
 from trtfuse.ir.model import Model
-from trtfuse.layers.limits import HIGHEST_RANK
+from trtfuse.layers.limits import RANK
 
 _STANDARD = ("", "ai.onnx")
 _BY_NAME = "it goes by the name alone and"
@@ -113,18 +113,18 @@ def beyond_rank(model: Model, origins: Mapping[str, str]) -> Iterator[Unsupporte
     """
     for graph in model.graphs():
         for value in graph.inputs:
-            if value.rank is not None and value.rank > HIGHEST_RANK:
+            if value.rank is not None and value.rank > RANK.most:
                 yield Unsupported("input", value.name, _dimensions(value), _MERGE)
         for node in graph.nodes():
             for output in node.outputs:
-                if output is not None and output.rank is not None and output.rank > HIGHEST_RANK:
+                if output is not None and output.rank is not None and output.rank > RANK.most:
                     origin = origins.get(label(node.proto)) or exported_from(node.proto)
                     because = _dimensions(output)
                     yield Unsupported(node.op, node.label, because, _MERGE, origin)
 
 
 def _dimensions(value: Value) -> str:
-    return f"`{value.name}` has {value.rank} dimensions, and TensorRT takes {HIGHEST_RANK}"
+    return f"`{value.name}` has {value.rank} dimensions, and TensorRT takes {RANK.most}"
 
 
 def crashing(model: ModelProto, origins: Mapping[str, str]) -> Iterator[Unsupported]:

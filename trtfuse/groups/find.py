@@ -1,7 +1,8 @@
 """Which nodes TensorRT runs as one kernel each: the groups of a model, by precedence.
 
-What comes first takes the nodes: quantized layers, attention, normalizations, logarithms,
-convolutions, matrix products, GELU spelled out, then what is left of pointwise operators.
+What comes first takes the nodes: quantized layers, attention, normalizations,
+reductions and logarithms spelled out, convolutions, matrix products, GELU spelled out, then what is
+left of pointwise operators.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from dataclasses import dataclass, replace
 from trtfuse.groups import (
     attention,
     convolution,
-    logarithm,
     mlp,
     normalization,
     pointwise,
     quantized,
+    spelled,
 )
 from trtfuse.groups.activation import Activations
 from trtfuse.groups.names import Names
@@ -120,7 +121,7 @@ def _divide(partition: Partition) -> None:
     quantized.find(partition, activations)
     attention.find(partition)
     normalization.find_normalizations(partition)
-    logarithm.find_logarithms(partition)
+    spelled.find(partition)
     convolution.find(partition, activations)
     mlp.find(partition, activations)
     normalization.find_gelus(partition, activations)

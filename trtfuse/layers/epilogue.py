@@ -12,6 +12,9 @@ from trtfuse.ir.graph import Node, Value
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 #: Activations that become part of a convolution's kernel. Elu, HardSigmoid and Softplus do not.
 ACTIVATIONS = ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "HardSwish")
+_PRODUCTS = ("Gemm", "MatMul")
+#: What a product takes into its kernel besides activations.
+_POINTWISE = ("Add", "Div", "Mul", "Sub")
 #: Operators that pass their numbers on unchanged.
 _SHUFFLES = ("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 #: Operators that keep the layout of a convolution.
@@ -37,6 +40,17 @@ def is_fed_by_convolution(value: Value, deep: int = _DEEPEST) -> bool:
     if node.op == "Concat":
         return all(_comes_from(part, deep) for part in node.inputs)
     return node.op == "Mul" and is_pointwise_kernel(value)
+
+
+def is_fed_by_product(value: Value | None, deep: int = _DEEPEST) -> bool:
+    """Whether a value comes from a matrix product, directly or through what it takes in."""
+    node = None if value is None else value.producer
+    if node is None:
+        return False
+    if node.op in _PRODUCTS:
+        return True
+    handed = node.op in (*ACTIVATIONS, *_SHUFFLES, *_POINTWISE)
+    return handed and deep > 0 and any(is_fed_by_product(v, deep - 1) for v in node.inputs)
 
 
 def _comes_from(value: Value | None, deep: int) -> bool:
@@ -71,7 +85,7 @@ def reads_space(node: Node) -> bool:
 def feeds_product(value: Value, deep: int = _DEEPEST) -> bool:
     """Whether a convolution or matrix product reads a value, directly or through such operators."""
     for node in value.uses:
-        if node.op in (*_CONVOLUTIONS, "Gemm", "MatMul"):
+        if node.op in (*_CONVOLUTIONS, *_PRODUCTS):
             return True
         handed = node.op in (*ACTIVATIONS, *_SHUFFLES)
         if handed and deep and feeds_product(node.output, deep - 1):

@@ -251,6 +251,11 @@ class Step:
     after: Groups
 
     @property
+    def sizes(self) -> list[Size]:
+        """The sizes of what it gives."""
+        return [_size(group) for group in self.after]
+
+    @property
     def needs_elements(self) -> bool:
         """Whether it is a Reshape with -1 beside a size that may be 0."""
         return self.operator == "Reshape" and {0, -1} <= set(self.reshape_to() or ())
@@ -273,8 +278,7 @@ class Step:
     def reshape_to(self) -> list[int] | None:
         """The target of a Reshape: 0 copies a dimension, -1 is what is left; None if not enough."""
         target = []
-        for axis, group in enumerate(self.after):
-            size = _size(group)
+        for axis, (group, size) in enumerate(zip(self.after, self.sizes, strict=True)):
             if isinstance(size, int):
                 target.append(size)
             elif axis < len(self.before) and self.before[axis] == group:

@@ -32,6 +32,8 @@ class Way:
         return f"{self.backend} {self.version} {self.does}"
 
 
+#: A reduction of so many elements to one is split into stages.
+LONG_REDUCTION = 1 << 14
 #: The mean of a tensor of up to this many elements is taken in the kernel that copies it to its
 #: layout.
 SMALL_MEAN = 1 << 14
@@ -52,7 +54,9 @@ MEAN_IN_ITS_COPY = Way(
 MEAN_IN_A_POINTWISE_KERNEL = Way(
     "mean-in-a-pointwise-kernel",
     "takes the mean along in the pointwise kernel before it, and needs one more for a pooling",
-    "Convolution, x * sigmoid(x) and mean of 1x32x28x28: 3 kernels; as AveragePool: 4.",
+    "Convolution, x * sigmoid(x) and mean of 1x32x28x28: 3 kernels; as AveragePool: 4. The same "
+    "with the mean as its gate: 3 and 4; where a convolution reads what is gated, 6 kernels and "
+    "1.09 MB, and 6 and 0.99; where the network's input is added to it, 6 and 7.",
 )
 MEAN_BESIDE_REDUCTION = Way(
     "mean-beside-reduction",
@@ -65,11 +69,49 @@ GUARDED_LOG_SUM_EXP = Way(
     "computes ReduceLogSumExp in its guarded form, up to 4 kernels for 2",
     "Exp, ReduceSum and Log over axis 1 of 1x32x14x14: 2 kernels; as ReduceLogSumExp: 4.",
 )
+TRANSPOSED_REDUCTION = Way(
+    "transposed-reduction",
+    "reads the channels of a convolution where they are, last, and copies the tensor for a "
+    "reduction of its plane, unless it is small",
+    "Convolution, Relu, Transpose to 1x24x24x32 and mean or maximum over the axes 1 and 2: 3 "
+    "kernels and 0.41 MB; over the axes 2 and 3, without the Transpose: 4 and 0.55. Of "
+    "1x32x20x20: 3 kernels and 0.29 MB for both. Maximum over the axis 2, then 3, of 1x32x56x56: "
+    "4 kernels and 2.06 MB; over both at once: 4 and 2.85.",
+)
+TRANSPOSED_VOLUME = Way(
+    "transposed-volume",
+    "transposes what is left of five dimensions in a kernel of its own",
+    "Transpose of 1x16x8x14x14 to channels last and maximum over the axes 1, 2 and 3, which stay: "
+    "1 kernel; maximum and Transpose: 2.",
+)
+QUANTIZED_REDUCTION = Way(
+    "quantized-reduction",
+    "takes the dequantization in the kernel that transposes, and needs one more without",
+    "DequantizeLinear of 1x32x14x14, Transpose, maximum over the axis 1 and convolution: 3 "
+    "kernels; maximum over the axis 3 and Transpose: 4.",
+)
+FLOAT16_NORM = Way(
+    "float16-norm",
+    "computes ReduceL2 and ReduceLogSum of float16 in float32, and writes what is between its "
+    "kernels in float32, too",
+    "Convolution, and the square, ReduceSum and Sqrt over the plane of 1x32x56x56 in float16: 4 "
+    "kernels and 1.42 MB; as ReduceL2: 4 and 1.83. Over axis 1 behind a Sigmoid: 2 and 0.220 MB, "
+    "and 2 and 0.232, as with ReduceLogSum. Over the last axis of 128x64 and 2x96x64 both are "
+    "alike, and so are all in bfloat16.",
+)
 FLATTENED_SOFTMAX = Way(
     "flattened-softmax",
     "computes LogSoftmax over several axes in 2 kernels, and Softmax and Log in 1",
-    "Softmax from axis 1 on and Log of 1x32x14x14 at opset 11: 1 kernel and 0.05 MB; as LogSoftmax:"
-    " 2 and 0.1 MB.",
+    "Softmax from axis 1 on and Log of 1x32x14x14 at opset 11: 1 kernel and 0.05 MB; as "
+    "LogSoftmax: 2 and 0.1 MB.",
+)
+LOG_SOFTMAX_AT_THE_END = Way(
+    "log-softmax-at-the-end",
+    "copies a LogSoftmax that is an output of the model, behind a matrix product and before opset "
+    "13, and not Softmax and Log",
+    "MatMul, Add, Softmax and Log of 128x48, as an output: 2 kernels and 0.119 MB; with "
+    "LogSoftmax: 3 and 0.168. MatMul and 2x98x48: 2 and 3. With a Sigmoid behind it, or without a "
+    "product before it from opset 13 on, both are alike.",
 )
 SHARED_WEIGHTS = Way(
     "shared-weights",
@@ -81,16 +123,33 @@ MEAN_IN_THE_SCALE = Way(
     "mean-in-the-scale",
     "takes a mean that no product reads in the kernel of the scale before it, and copies the "
     "tensor where there is no such kernel",
-    "Convolution, BatchNormalization, Relu, and a gate of the mean, of 1x32x14x14: 3 kernels; with "
-    "the BatchNormalization in the weights: 4. Two blocks of three branches with such a gate, of "
-    "1x64x28x28: 8 kernels and 10. With a convolution between the mean and the gate: 7 kernels and "
-    "0.35 MB; with the BatchNormalization in the weights: 7 and 0.32.",
+    "Convolution, BatchNormalization, Relu, and a gate of the mean, of 1x32x14x14: 3 kernels; "
+    "with the BatchNormalization in the weights: 4. Two blocks of three branches with such a "
+    "gate, of 1x64x28x28: 8 kernels and 10. With a convolution between the mean and the gate: 7 "
+    "kernels and 0.35 MB; with the BatchNormalization in the weights: 7 and 0.32.",
 )
 REDUCTION_LOSES_ITS_LAYOUT = Way(
     "reduction-loses-its-layout",
     "reduces several axes at once only where they are the last ones, and copies the tensor "
     "otherwise",
-    "Means over axis 1, then axis 2, of 1x32x14x14: 0.04 MB; as one ReduceMean: 0.14 MB.",
+    "Means over axis 1, then axis 2, of 1x32x14x14: 0.04 MB; as one ReduceMean: 0.14 MB. "
+    "Transpose of 1x32x14x14 to channels last and their mean: 1 kernel and 0.026 MB; the mean "
+    "over axis 1 and Transpose: 3 and 0.037.",
+)
+PARTS_AT_THE_END = Way(
+    "parts-at-the-end",
+    "writes the parts of a convolution where they are joined, and copies a convolution that is an "
+    "output of the model as a whole",
+    "Convolution of 1x32x56x56, Split and Concat, as an output: 2 kernels and 1.64 MB; the "
+    "convolution alone: 3 and 2.44.",
+)
+REDUCTION_IN_STAGES = Way(
+    "reduction-in-stages",
+    "splits a reduction of 16,384 elements or more to one into two kernels, with up to 0.8 MB "
+    "between them",
+    "Maximum over axis 3, then axis 2, of 1x3x128x128: 2 kernels and 0.20 MB; over both at once: 2 "
+    "and 0.45. Over the axes 2 and 3, then 1, of 1x32x24x24: 2 and 0.07; 2 and 0.84. Of "
+    "1x3x112x112 and 1x32x20x20: 2 kernels, and 1.",
 )
 GAIN_OF_ONES = Way(
     "gain-of-ones",
@@ -110,11 +169,18 @@ WAYS = (
     MEAN_IN_ITS_COPY,
     MEAN_IN_A_POINTWISE_KERNEL,
     MEAN_BESIDE_REDUCTION,
+    TRANSPOSED_REDUCTION,
+    TRANSPOSED_VOLUME,
+    QUANTIZED_REDUCTION,
     GUARDED_LOG_SUM_EXP,
+    FLOAT16_NORM,
     FLATTENED_SOFTMAX,
+    LOG_SOFTMAX_AT_THE_END,
     SHARED_WEIGHTS,
     MEAN_IN_THE_SCALE,
     REDUCTION_LOSES_ITS_LAYOUT,
+    REDUCTION_IN_STAGES,
+    PARTS_AT_THE_END,
     GAIN_OF_ONES,
     NORMALIZATION_OF_SEVERAL_AXES,
 )

@@ -51,6 +51,7 @@ HELPS = {
     "bounded-growth": "raise `fold_limit`, or `--fold-limit`, to the bytes that the report names",
     "choice-has-the-shape": _STATIC,
     "buildable-window": "nothing: TensorRT takes the mean as it is, and no pooling that large",
+    "buildable-padding": "nothing: TensorRT takes the Pad as it is, and no layer that pads as much",
     "computable": "correct the node: it fails at run time too",
     "constants-keep-shape": _STATIC,
     "counted-padding": "export the AveragePool with count_include_pad, without ceil_mode",

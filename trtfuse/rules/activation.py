@@ -12,10 +12,11 @@ from trtfuse.ir.tensor import FLOATING, type_name
 from trtfuse.ir.types import INTEGERS, integer_range
 from trtfuse.ir.wording import type_not_known
 from trtfuse.layers.clip import Bounded, Clip
+from trtfuse.layers.epilogue import is_fed_by_product
 from trtfuse.layers.hard_sigmoid import SWISH, SpelledHardSigmoid, SpelledHardSwish
 from trtfuse.layers.linear import Convolution, FullyConnected
 from trtfuse.layers.scale import Scale
-from trtfuse.layers.ways import FLATTENED_SOFTMAX, Way
+from trtfuse.layers.ways import FLATTENED_SOFTMAX, LOG_SOFTMAX_AT_THE_END, Way
 from trtfuse.rewrite.guards import (
     floating,
     keeps_shape,
@@ -164,20 +165,23 @@ def clip_clip(m: Match, new: Replacement) -> Value:
 _ONE_AXIS = 13
 
 
-def _flattens(m: Match) -> Way | None:
-    """What TensorRT does of a Softmax over several axes, as those before opset 13 are."""
+def _copies(m: Match) -> Way | None:
+    """What TensorRT does of a LogSoftmax over several axes, as before opset 13, or at the end."""
     softmax: Node = m["y"].producer
     graph, rank = softmax.graph, m["x"].rank
     assert graph is not None
     axis = softmax.attribute("axis", 1)
     one = graph.opset >= _ONE_AXIS or axis == -1 or axis + 1 == rank
-    return None if one else FLATTENED_SOFTMAX
+    if not one:
+        return FLATTENED_SOFTMAX
+    ends = m.root.output.outputs and (graph.opset < _ONE_AXIS or is_fed_by_product(m["x"]))
+    return LOG_SOFTMAX_AT_THE_END if ends else None
 
 
 @rule(
     "log-softmax",
     op.Log(op.Softmax(var("x"), out="y")),
-    serves_the_engine(_flattens),
+    serves_the_engine(_copies),
     entry="C6",
 )
 def log_softmax(m: Match, new: Replacement) -> Value:
@@ -186,8 +190,9 @@ def log_softmax(m: Match, new: Replacement) -> Value:
     Entry C6 (Softmax then Log): over the same axis. Where Softmax rounds to 0, Log is -inf and
     LogSoftmax is not: that is an improvement.
 
-    Takes: Softmax and Log, of any opset and axis; of several axes, as before opset 13, they stay a
-    group, spelled-log-softmax, unless the objective is "graph".
+    Takes: Softmax and Log, of any opset and axis; of several axes, as before opset 13, or as an
+    output of the model behind a matrix product, they stay a group, spelled-log-softmax, unless the
+    objective is "graph".
     """
     axis = m["y"].producer.attribute("axis")
     return new.LogSoftmax(m["x"], axis=axis, like=m.root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
+from trtfuse.layers.limits import PADDING
 from trtfuse.layers.scale import not_constant
 from trtfuse.layers.window import Window
 from trtfuse.rewrite.pattern import Match, op, rest, seen_as, var
@@ -114,6 +115,16 @@ def smaller_than_the_kernel(m: Match) -> str | None:
 
 
 @guard
+def buildable_padding(m: Match) -> str | None:
+    """TensorRT builds a layer that pads as much, or the layer pads as much already."""
+    own, pads = m["layer"].pads, _new_pads(m)
+    most = max(pads)
+    if most <= max(PADDING.most, *own):
+        return None
+    return f"{m.root.label} would pad {most:,}, and TensorRT takes {PADDING.most:,} at most"
+
+
+@guard
 def crops_enough(m: Match) -> str | None:
     """A deconvolution crops at least what the padding of its input adds to its output."""
     own, pads = m["layer"].pads, _new_pads(m)
@@ -144,6 +155,7 @@ def _new_pads(m: Match) -> list[int]:
     explicit_padding(),
     counted_padding(),
     smaller_than_the_kernel(),
+    buildable_padding(),
     crops_enough(),
     entry="C3",
 )

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.cut import Cut, Limits
+from trtfuse.layers.epilogue import is_fed_by_convolution
+from trtfuse.layers.ways import PARTS_AT_THE_END, Way
+from trtfuse.rewrite.guards import serves_the_engine
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
 from trtfuse.rewrite.rule import guard, rule
@@ -103,9 +106,16 @@ def _is_whole(m: Match) -> bool:
     return len(split.outputs) == len(m.root.inputs) and _axis(split) == _axis(m.root)
 
 
+def _is_copied_whole(m: Match) -> Way | None:
+    """What TensorRT does of a convolution that becomes an output of the model."""
+    ends = m.root.output.outputs and is_fed_by_convolution(m["x"])
+    return PARTS_AT_THE_END if ends else None
+
+
 @rule(
     "split-concat",
     any_of(*(_split(count) for count in range(2, _MOST_PARTS + 1))),
+    serves_the_engine(_is_copied_whole),
     entry="Cleanup",
 )
 def split_concat(m: Match, _: Replacement) -> Value:
@@ -114,7 +124,8 @@ def split_concat(m: Match, _: Replacement) -> Value:
     Entry Cleanup (Concat of Split): all parts of a Split, joined again as they were, are what was
     split.
 
-    Takes: Split into up to eight parts and Concat along the same axis.
+    Takes: Split into up to eight parts and Concat along the same axis; those of a convolution that
+    are an output of the model stay, unless the objective is "graph".
     """
     x: Value = m["x"]
     return x

@@ -13,17 +13,28 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.sizes import Sizes, sizes_of
 from trtfuse.ir.tensor import Tensor
 from trtfuse.ir.wording import rank_not_known, shown
-from trtfuse.layers.epilogue import is_fed_by_convolution, is_pointwise_kernel, reads_space
-from trtfuse.layers.limits import LARGEST_WINDOW
+from trtfuse.layers.epilogue import (
+    feeds_product,
+    is_fed_by_convolution,
+    is_pointwise_kernel,
+    reads_space,
+)
+from trtfuse.layers.limits import WINDOWS
 from trtfuse.layers.reduce import Reduce, Reduction
 from trtfuse.layers.ways import (
+    FLOAT16_NORM,
     GUARDED_LOG_SUM_EXP,
+    LONG_REDUCTION,
     MEAN_BESIDE_REDUCTION,
     MEAN_IN_A_POINTWISE_KERNEL,
     MEAN_IN_ITS_COPY,
     MEAN_WITHOUT_CONVOLUTION,
+    QUANTIZED_REDUCTION,
+    REDUCTION_IN_STAGES,
     REDUCTION_LOSES_ITS_LAYOUT,
     SMALL_MEAN,
+    TRANSPOSED_REDUCTION,
+    TRANSPOSED_VOLUME,
     Way,
 )
 from trtfuse.rewrite.guards import floating, serves_the_engine, why_not_floating
@@ -105,10 +116,11 @@ def static_plane(m: Match, name: str) -> str | None:
 def buildable_window(m: Match, name: str) -> str | None:
     """TensorRT builds a pooling with a window as large as the plane."""
     plane = m[name].shape[2:]
-    size, largest = math.prod(plane), LARGEST_WINDOW.get(len(plane), 0)
-    if size <= largest:
+    size, limit = math.prod(plane), WINDOWS.get(len(plane))
+    most = 0 if limit is None else limit.most
+    if size <= most:
         return None
-    return f"the plane {list(plane)} has {size:,} elements, and a pooling takes at most {largest:,}"
+    return f"the plane {list(plane)} has {size:,} elements, and a pooling takes at most {most:,}"
 
 
 def _mean_is_free(m: Match) -> Way | None:
@@ -121,9 +133,21 @@ def _mean_is_free(m: Match) -> Way | None:
         return MEAN_WITHOUT_CONVOLUTION
     if any(reads_space(node) for node in x.uses if node is not m.root):
         return MEAN_BESIDE_REDUCTION
-    if is_pointwise_kernel(x) and not any(node.op == "Mul" for node in x.uses):
-        return MEAN_IN_A_POINTWISE_KERNEL
+    if is_pointwise_kernel(x):
+        gates = [node for node in x.uses if node.op == "Mul"]
+        if not gates or not all(_stays_in_layout(gate, m.root.output) for gate in gates):
+            return MEAN_IN_A_POINTWISE_KERNEL
     return MEAN_IN_ITS_COPY if size <= SMALL_MEAN else None
+
+
+def _stays_in_layout(gate: Node, mean: Value) -> bool:
+    """Whether a plane times what is made of its mean goes on in the layout of a convolution."""
+    product = gate.output
+    sums = [node for node in product.uses if node.op == "Add"]
+    added = [value for node in sums for value in node.inputs if value is not product]
+    if added:
+        return all(value is not None and is_fed_by_convolution(value) for value in added)
+    return feeds_product(mean) or feeds_product(product)
 
 
 def _whole_plane(m: Match, new: Replacement) -> Value:
@@ -141,9 +165,42 @@ def _rank_is_known(m: Match) -> bool:
     return bool(perm) or (perm is None and m["x"].rank is not None)
 
 
+def _is_large(x: Value) -> bool:
+    """Whether it comes from a convolution, and a reduction of it copies it to another layout."""
+    sizes = [size for size in x.shape or () if isinstance(size, int)]
+    small = len(sizes) == x.rank and math.prod(sizes) <= SMALL_MEAN
+    return is_fed_by_convolution(x) and not small
+
+
+def _are_last(axes: tuple[int, ...], rank: int) -> bool:
+    return axes == tuple(range(rank - len(axes), rank))
+
+
+def _gains_by_the_transposition(m: Match) -> Way | None:
+    """What TensorRT does of the transposition that makes it cheaper to reduce after it."""
+    reduce: Reduce = m["reduce"]
+    x: Value = m["x"]
+    rank = len(_permutation(m))
+    after = reduce.over(rank)
+    if _are_last(after, rank) and not _are_last(_axes_before(m), rank):
+        return REDUCTION_LOSES_ITS_LAYOUT
+    if x.producer is not None and x.producer.op == "DequantizeLinear":
+        return QUANTIZED_REDUCTION
+    if rank > _PLANAR and reduce.keepdims:
+        return TRANSPOSED_VOLUME
+    return TRANSPOSED_REDUCTION if _is_large(x) else None
+
+
+def _axes_before(m: Match) -> tuple[int, ...]:
+    """The axes of x that the reduction goes over."""
+    permutation = _permutation(m)
+    return tuple(sorted(permutation[axis] for axis in m["reduce"].over(len(permutation))))
+
+
 @rule(
     "shuffle-reduce",
     given(seen_as(Reduce, "reduce", op.Transpose(var("x"), out="y")), _rank_is_known),
+    serves_the_engine(_gains_by_the_transposition),
     entry="F5",
     since=1,
 )
@@ -154,12 +211,13 @@ def shuffle_reduce(m: Match, new: Replacement) -> Value:
     its own. A transposition of the smaller result remains where the order of its axes demands it.
 
     Takes: a Transpose before any of the ten Reduce operators, over one axis, several or all, with
-    keepdims or without.
+    keepdims or without. Where the transposition brings them to the end, and behind a convolution,
+    both stay a group, spelled-shuffle-reduce, unless the objective is "graph".
     """
     reduce: Reduce = m["reduce"]
     permutation = _permutation(m)
     after = reduce.over(len(permutation))
-    before = tuple(sorted(permutation[axis] for axis in after))
+    before = _axes_before(m)
     result = reduce.rebuilt(new, reduce.node.op, m["x"], before)
     if reduce.keepdims:
         # Where an axis of size 1 comes from does not matter.
@@ -245,12 +303,20 @@ def regroups(m: Match) -> str | None:
     return None if m["outer"].node.op in _OF_INTEGERS else why_not_floating(m["x"])
 
 
-def _loses_layout(m: Match) -> Way | None:
-    """What TensorRT does where the axes of both reductions are not the last ones."""
+def _is_better_in_two(m: Match) -> Way | None:
+    """What TensorRT does where the axes of both reductions are not the last ones, or long."""
     rank = m["x"].rank
-    axes = set().union(*_merged_axes(m))
-    last = rank is not None and axes == set(range(rank - len(axes), rank))
-    return None if last else REDUCTION_LOSES_ITS_LAYOUT
+    first, second = _merged_axes(m)
+    if rank is None or not _are_last(tuple(sorted(first | second)), rank):
+        return REDUCTION_LOSES_ITS_LAYOUT
+    shape = m["x"].shape or ()
+    # Of an open size nothing more is certain than one.
+    reduced = math.prod(
+        size for axis, size in enumerate(shape) if axis in first | second and isinstance(size, int)
+    )
+    if reduced >= LONG_REDUCTION:
+        return REDUCTION_IN_STAGES
+    return TRANSPOSED_REDUCTION if rank - 1 not in first and _is_large(m["x"]) else None
 
 
 @rule(
@@ -259,7 +325,7 @@ def _loses_layout(m: Match) -> Way | None:
     regroups(),
     axes_of_the_same_tensor(),
     same_dimensions_kept(),
-    serves_the_engine(_loses_layout),
+    serves_the_engine(_is_better_in_two),
     entry="Cleanup",
     since=1,
 )
@@ -470,9 +536,24 @@ def sum_of_squares(m: Match, new: Replacement) -> Value:
     return reduce.rebuilt(new, "ReduceSumSquare", m["x"])
 
 
+#: The dimensions of a sequence: batch, steps and channels.
+_SEQUENTIAL = 3
+
+
+def _widens(m: Match) -> Way | None:
+    """What TensorRT does of a norm in float16, unless it is over the channels of a sequence."""
+    reduce: Reduce = m["sum"]
+    rank = m["x"].rank
+    if m["x"].type != TensorProto.FLOAT16:
+        return None
+    alike = rank is not None and rank <= _SEQUENTIAL and reduce.over(rank) == (rank - 1,)
+    return None if alike else FLOAT16_NORM
+
+
 @rule(
     "l2-norm",
     op.Sqrt(reduced_by("ReduceSumSquare", "sum", var("x"))),
+    serves_the_engine(_widens),
     entry="F12",
     since=1,
 )
@@ -482,19 +563,28 @@ def l2_norm(m: Match, new: Replacement) -> Value:
     Entry F12 (L2Norm): a sum of squares and Sqrt are ReduceL2. In float16 the square may overflow
     where the norm does not: that is an improvement.
 
-    Takes: ReduceSumSquare and Sqrt; with sum-of-squares also what is spelled out.
+    Takes: ReduceSumSquare and Sqrt; with sum-of-squares also what is spelled out. In float16 they
+    stay a group, spelled-l2-norm, unless they are over the last axis of three dimensions at most,
+    or the objective is "graph".
     """
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceL2", m["x"])
 
 
-@rule("log-sum", op.Log(reduced_by("ReduceSum", "sum", var("x"))), entry="F13", since=1)
+@rule(
+    "log-sum",
+    op.Log(reduced_by("ReduceSum", "sum", var("x"))),
+    serves_the_engine(_widens),
+    entry="F13",
+    since=1,
+)
 def log_sum(m: Match, new: Replacement) -> Value:
     """log(sum(x))  ==  log_sum(x)
 
     Entry F13 (LogSum): ReduceSum and Log are ReduceLogSum.
 
-    Takes: ReduceSum and Log.
+    Takes: ReduceSum and Log. In float16 they stay a group, spelled-log-sum, unless they are over
+    the last axis of three dimensions at most, or the objective is "graph".
     """
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceLogSum", m["x"])
@@ -542,7 +632,8 @@ _below_maximum = op.Sub(var("x"), reduced_by("ReduceMax", "max", var("x")), out=
     given(
         op.Add(
             reduced_by("ReduceLogSumExp", "sum", _below_maximum)
-            | reduced_by("ReduceLogSum", "sum", op.Exp(_below_maximum)),
+            | reduced_by("ReduceLogSum", "sum", op.Exp(_below_maximum))
+            | op.Log(reduced_by("ReduceSum", "sum", op.Exp(_below_maximum))),
             var("added"),
             commutes=True,
         ),
@@ -558,8 +649,8 @@ def log_sum_exp_max(m: Match, new: Replacement) -> Value:
     Entry F14 (LogSumExp), as PyTorch and TensorFlow spell it so that Exp does not overflow: the
     operator sees to that by itself.
 
-    Takes: ReduceMax, Sub, Exp, ReduceLogSum and Add, or ReduceLogSumExp for the two in the middle,
-    the addition in either order.
+    Takes: ReduceMax, Sub, Exp, ReduceSum, Log and Add, or ReduceLogSum or ReduceLogSumExp for those
+    in the middle, the addition in either order.
     """
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceLogSumExp", m["x"])

@@ -9,7 +9,7 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Value
 from trtfuse.ir.sizes import sizes, sizes_of
 from trtfuse.ir.wording import rank_not_known
-from trtfuse.layers.limits import HIGHEST_RANK
+from trtfuse.layers.limits import RANK, SIZE
 from trtfuse.layers.shuffle import Shuffle, squeezes_nothing_or_all
 from trtfuse.rewrite.pattern import Match, any_of, given, op, rest, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
@@ -27,12 +27,23 @@ def no_more_dimensions(m: Match) -> str | None:
     chain: Shuffle = m["chain"]
     highest = max((len(step.after) for step in chain.steps() or ()), default=0)
     # What the chain has in between takes inference to tell.
-    if highest <= HIGHEST_RANK or highest <= chain.highest_rank:
+    if highest <= RANK.most or highest <= chain.highest_rank:
         return None
     return (
         f"the shorter chain has {highest} dimensions in between, "
-        f"and TensorRT takes {HIGHEST_RANK} at most"
+        f"and TensorRT takes {RANK.most} at most"
     )
+
+
+@guard
+def no_longer_axis(m: Match) -> str | None:
+    """No axis in between has more elements than TensorRT takes in one."""
+    chain: Shuffle = m["chain"]
+    between = (size for step in (chain.steps() or ())[:-1] for size in step.sizes)
+    longest = max((size for size in between if isinstance(size, int)), default=0)
+    if longest <= SIZE.most:
+        return None
+    return f"an axis in between would have {longest:,} elements, and TensorRT takes {SIZE.most:,}"
 
 
 @guard
@@ -50,6 +61,7 @@ def as_good_without_elements(m: Match) -> str | None:
     "shuffle-shuffle",
     seen_as(Shuffle, "chain", var("x"), where=_can_be_shorter),
     no_more_dimensions(),
+    no_longer_axis(),
     as_good_without_elements(),
     entry="F6",
 )
