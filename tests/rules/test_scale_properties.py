@@ -21,6 +21,7 @@ from strategies import DTYPES, Drawn, models
 
 import trtfuse
 from trtfuse.ir.model import read_model
+from trtfuse.rewrite.debug import Watch
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.pattern import Match, Veto
 from trtfuse.rewrite.rule import selected
@@ -102,8 +103,8 @@ class Recorder(Driver):
         self.stopped_by: set[str] = set()
         self.run()
 
-    def _attempt(self, rule: trtfuse.Rule, match: Match) -> Veto | None:
-        veto = super()._attempt(rule, match)
+    def _attempt(self, rule: trtfuse.Rule, match: Match, watch: Watch | None) -> Veto | None:
+        veto = super()._attempt(rule, match, watch)
         if veto is not None:
             self.stopped_by.add(veto.guard)
         return veto

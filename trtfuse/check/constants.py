@@ -19,7 +19,7 @@ from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, numpy_h
 from trtfuse.ir.constants import constant
 from trtfuse.ir.functions import called_by, functions_of, operator, run_by
 from trtfuse.ir.graph import Node, Value, written
-from trtfuse.ir.shapes import without_claims
+from trtfuse.ir.shapes import forget_shape
 from trtfuse.ir.tensor import (
     FLOATING,
     Array,
@@ -252,7 +252,10 @@ class Computation:
             ir_version=min(10, max(8, node.graph.model.ir_version)),
         )
         # What a body claims of its values may be what keeps ONNX Runtime from running it.
-        without_claims(model)
+        for body in _bodies(model.graph):
+            # Of the first two inputs of a Loop, ONNX Runtime wants to know that they are scalars.
+            for info in (*body.input[2:], *body.output, *body.value_info):
+                forget_shape(info.type)
         self._model = model
         return model
 
