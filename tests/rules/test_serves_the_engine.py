@@ -459,3 +459,25 @@ def test_an_unknown_objective_is_refused() -> None:
         trtfuse.UsageError, match=r"^unknown objective 'fast'; there are safe, graph$"
     ):
         trtfuse.fuse(planar("y = Relu(x)", 1, 1), objective="fast")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("product", "left"), [("Gemm(d, w, t)", ["Mul", "Gemm"]), ("MatMul(d, w)", ["MatMul"])]
+)
+def test_a_scale_stays_between_a_dequantization_and_a_gemm_with_a_bias(
+    product: str, left: list[str]
+) -> None:
+    made = model(
+        f"""(int8[4,3] q) => (float[4,2] y) {{
+            x = DequantizeLinear(q, step, point) d = Mul(x, s) y = {product}
+        }}""",
+        step=np.float32(0.5),
+        point=np.int8(0),
+        s=np.float32([1, 2, 3]),
+        w=np.ones((3, 2), np.float32),
+        t=np.float32([1, 2]),
+    )
+    for objective, expected in (("safe", left), ("graph", left[-1:])):
+        result = trtfuse.fuse(made, rules=["scale-fc"], objective=objective)
+        operators = [node.op_type for node in result.model.graph.node]
+        assert operators == ["DequantizeLinear", *expected]

@@ -90,6 +90,12 @@ QUANTIZED_REDUCTION = Way(
     "DequantizeLinear of 1x32x14x14, Transpose, maximum over the axis 1 and convolution: 3 "
     "kernels; maximum over the axis 3 and Transpose: 4.",
 )
+DEQUANTIZED_GEMM = Way(
+    "dequantized-gemm",
+    "runs a Gemm with a bias in one more kernel where it reads a dequantization directly",
+    "DequantizeLinear of 128x64, Mul by a vector and Gemm to 48: 2 kernels and 0.1356 MB; without "
+    "the Mul: 3 and 0.1354. As a MatMul, without a bias: 2 kernels for both.",
+)
 FLOAT16_NORM = Way(
     "float16-norm",
     "computes ReduceL2 and ReduceLogSum of float16 in float32, and writes what is between its "
@@ -172,6 +178,7 @@ WAYS = (
     TRANSPOSED_REDUCTION,
     TRANSPOSED_VOLUME,
     QUANTIZED_REDUCTION,
+    DEQUANTIZED_GEMM,
     GUARDED_LOG_SUM_EXP,
     FLOAT16_NORM,
     FLATTENED_SOFTMAX,

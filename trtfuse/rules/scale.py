@@ -14,7 +14,7 @@ from trtfuse.layers.epilogue import ACTIVATIONS, feeds_product, reads_space
 from trtfuse.layers.gelu import SpelledGelu
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Factor, Scale
-from trtfuse.layers.ways import MEAN_IN_THE_SCALE, SHARED_WEIGHTS, Way
+from trtfuse.layers.ways import DEQUANTIZED_GEMM, MEAN_IN_THE_SCALE, SHARED_WEIGHTS, Way
 from trtfuse.rewrite.guards import (
     consumers,
     floating,
@@ -256,6 +256,13 @@ def _costs_weights(m: Match) -> Way | None:
     return None if alike else SHARED_WEIGHTS
 
 
+def _parts_from_dequantization(m: Match) -> Way | None:
+    """What TensorRT does where the scale stands between a dequantization and a Gemm with a bias."""
+    producer, product = m["scale"].x.producer, m["product"]
+    dequantized = producer is not None and producer.op == "DequantizeLinear"
+    return DEQUANTIZED_GEMM if dequantized and product.b is not None else None
+
+
 def _is_scaled_alike(product: Node, scale: Scale, behind: int) -> bool:
     """Whether a product is scaled by the same constants, so that its new weights are the same."""
     other: Node | None = product
@@ -360,6 +367,7 @@ def scale_conv(m: Match, new: Replacement) -> Value:
     one_value_per_input_channel("scale", of="product"),
     is_not_of_gelu("scale"),
     serves_the_engine(_costs_weights),
+    serves_the_engine(_parts_from_dequantization),
     entry="F8",
 )
 def scale_fc(m: Match, new: Replacement) -> Value:
