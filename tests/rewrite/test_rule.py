@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -379,3 +380,65 @@ def test_what_has_no_docstring_says_nothing() -> None:
 def test_a_guard_is_a_value() -> None:
     never = Guard("never", lambda m: "it never does", "Never.")
     assert (never.name, never.doc) == ("never", "Never.")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: op.Rleu(var("x")),
+            "a pattern asks for Rleu, which ONNX does not have; did you mean Relu?",
+        ),
+        (
+            lambda: op.Conv(var("x"), goup=1),
+            "a pattern asks for the attribute 'goup' of Conv, which ONNX does not have; did you "
+            "mean 'group'?",
+        ),
+        (
+            lambda: trtfuse.rule("shares", op.Relu(var("x")), shared=("y",))(lambda m, _: m["x"]),
+            "the pattern of rule 'shares' binds no 'y', which it shares",
+        ),
+    ],
+)
+def test_a_mistake_in_a_pattern_is_told_where_it_is_made(make: Any, message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        make()
+    assert str(raised.value) == message
+
+
+def test_attributes_of_older_opsets_and_operators_of_other_domains_are_no_mistakes() -> None:
+    op.ReduceMean(var("x"), axes=[1])
+    op["com.microsoft::FusedConv"](var("x"), activation="Relu")
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda m, _: m["z"], "the pattern binds no 'z'; it binds 'x'"),
+        (lambda _, __: None, "rule 'mine' returns nothing for `a`"),
+        (
+            lambda m, _: (m["x"], m["x"]),
+            "rule 'mine' returns 2 values for node_of_a, which computes 1",
+        ),
+        (lambda _, __: 3, "rule 'mine' returns a value of type int, not a Value"),
+        (
+            lambda m, new: new.Rleu(m["x"]),
+            "a rule makes Rleu, which ONNX does not have at opset 17; did you mean Relu?",
+        ),
+        (
+            lambda m, new: new.LeakyRelu(m["x"], alfa=2.0),
+            "a rule makes the attribute 'alfa' of LeakyRelu, which ONNX does not have at opset 17; "
+            "did you mean 'alpha'?",
+        ),
+        (
+            lambda m, new: new.Gelu(m["x"]),
+            "a rule makes Gelu, which ONNX does not have at opset 17",
+        ),
+    ],
+)
+def test_a_mistake_in_a_builder_is_told_in_its_words(build: Any, message: str) -> None:
+    made = model("(float[2] x) => (float[2] y) { a = Relu(x) y = Exp(a) }", opset=17)
+    mine = Rule("mine", op.Relu(var("x")), (), build)
+    with pytest.raises(UsageError) as raised:
+        trtfuse.fuse(made, rules=[mine], verify="none")
+    assert str(raised.value) == message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Iterable
 
@@ -75,6 +76,50 @@ def is_standard(operator: str, opset: int) -> bool:
     except (onnx.defs.SchemaError, TypeError):
         # protobuf gives a string that is not UTF-8 as bytes.
         return False
+
+
+def misspelled(operator: str, attributes: Iterable[str], opset: int | None = None) -> str | None:
+    """What of an operator and its attributes ONNX does not have, as in "Rleu, which ...".
+
+    Args:
+        operator: as in `Node.op`; what is of another domain is not looked at.
+        attributes: the names of attributes.
+        opset: the version; None for any.
+    """
+    if "::" in operator or operator.startswith("function "):
+        return None
+    known = _attributes(operator, opset)
+    at = "" if opset is None else f" at opset {opset}"
+    if known is None:
+        near = difflib.get_close_matches(operator, _standard_operators(), n=1)
+        hint = f"; did you mean {near[0]}?" if near and near[0] != operator else ""
+        return f"{operator}, which ONNX does not have{at}{hint}"
+    wrong = next((name for name in attributes if name not in known), None)
+    if wrong is None:
+        return None
+    near = difflib.get_close_matches(wrong, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"the attribute '{wrong}' of {operator}, which ONNX does not have{at}{hint}"
+
+
+@functools.cache
+def _attributes(operator: str, opset: int | None) -> frozenset[str] | None:
+    """The attributes of an operator at an opset, or at any; None if there is no such operator."""
+    if opset is not None:
+        if not is_standard(operator, opset):
+            return None
+        return frozenset(onnx.defs.get_schema(operator, opset, "").attributes)
+    found: set[str] | None = None
+    version = onnx.defs.onnx_opset_version()
+    while version and onnx.defs.has(operator, version, ""):
+        schema = onnx.defs.get_schema(operator, version, "")
+        found = (found or set()) | set(schema.attributes)
+        version = schema.since_version - 1
+    return None if found is None else frozenset(found)
+
+
+def _standard_operators() -> list[str]:
+    return [schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain]
 
 
 @functools.cache

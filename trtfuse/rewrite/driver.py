@@ -316,10 +316,7 @@ class Driver:
         new = Replacement(graph)
         built = rule.build(match, new)
         results = built if isinstance(built, tuple) else (built,)
-        for index, forgotten in enumerate(match.root.outputs):
-            left_out = index >= len(results) or results[index] is None
-            if left_out and forgotten is not None and (forgotten.uses or forgotten.outputs):
-                raise UsageError(f"rule '{rule.name}' returns nothing for `{forgotten.name}`")
+        _look_over(rule, match, results)
         old, first = match.root.outputs[0], results[0]
         erases_identity = match.root.op == "Identity" and not new.nodes
         if (
@@ -475,6 +472,24 @@ class Driver:
             for value in (*graph.initializers, *graph.sparse):
                 if not value.uses and not value.outputs and not graph.is_kept(value):
                     graph.remove_initializer(value)
+
+
+def _look_over(rule: Rule, match: Match, results: tuple[object, ...]) -> None:
+    """Raises where a builder returns something else than what takes the place of the outputs."""
+    outputs = match.root.outputs
+    for result in results:
+        if not isinstance(result, Value) and result is not None:
+            kind = type(result).__name__
+            raise UsageError(f"rule '{rule.name}' returns a value of type {kind}, not a Value")
+    if len(results) > len(outputs):
+        raise UsageError(
+            f"rule '{rule.name}' returns {len(results)} values for {match.root.label}, which "
+            f"computes {len(outputs)}"
+        )
+    for index, forgotten in enumerate(outputs):
+        left_out = index >= len(results) or results[index] is None
+        if left_out and forgotten is not None and (forgotten.uses or forgotten.outputs):
+            raise UsageError(f"rule '{rule.name}' returns nothing for `{forgotten.name}`")
 
 
 def _stand_in(nodes: list[Node], result: Value, old: Value) -> None:

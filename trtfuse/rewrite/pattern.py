@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
+from trtfuse.errors import UsageError
 from trtfuse.ir.constants import EVALUATED, constant
 from trtfuse.ir.graph import Node, Value, in_order
+from trtfuse.ir.operators import misspelled
 from trtfuse.ir.tensor import Tensor
 
 
@@ -48,7 +50,11 @@ class Match:
         self.seen: Seen = {} if seen is None else seen
 
     def __getitem__(self, name: str) -> Any:
-        return self.bound[name]
+        try:
+            return self.bound[name]
+        except KeyError:
+            names = ", ".join(f"'{each}'" for each in self.bound if isinstance(each, str))
+            raise UsageError(f"the pattern binds no '{name}'; it binds {names}") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.bound
@@ -110,6 +116,10 @@ class Pattern:
         """How many nodes in a row it can cover: so far up does a change make a difference."""
         return 0
 
+    def names(self) -> frozenset[str]:
+        """What it binds."""
+        return frozenset()
+
     def describe(self) -> str:
         """The pattern in a few words, to say what was expected."""
         raise NotImplementedError
@@ -130,6 +140,9 @@ class _Variable(Pattern):
             yield match.with_(self.name, value)
         elif match.bound[self.name] is value:
             yield match
+
+    def names(self) -> frozenset[str]:
+        return frozenset((self.name,))
 
     def describe(self) -> str:
         return "any value"
@@ -180,6 +193,9 @@ class _Alternatives(Pattern):
     def depth(self) -> int:
         return max(pattern.depth() for pattern in self.patterns)
 
+    def names(self) -> frozenset[str]:
+        return frozenset().union(*(pattern.names() for pattern in self.patterns))
+
     def describe(self) -> str:
         return " or ".join(pattern.describe() for pattern in self.patterns)
 
@@ -211,6 +227,9 @@ class _Rest(Pattern):
     def depth(self) -> int:
         return 0 if self.each is None else self.each.depth()
 
+    def names(self) -> frozenset[str]:
+        return frozenset((self.name,))
+
     def describe(self) -> str:
         return "any inputs" if self.each is None else f"inputs that are each {self.each.describe()}"
 
@@ -229,9 +248,11 @@ class Call(Pattern):
         commutes: bool,
         attributes: dict[str, Any],
     ) -> None:
+        if why_not := misspelled(operator, attributes):
+            raise UsageError(f"a pattern asks for {why_not}")
         self.operator = operator
         self.inputs = inputs
-        self.names = (out,) if isinstance(out, str) else out or ()
+        self.outs = (out,) if isinstance(out, str) else out or ()
         self.attributes = attributes
         self.rest = inputs[-1] if inputs and isinstance(inputs[-1], _Rest) else None
         fixed = inputs[:-1] if self.rest is not None else inputs
@@ -258,7 +279,7 @@ class Call(Pattern):
         if len(inputs) > fixed and self.rest is None and any(v is not None for v in inputs[fixed:]):
             return
         here = match.with_(self, node, (node,))
-        for name, output in zip(self.names, node.outputs, strict=False):
+        for name, output in zip(self.outs, node.outputs, strict=False):
             here = here.with_(name, output)
         for order in self.orders:
             yield from self._match_inputs(order, node, 0, here)
@@ -285,6 +306,9 @@ class Call(Pattern):
 
     def depth(self) -> int:
         return 1 + max((pattern.depth() for pattern in self.inputs), default=0)
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self.outs).union(*(pattern.names() for pattern in self.inputs))
 
     def describe(self) -> str:
         return self.operator
@@ -336,6 +360,9 @@ class _Output(Pattern):
 
     def depth(self) -> int:
         return self.call.depth()
+
+    def names(self) -> frozenset[str]:
+        return self.call.names()
 
     def describe(self) -> str:
         return f"output {self.index} of {self.call.describe()}"
@@ -408,6 +435,10 @@ class SeenAs(Pattern):
     def depth(self) -> int:
         return self.view.longest + self.of.depth()
 
+    def names(self) -> frozenset[str]:
+        own = (self.name,) if self.out is None else (self.name, self.out)
+        return self.of.names().union(own)
+
     def describe(self) -> str:
         return self.view.title
 
@@ -432,6 +463,9 @@ class Given(Pattern):
 
     def depth(self) -> int:
         return self.pattern.depth()
+
+    def names(self) -> frozenset[str]:
+        return self.pattern.names()
 
     def describe(self) -> str:
         return self.pattern.describe()

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper
 
+from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Graph, Node, Value, text
+from trtfuse.ir.operators import misspelled
 from trtfuse.ir.tensor import Array, Float64, FoldedTensor, Tensor
 
 
@@ -54,7 +56,13 @@ class Replacement:
             inputs: what it reads; None for an optional input left out.
             like: the node whose name, doc string and metadata it takes over.
             attributes: by name; an attribute that is None is left out.
+
+        Raises:
+            UsageError: ONNX has no such operator or attribute at the opset of the graph.
         """
+        given = [name for name, value in attributes.items() if value is not None]
+        if self.opset and (why_not := misspelled(operator, given, self.opset)):
+            raise UsageError(f"a rule makes {why_not}")
         domain, _, op_type = operator.rpartition("::")
         proto = helper.make_node(op_type, [], [], domain=domain or None, **attributes)
         if like is not None:

@@ -277,13 +277,17 @@ def rule(
         since: the opset that it applies from.
 
     Raises:
-        UsageError: the name is taken by a rule from elsewhere, or the pattern can match a value
-            that no node computes.
+        UsageError: the name is taken by a rule from elsewhere, the pattern can match a value that
+            no node computes, or it does not bind a name in `shared`.
     """
 
     def add(build: Callable[[Match, Replacement], Built]) -> Rule:
         if not pattern.roots():
             raise UsageError(f"the pattern of rule '{name}' does not begin with an operator")
+        unbound = set(shared) - pattern.names()
+        if unbound:
+            names = ", ".join(f"'{each}'" for each in sorted(unbound))
+            raise UsageError(f"the pattern of rule '{name}' binds no {names}, which it shares")
         made = Rule(name, pattern, guards, build, kind, entry, shared, explains, since)
         _register(made, build.__module__)
         return made
