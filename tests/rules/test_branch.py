@@ -36,6 +36,7 @@ def test_names_that_branches_share_do_not_repeat_in_one_graph() -> None:
         made.graph.node.insert(count, node)
     result = trtfuse.fuse(made, groups="off", verify="model")
     assert result.ok
+    assert [each.rule for each in result.report.fused].count("constant-if") == 2
     names = [node.name for node in result.model.graph.node]
     assert len(names) == len(set(names)) == 6
     session = ort.InferenceSession(result.model.SerializeToString())

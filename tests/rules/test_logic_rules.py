@@ -95,6 +95,7 @@ def test_a_where_of_a_not_changes_its_branches(opset: int) -> None:
     for verify in ("none", "rewrite"):
         result = trtfuse.fuse(made, verify=verify)
         assert "w: Where(c, b, a) -> y" in nodes(result.model)
+        assert "where-not" in [rule for rule, _ in fused(result)]
     a = np.array([[np.nan, np.inf, -0.0], [1, 2, 3]], np.float32)
     feeds = {"c": np.array([[True], [False]]), "a": a, "b": -a[0]}
     for before, after in zip(run(made, **feeds), run(result.model, **feeds), strict=True):

@@ -291,6 +291,7 @@ def test_what_is_taken_out_of_a_sequence_is_what_was_put_there(
     )
     result = trtfuse.fuse(made, verify=verify)
     assert f"end: Relu({part}) -> y" in nodes(result.model)
+    assert "sequence-at" in [rule for rule, _ in fused(result)]
     assert [node.op_type for node in result.model.graph.node] == ["SequenceConstruct", "Relu"]
 
 
