@@ -25,8 +25,8 @@ from polygraphy.comparator import Comparator, DataLoader, SimpleCompareFunc
 from polygraphy.logger import G_LOGGER
 
 import trtfuse
-from trtfuse.ir.graph import Graph
 from trtfuse.polygraphy import FuseOnnx
+from trtfuse.rewrite.editor import GraphEditor
 from trtfuse.rewrite.rule import Change, Changes, GraphRule
 
 DIGITS = Path(__file__).parent.parent / "examples" / "digits" / "digits.onnx"
@@ -144,13 +144,13 @@ def test_options_are_those_of_fuse() -> None:
 
 
 def test_a_model_that_does_not_agree_is_an_error() -> None:
-    def wrong(graph: Graph) -> Changes:
+    def wrong(edit: GraphEditor) -> Changes:
         """-x  ==  x"""
-        for node in list(graph.nodes()):
+        for node in list(edit.graph.nodes()):
             x = node.input(0)
             if node.op == "Neg" and x is not None:
-                graph.replace_uses(node.output, x)
-                graph.remove(node)
+                edit.read_instead(node.output, x)
+                edit.remove(node)
                 yield Change((node,), ())
 
     made = model("(float[2] x) => (float[2] y) { n = Neg(x) y = Exp(n) }")

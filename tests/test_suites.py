@@ -55,7 +55,7 @@ def wrong(name: str, result: ModelProto) -> str | None:
     for given, outputs, again in runs_of(name):
         difference = agrees(
             outputs,
-            again,
+            functools.partial(list, again),
             after.run(None, given),
             suite_model(name),
             given,

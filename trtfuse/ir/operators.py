@@ -88,34 +88,33 @@ def misspelled(operator: str, attributes: Iterable[str], opset: int | None = Non
     """
     if "::" in operator or operator.startswith("function "):
         return None
-    known = _attributes(operator, opset)
     at = "" if opset is None else f" at opset {opset}"
-    if known is None:
+    exists = onnx.defs.has(operator) if opset is None else is_standard(operator, opset)
+    if not exists:
         near = difflib.get_close_matches(operator, _standard_operators(), n=1)
         hint = f"; did you mean {near[0]}?" if near and near[0] != operator else ""
         return f"{operator}, which ONNX does not have{at}{hint}"
-    wrong = next((name for name in attributes if name not in known), None)
-    if wrong is None:
-        return None
-    near = difflib.get_close_matches(wrong, known, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"the attribute '{wrong}' of {operator}, which ONNX does not have{at}{hint}"
+    for name in attributes:
+        known = _attributes(operator, opset)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            return f"the attribute '{name}' of {operator}, which ONNX does not have{at}{hint}"
+    return None
 
 
 @functools.cache
-def _attributes(operator: str, opset: int | None) -> frozenset[str] | None:
-    """The attributes of an operator at an opset, or at any; None if there is no such operator."""
+def _attributes(operator: str, opset: int | None) -> frozenset[str]:
+    """The attributes that an operator has at an opset, or has had at any."""
     if opset is not None:
-        if not is_standard(operator, opset):
-            return None
         return frozenset(onnx.defs.get_schema(operator, opset, "").attributes)
-    found: set[str] | None = None
+    found: set[str] = set()
     version = onnx.defs.onnx_opset_version()
     while version and onnx.defs.has(operator, version, ""):
         schema = onnx.defs.get_schema(operator, version, "")
-        found = (found or set()) | set(schema.attributes)
+        found |= set(schema.attributes)
         version = schema.since_version - 1
-    return None if found is None else frozenset(found)
+    return frozenset(found)
 
 
 def _standard_operators() -> list[str]:
