@@ -386,13 +386,14 @@ def test_a_guard_is_a_value() -> None:
     ("make", "message"),
     [
         (
-            lambda: op.Rleu(var("x")),
-            "a pattern asks for Rleu, which ONNX does not have; did you mean Relu?",
+            lambda: trtfuse.rule("misspelled", op.Exp(op.Rleu(var("x"))))(lambda m, _: m["x"]),
+            "the pattern of rule 'misspelled' asks for Rleu, which ONNX does not have; did you "
+            "mean Relu?",
         ),
         (
-            lambda: op.Conv(var("x"), goup=1),
-            "a pattern asks for the attribute 'goup' of Conv, which ONNX does not have; did you "
-            "mean 'group'?",
+            lambda: trtfuse.rule("wrong", op.Conv(var("x"), goup=1))(lambda m, _: m["x"]),
+            "the pattern of rule 'wrong' asks for the attribute 'goup' of Conv, which ONNX does "
+            "not have; did you mean 'group'?",
         ),
         (
             lambda: trtfuse.rule("shares", op.Relu(var("x")), shared=("y",))(lambda m, _: m["x"]),
@@ -407,8 +408,14 @@ def test_a_mistake_in_a_pattern_is_told_where_it_is_made(make: Any, message: str
 
 
 def test_attributes_of_older_opsets_and_operators_of_other_domains_are_no_mistakes() -> None:
-    op.ReduceMean(var("x"), axes=[1])
-    op["com.microsoft::FusedConv"](var("x"), activation="Relu")
+    assert op.ReduceMean(var("x"), axes=[1]).mistake() is None
+    assert op["com.microsoft::FusedConv"](var("x"), activation="Relu").mistake() is None
+
+
+@pytest.mark.parametrize("each", [rule for rule in trtfuse.rules() if isinstance(rule, Rule)])
+def test_no_rule_of_the_catalogue_has_a_mistake_in_its_pattern(each: Rule) -> None:
+    assert each.pattern.mistake() is None
+    assert set(each.shared) <= each.pattern.names()
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def misspelled(operator: str, attributes: Iterable[str], opset: int | None = Non
     if "::" in operator or operator.startswith("function "):
         return None
     at = "" if opset is None else f" at opset {opset}"
-    exists = onnx.defs.has(operator) if opset is None else is_standard(operator, opset)
+    exists = _ever_had(operator) if opset is None else is_standard(operator, opset)
     if not exists:
         near = difflib.get_close_matches(operator, _standard_operators(), n=1)
         hint = f"; did you mean {near[0]}?" if near and near[0] != operator else ""
@@ -115,6 +115,10 @@ def _attributes(operator: str, opset: int | None) -> frozenset[str]:
         found |= set(schema.attributes)
         version = schema.since_version - 1
     return frozenset(found)
+
+
+#: Whether ONNX's own domain has an operator at some opset.
+_ever_had = functools.cache(onnx.defs.has)
 
 
 def _standard_operators() -> list[str]:

@@ -116,9 +116,21 @@ class Pattern:
         """How many nodes in a row it can cover: so far up does a change make a difference."""
         return 0
 
+    def parts(self) -> tuple[Pattern, ...]:
+        """The patterns that it is made of."""
+        return ()
+
+    def own_names(self) -> tuple[str, ...]:
+        """What it binds itself."""
+        return ()
+
     def names(self) -> frozenset[str]:
-        """What it binds."""
-        return frozenset()
+        """What it and its parts bind."""
+        return frozenset(self.own_names()).union(*(part.names() for part in self.parts()))
+
+    def mistake(self) -> str | None:
+        """What it or its parts ask for that ONNX does not have."""
+        return next(filter(None, (part.mistake() for part in self.parts())), None)
 
     def describe(self) -> str:
         """The pattern in a few words, to say what was expected."""
@@ -141,8 +153,8 @@ class _Variable(Pattern):
         elif match.bound[self.name] is value:
             yield match
 
-    def names(self) -> frozenset[str]:
-        return frozenset((self.name,))
+    def own_names(self) -> tuple[str, ...]:
+        return (self.name,)
 
     def describe(self) -> str:
         return "any value"
@@ -193,8 +205,8 @@ class _Alternatives(Pattern):
     def depth(self) -> int:
         return max(pattern.depth() for pattern in self.patterns)
 
-    def names(self) -> frozenset[str]:
-        return frozenset().union(*(pattern.names() for pattern in self.patterns))
+    def parts(self) -> tuple[Pattern, ...]:
+        return self.patterns
 
     def describe(self) -> str:
         return " or ".join(pattern.describe() for pattern in self.patterns)
@@ -227,8 +239,11 @@ class _Rest(Pattern):
     def depth(self) -> int:
         return 0 if self.each is None else self.each.depth()
 
-    def names(self) -> frozenset[str]:
-        return frozenset((self.name,))
+    def own_names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def mistake(self) -> str | None:
+        return None if self.each is None else self.each.mistake()
 
     def describe(self) -> str:
         return "any inputs" if self.each is None else f"inputs that are each {self.each.describe()}"
@@ -248,8 +263,6 @@ class Call(Pattern):
         commutes: bool,
         attributes: dict[str, Any],
     ) -> None:
-        if why_not := misspelled(operator, attributes):
-            raise UsageError(f"a pattern asks for {why_not}")
         self.operator = operator
         self.inputs = inputs
         self.outs = (out,) if isinstance(out, str) else out or ()
@@ -307,8 +320,14 @@ class Call(Pattern):
     def depth(self) -> int:
         return 1 + max((pattern.depth() for pattern in self.inputs), default=0)
 
-    def names(self) -> frozenset[str]:
-        return frozenset(self.outs).union(*(pattern.names() for pattern in self.inputs))
+    def parts(self) -> tuple[Pattern, ...]:
+        return self.inputs
+
+    def own_names(self) -> tuple[str, ...]:
+        return self.outs
+
+    def mistake(self) -> str | None:
+        return misspelled(self.operator, self.attributes) or super().mistake()
 
     def describe(self) -> str:
         return self.operator
@@ -361,8 +380,8 @@ class _Output(Pattern):
     def depth(self) -> int:
         return self.call.depth()
 
-    def names(self) -> frozenset[str]:
-        return self.call.names()
+    def parts(self) -> tuple[Pattern, ...]:
+        return (self.call,)
 
     def describe(self) -> str:
         return f"output {self.index} of {self.call.describe()}"
@@ -435,9 +454,11 @@ class SeenAs(Pattern):
     def depth(self) -> int:
         return self.view.longest + self.of.depth()
 
-    def names(self) -> frozenset[str]:
-        own = (self.name,) if self.out is None else (self.name, self.out)
-        return self.of.names().union(own)
+    def parts(self) -> tuple[Pattern, ...]:
+        return (self.of,)
+
+    def own_names(self) -> tuple[str, ...]:
+        return (self.name,) if self.out is None else (self.name, self.out)
 
     def describe(self) -> str:
         return self.view.title
@@ -464,8 +485,8 @@ class Given(Pattern):
     def depth(self) -> int:
         return self.pattern.depth()
 
-    def names(self) -> frozenset[str]:
-        return self.pattern.names()
+    def parts(self) -> tuple[Pattern, ...]:
+        return (self.pattern,)
 
     def describe(self) -> str:
         return self.pattern.describe()

@@ -278,12 +278,17 @@ def rule(
 
     Raises:
         UsageError: the name is taken by a rule from elsewhere, the pattern can match a value that
-            no node computes, or it does not bind a name in `shared`.
+            no node computes, it asks for an operator or attribute that ONNX does not have, or it
+            does not bind a name in `shared`.
     """
 
     def add(build: Callable[[Match, Replacement], Built]) -> Rule:
         if not pattern.roots():
             raise UsageError(f"the pattern of rule '{name}' does not begin with an operator")
+        # Those of the catalogue have a test: looking up all operators takes its time at import.
+        ours = build.__module__.startswith("trtfuse.rules.")
+        if not ours and (mistake := pattern.mistake()):
+            raise UsageError(f"the pattern of rule '{name}' asks for {mistake}")
         unbound = set(shared) - pattern.names()
         if unbound:
             names = ", ".join(f"'{each}'" for each in sorted(unbound))
