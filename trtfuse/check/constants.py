@@ -253,9 +253,13 @@ class Computation:
         )
         # What a body claims of its values may be what keeps ONNX Runtime from running it.
         for body in _bodies(model.graph):
-            # Of the first two inputs of a Loop, ONNX Runtime wants to know that they are scalars.
+            # Of the first two inputs of a Loop, ONNX Runtime wants to know that they are single.
             for info in (*body.input[2:], *body.output, *body.value_info):
                 forget_shape(info.type)
+        going = constant(node.input(1)) if node.op == "Loop" else None
+        if going is not None:
+            known = helper.make_tensor_type_proto(going.type, going.shape)
+            next(iter(_bodies(model.graph))).input[1].type.CopyFrom(known)
         self._model = model
         return model
 
