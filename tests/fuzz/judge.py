@@ -43,6 +43,7 @@ STATED: tuple[tuple[str, str], ...] = (
         "a node that ONNX does not have",
     ),
     (r"a name that is taken", "one name of two values"),
+    (r"which runtimes read as 0 or as another", "ONNX Runtime is of two minds about it"),
     (r"which ONNX does not have", "an element type that nothing has, of what nothing computes"),
 )
 

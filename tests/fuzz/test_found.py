@@ -250,6 +250,17 @@ def test_a_gemm_that_transposes_neither_yes_nor_no_is_left_alone() -> None:
     assert "its transA and transB are [0, 2], not 0 or 1" in str(trtfuse.explain(made).to_dict())
 
 
+def test_a_gemm_of_which_runtimes_are_of_two_minds_is_refused() -> None:
+    made = parsed("(float[2, 4] x, float[3, 4] w) => (float[2, 3] y) { y = Gemm(x, w) }")
+    made.graph.node[0].attribute.append(onnx.helper.make_attribute("transB", -(2**63)))
+    with pytest.raises(trtfuse.ModelError) as raised:
+        trtfuse.fuse(made)
+    assert str(raised.value) == (
+        "node 'node_of_y' (Gemm) has transB = -9223372036854775808, which runtimes read as 0 or as "
+        "another number; make it 0 or 1"
+    )
+
+
 def test_a_slice_backwards_to_the_largest_end_is_not_computed() -> None:
     made = parsed(
         """(float[3] x) => (float[3] y, float[?] z)

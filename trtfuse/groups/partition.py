@@ -15,7 +15,6 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.products import equal
 from trtfuse.ir.wording import shape_not_known, shown
-from trtfuse.layers.linear import misspelled_transposition
 from trtfuse.rewrite.driver import Declined
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.rule import Condition, GroupRule
@@ -60,7 +59,7 @@ class Partition:
 
     Attributes:
         order: all nodes, in a topological order that does not depend on the file.
-        rank: the place in it of each node that can be in a group.
+        rank: the place of each node in it.
         group_of: the group of each node that is in one.
         declined: what was not grouped, and why.
     """
@@ -71,12 +70,7 @@ class Partition:
         self.limit = limit
         self.target = target
         self.order = tuple(graph.canonical())
-        self.rank = {
-            node: place
-            for place, node in enumerate(self.order)
-            # Of such a Gemm runtimes and inference think differently, and a group would show it.
-            if node.op != "Gemm" or misspelled_transposition(node) is None
-        }
+        self.rank = {node: place for place, node in enumerate(self.order)}
         self.group_of: dict[Node, Group] = {}
         self.declined: list[Declined] = []
         self._said: set[tuple[str, Node]] = set()

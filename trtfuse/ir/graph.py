@@ -486,6 +486,8 @@ class Graph:
             node.outputs.append(value)
         if node.bodies:
             _check_bodies(node, self.opset)
+        elif operator == "Gemm":
+            _check_gemm(node)
         elif operator == "Constant" and not proto.attribute:
             raise ModelError(f"{label(proto)} holds no value; give it one")
         self.insert(node, None)
@@ -842,6 +844,17 @@ class Graph:
                 self.make_way(outer.name)
                 inner.name = outer.name
                 _mark_stale(inner)
+
+
+def _check_gemm(node: Node) -> None:
+    """Refuses a Gemm that ONNX Runtime reads in 32 bits when it loads and in 64 when it runs."""
+    for name in ("transA", "transB"):
+        value = node.attribute(name, 0)
+        if isinstance(value, int) and abs(value) >= 1 << 31:
+            raise ModelError(
+                f"{label(node.proto)} has {name} = {value}, which runtimes read as 0 or as another "
+                "number; make it 0 or 1"
+            )
 
 
 def _check_bodies(node: Node, opset: int) -> None:
