@@ -170,6 +170,8 @@ def test_ctrl_c_ends_a_long_build_within_a_second(tmp_path: Path) -> None:
         import os, signal, sys, threading, time
         import trtfuse
 
+        # A shell lets its jobs in the background ignore it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         pressed = []
 
         def press():
