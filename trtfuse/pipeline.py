@@ -15,14 +15,14 @@ import numpy as np
 from onnx import ModelProto
 
 from trtfuse.check.inputs import Search
-from trtfuse.check.model import Verification, is_loaded, verify_models
+from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError, nothing_else_raised
 from trtfuse.groups.emit import emit, takes_functions
 from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.target import shared_memory
-from trtfuse.ir.claims import refusal, settle_claims
+from trtfuse.ir.claims import refusal, refused_already, settle_claims
 from trtfuse.ir.growth import FOLD_LIMIT
 from trtfuse.ir.model import (
     Model,
@@ -245,7 +245,7 @@ def _fuse(
         fusions = [Fusion.of(each) for each in driver.fused]
         trace.done(driver.fused, left)
     why_not = refusal(read) if fusions else None
-    if why_not is not None and is_loaded(read_model(model)):
+    if why_not is not None and not refused_already(read_model(model)):
         return _fuse(
             model, (), "off", objective, verify, input_shapes, fold_limit, seed, target, progress,
             refused=why_not,

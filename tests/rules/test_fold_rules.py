@@ -568,7 +568,10 @@ def test_a_first_result_that_is_left_out_keeps_nothing_from_folding(
         r=rng.standard_normal((1, 5 * gates, 5)).astype(np.float32),
     )
     x = np.zeros((1, 2, 5), np.float32)
-    (expected,) = ort.InferenceSession(made.SerializeToString()).run(None, {"x": x})
+    options = ort.SessionOptions()
+    # ONNX Runtime 1.25 stumbles over it when it folds by itself.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    (expected,) = ort.InferenceSession(made.SerializeToString(), options).run(None, {"x": x})
     found = folded(made)
     assert list(found) == ["last"]
     np.testing.assert_allclose(found["last"], expected, rtol=1e-5, atol=1e-6)

@@ -22,7 +22,7 @@ from trtfuse.check.inputs import SIZES, Search, Shapes, drawn, runtime_inputs
 from trtfuse.errors import VerifyError
 from trtfuse.ir.constants import constant
 from trtfuse.ir.model import Model
-from trtfuse.ir.shapes import type_and_shape, without_weights
+from trtfuse.ir.shapes import type_and_shape
 from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
 
 #: How many times the measured rounding of the original the result may differ by.
@@ -178,16 +178,6 @@ def _compare_interfaces(original: Model, result: Model) -> None:
     ):
         if before != after:
             raise VerifyError(f"the models have different {what}: {before} and {after}")
-
-
-def is_loaded(model: Model) -> bool:
-    """Whether ONNX Runtime loads a model, its weights aside."""
-    lean = Model(without_weights(model))
-    try:
-        _session(lean, "it")
-    except VerifyError:
-        return False
-    return True
 
 
 def _session(model: Model, which: str, moved_by: np.random.Generator | None = None) -> Any:

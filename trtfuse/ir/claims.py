@@ -16,6 +16,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto, helper
 from trtfuse.ir.graph import Dimension, Graph, Shape, Value
 from trtfuse.ir.model import Model
 from trtfuse.ir.shapes import (
+    contradiction,
     declared_symbols,
     graphs_in,
     misfit,
@@ -122,6 +123,17 @@ def refusal(model: Model) -> str | None:
     lean = without_weights(model)
     settle_claims(model, lean, correct=True)
     return misfit(lean)
+
+
+def refused_already(model: Model) -> bool:
+    """Whether no runtime would load a model as it came.
+
+    One that follows no numbers sees less than inference does here, and false claims may keep it
+    from seeing that.
+    """
+    if contradiction(model, propagates=False) is None:
+        return False
+    return settle_claims(model, without_weights(model), correct=False) is None
 
 
 def _is_untyped(info: ValueInfoProto) -> bool:

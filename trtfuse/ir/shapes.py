@@ -90,7 +90,7 @@ def infer_shapes(model: Model) -> bool:
     return changed
 
 
-def contradiction(model: Model) -> str | None:
+def contradiction(model: Model, *, propagates: bool = True) -> str | None:
     """What inference finds wrong with the nodes of a model, in one line.
 
     Inference for shapes goes on behind such a node; this is for when something has gone wrong.
@@ -99,16 +99,22 @@ def contradiction(model: Model) -> str | None:
     functions = (_as_model(function, inputs) for function, inputs in _called_with(model))
     for each in itertools.chain([lean], functions):
         _prepare(each)
-        if (wrong := misfit(each)) is not None:
+        if (wrong := misfit(each, propagates=propagates)) is not None:
             return wrong
     return None
 
 
-def misfit(lean: ModelProto) -> str | None:
-    """Which node does not fit those around it, or what the model claims; in one line."""
+def misfit(lean: ModelProto, *, propagates: bool = True) -> str | None:
+    """Which node does not fit those around it, or what the model claims; in one line.
+
+    Args:
+        lean: the model without its weights.
+        propagates: whether numbers are followed, and not only shapes.
+    """
+    data_prop = propagates and _may_propagate(lean)
     try:
         onnx.shape_inference.infer_shapes(
-            lean, check_type=True, strict_mode=True, data_prop=_may_propagate(lean)
+            lean, check_type=True, strict_mode=True, data_prop=data_prop
         )
     except _INFERENCE_FAILS as error:
         return one_line(error)
