@@ -271,3 +271,12 @@ def test_a_slice_backwards_to_the_largest_end_is_not_computed() -> None:
     result = trtfuse.fuse(made)
     (because,) = [each.because for each in result.report.declined if each.at == "node_of_b"]
     assert because == "runtimes do not agree on what Slice node_of_b computes"
+
+
+def test_a_loop_without_a_condition_in_it_is_not_computed() -> None:
+    made = claims_in_a_loop()
+    (condition,) = [tensor for tensor in made.graph.initializer if tensor.name == "c"]
+    condition.CopyFrom(onnx.numpy_helper.from_array(np.zeros(0, np.bool_), "c"))
+    result = trtfuse.fuse(made, verify="none")
+    (because,) = [each.because for each in result.report.declined if each.at == "node_of_z"]
+    assert because == "it cannot be computed: the condition of the Loop node_of_z is not one"

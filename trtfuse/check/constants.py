@@ -375,6 +375,10 @@ def _refuse_endless(node: Node) -> None:
             trips = constant(current.input(0))
             if trips is None or trips.size != 1:
                 raise NotComputableError(f"it is not known how often the Loop {current.label} runs")
+            going = constant(current.input(1))
+            if going is not None and going.size != 1:
+                # ONNX Runtime reads one, and ends the process where there is none.
+                raise NotComputableError(f"the condition of the Loop {current.label} is not one")
             times *= max(1, int(trips.array().reshape(())))
             if times > _MOST_ITERATIONS:
                 raise NotComputableError(f"the Loop {current.label} may run {times} times")
