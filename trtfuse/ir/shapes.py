@@ -85,8 +85,8 @@ def infer_shapes(model: Model) -> bool:
     changed, model.misfit = _infer(model.graph, lean, declared)
     for function, inputs in _called_with(model):
         # What inference made up around a call is as passing as what it makes up inside.
-        again, misfit = _infer(function, _as_model(function, inputs), declared)
-        changed, model.misfit = changed or again, model.misfit or misfit
+        again, wrong = _infer(function, _as_model(function, inputs), declared)
+        changed, model.misfit = changed or again, model.misfit or wrong
     return changed
 
 
@@ -132,10 +132,10 @@ def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> tuple[bool, str
     before = [(value, value.known) for graph in main.walk() for value in _values(graph)]
     _prepare(lean)
     propagates = _may_propagate(lean)
-    misfit: str | None = None
+    wrong: str | None = None
     for _ in range(_PASSES):
         try:
-            inferred, misfit = _inferred(lean, propagates)
+            inferred, wrong = _inferred(lean, propagates)
         except _INFERENCE_FAILS:
             # Of a model that inference chokes on, the inputs are known and nothing else.
             inferred = lean
@@ -149,7 +149,7 @@ def _infer(main: Graph, lean: ModelProto, declared: set[str]) -> tuple[bool, str
             assert element_type is not None
             info = helper.make_tensor_value_info(value.name, element_type, shape)
             lean.graph.value_info.append(info)
-    return any(value.known != known for value, known in before), misfit
+    return any(value.known != known for value, known in before), wrong
 
 
 def _may_propagate(lean: ModelProto) -> bool:
@@ -178,8 +178,7 @@ def _runs_far(graph: GraphProto | FunctionProto) -> bool:
         for node in nodes
         if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t")
     }
-    bodies = [body for node in nodes for each in node.attribute for body in _bodies(each)]
-    for body in (graph, *bodies):
+    for body in (graph, *_all_bodies(nodes)):
         if isinstance(body, GraphProto):
             constants.update((tensor.name, tensor) for tensor in body.initializer)
 
@@ -205,9 +204,8 @@ def _nodes_within(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     for node in nodes:
         yield node
         if node.op_type in _OWNERS:
-            for attribute in node.attribute:
-                for body in _bodies(attribute):
-                    yield from _nodes_within(body.node)
+            for body in _all_bodies([node]):
+                yield from _nodes_within(body.node)
 
 
 def _inferred(lean: ModelProto, propagates: bool) -> tuple[ModelProto, str | None]:
@@ -453,9 +451,8 @@ def _call_later(
             node.domain, node.op_type = _LATER, name
             del node.attribute[:]
             called = True
-        for attribute in node.attribute:
-            for body in _bodies(attribute):
-                called |= _call_later(body.node, opset, functions)
+        for body in _all_bodies([node]):
+            called |= _call_later(body.node, opset, functions)
     return called
 
 

@@ -49,13 +49,11 @@ class GraphEditor:
 
     Attributes:
         graph: the graph, to be read.
-        removed: the nodes that were taken out.
         added: the nodes that were put in.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.removed: list[Node] = []
         self.added: list[Node] = []
 
     def read_instead(self, old: Value, new: Value) -> None:
@@ -91,7 +89,6 @@ class GraphEditor:
     def remove(self, node: Node) -> None:
         """Takes out a node that nothing reads."""
         self.graph.remove(node)
-        self.removed.append(node)
 
     def remove_constant(self, value: Value) -> None:
         """Takes out an initializer that nothing reads."""
