@@ -44,6 +44,7 @@ class Clip:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Clip", "Relu", "Max", "Min")
+    name: ClassVar[str] = "clip"
     title: ClassVar[str] = "a Clip with constant bounds, or a Relu"
     longest: ClassVar[int] = 1
 
@@ -159,6 +160,7 @@ class Bounded:
     """
 
     operators: ClassVar[tuple[str, ...]] = (*Clip.operators, *_RANGES)
+    name: ClassVar[str] = "range"
     title: ClassVar[str] = "an operator of a known range"
     longest: ClassVar[int] = 1
 

@@ -69,6 +69,7 @@ class Cut:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Slice",)
+    name: ClassVar[str] = "slice"
     title: ClassVar[str] = "a Slice with constant limits"
     longest: ClassVar[int] = 1
 

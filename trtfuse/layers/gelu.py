@@ -43,6 +43,7 @@ class SpelledGelu:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Mul", "Div")
+    name: ClassVar[str] = "gelu"
     title: ClassVar[str] = "a GELU spelled out"
     longest: ClassVar[int] = 10
 

@@ -73,6 +73,7 @@ class SpelledHardSigmoid:
     """
 
     operators: ClassVar[tuple[str, ...]] = (*Clip.operators, *Scale.operators)
+    name: ClassVar[str] = "hard-sigmoid"
     title: ClassVar[str] = "a HardSigmoid spelled out"
     longest: ClassVar[int] = 2 * _SCALES + 1
 
@@ -141,6 +142,7 @@ class SpelledHardSwish:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Mul", "Div")
+    name: ClassVar[str] = "hard-swish"
     title: ClassVar[str] = "a HardSwish spelled out"
     longest: ClassVar[int] = 2 * _SCALES + 3
 

@@ -35,6 +35,7 @@ class Linear:
     """
 
     operators: ClassVar[tuple[str, ...]] = ()
+    name: ClassVar[str] = ""
     title: ClassVar[str] = ""
     longest: ClassVar[int] = 1
 
@@ -127,6 +128,7 @@ class Convolution(Linear):
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Conv", "ConvTranspose")
+    name: ClassVar[str] = "conv"
     title: ClassVar[str] = "a Conv or ConvTranspose with constant weights"
 
     @property
@@ -213,6 +215,7 @@ class FullyConnected(Linear):
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Gemm", "MatMul", "Add")
+    name: ClassVar[str] = "product"
     title: ClassVar[str] = "a Gemm or MatMul by constant weights"
     longest: ClassVar[int] = 2
 

@@ -46,6 +46,7 @@ class Reduce:
         "ReduceLogSum",
         "ReduceLogSumExp",
     )
+    name: ClassVar[str] = "reduce"
     title: ClassVar[str] = "a Reduce over constant axes"
     longest: ClassVar[int] = 1
 
@@ -143,6 +144,7 @@ class Mean(Reduce):
     """A mean that keeps its dimensions: a ReduceMean, or a pooling over the whole plane."""
 
     operators: ClassVar[tuple[str, ...]] = ("ReduceMean", "AveragePool", "GlobalAveragePool")
+    name: ClassVar[str] = "mean"
     title: ClassVar[str] = "a mean that keeps its dimensions"
 
     @classmethod

@@ -115,6 +115,7 @@ class Scale:
         "Neg",
         "Pow",
     )
+    name: ClassVar[str] = "scale"
     title: ClassVar[str] = "a Scale"
     longest: ClassVar[int] = 1
 

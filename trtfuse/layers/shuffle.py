@@ -122,6 +122,7 @@ class Shuffle:
         "Squeeze",
         "Unsqueeze",
     )
+    name: ClassVar[str] = "shuffle"
     title: ClassVar[str] = "a Shuffle"
     longest: ClassVar[int] = _LONGEST
 

@@ -21,6 +21,7 @@ class Window:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Conv", "ConvTranspose", "AveragePool", "MaxPool")
+    name: ClassVar[str] = "window"
     title: ClassVar[str] = "a convolution or pooling"
     longest: ClassVar[int] = 1
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from trtfuse.explanation import documented
 from trtfuse.report.advice import helps, holds
-from trtfuse.report.trace import Trace
-from trtfuse.rewrite.rule import CATALOGUE
+from trtfuse.result.trace import Trace
+from trtfuse.rewrite.rule import CATALOGUE, AnyRule
+
+_DOCUMENTS = {
+    "F": "Best Practices for TensorRT Performance, chapter 2.5",
+    "C": "TensorRT's Layer Fusion Catalog",
+}
 
 _UNUSED = {
     "entry": "Cleanup",
@@ -52,3 +57,11 @@ def _described(name: str) -> dict[str, str]:
         "equation": " ".join(equation.split()),
         "text": " ".join(text.partition("\n\n")[0].split()),
     }
+
+
+def documented(rule: AnyRule) -> tuple[str, str]:
+    """The entry of the fusion list that a rule implements, with its title; and the document."""
+    title = re.search(rf"Entry {re.escape(rule.entry)} (\([^)]*\))", " ".join(rule.doc.split()))
+    entry = f"{rule.entry} {title[1]}" if rule.entry and title else rule.entry
+    document = _DOCUMENTS.get(rule.entry[:1], "") if rule.entry[1:].isdigit() else ""
+    return entry, document
