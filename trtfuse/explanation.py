@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -17,7 +16,8 @@ from trtfuse.ir.graph import Node
 from trtfuse.ir.model import ModelLike, Objective, collector_paused, read_model
 from trtfuse.pipeline import Progress, named, staged
 from trtfuse.report.advice import helps, holds
-from trtfuse.rewrite.driver import MALFORMED, Declined, Driver, Fused
+from trtfuse.rewrite.condition import MALFORMED, STRUCTURE
+from trtfuse.rewrite.driver import Declined, Driver, Fused
 from trtfuse.rewrite.explain import Miss, near_misses
 from trtfuse.rewrite.pattern import Veto
 from trtfuse.rewrite.reach import reach
@@ -28,11 +28,6 @@ from trtfuse.rewrite.rule import CATALOGUE, AnyRule, Apart, GraphRule, Rule, Rul
 _MOSTLY = 3
 #: Of rules that miss a node by their structure, so many are named, the closest first.
 _MOST_STRUCTURES = 6
-
-_DOCUMENTS = {
-    "F": "Best Practices for TensorRT Performance, chapter 2.5",
-    "C": "TensorRT's Layer Fusion Catalog",
-}
 
 
 @dataclass(frozen=True)
@@ -255,7 +250,7 @@ class _Explainer:
         best: dict[Node, Miss] = {}
         for miss in nearly:
             mostly = miss.layers > 1 and miss.layers >= _MOSTLY * miss.missing
-            worth = mostly and not miss.condition and miss.rule.entry != "Cleanup"
+            worth = mostly and not miss.condition and not miss.rule.entry.cleans_up
             if worth and not covered.intersection(miss.nodes):
                 known = best.get(miss.at)
                 if known is None or miss.distance < known.distance:
@@ -276,7 +271,7 @@ class _Explainer:
         nearly = [
             miss
             for miss in sorted(found, key=lambda miss: miss.distance)
-            if miss.structural and (miss.layers > 1 or miss.rule.entry != "Cleanup")
+            if miss.structural and (miss.layers > 1 or not miss.rule.entry.cleans_up)
         ]
         return self._ranked([*refused, *nearly[:_MOST_STRUCTURES]])
 
@@ -288,7 +283,7 @@ class _Explainer:
                 found += self._of_rule(rule, node, said.get(rule.name))
             except Exception as error:  # noqa: BLE001
                 because = self.driver.model.malformed(error, f"rule '{rule.name}' at {node.label}")
-                found.append(Miss(rule, node, (node,), 1, 0, (Veto(MALFORMED, because),)))
+                found.append(Miss(rule, node, (node,), 1, 0, (Veto(MALFORMED.name, because),)))
         return found
 
     def _of_rule(self, rule: Rule, node: Node, veto: Veto | None) -> list[Miss]:
@@ -318,7 +313,7 @@ class _Explainer:
             [node.op for node in nodes],
             miss.layers,
             miss.layers + miss.missing,
-            [_objection(miss.rule, veto) for veto in miss.vetoes],
+            [_objection(miss.rule, *veto) for veto in miss.vetoes],
             entry,
             document,
         )
@@ -332,7 +327,7 @@ def _not_merged(rule: GraphRule, left: Apart) -> NotFused:
     """What a rule that looks at a whole graph has left as it was."""
     entry, document = documented(rule)
     guard, nodes = left.condition.name, left.nodes
-    objection = Objection(guard, left.because, holds(guard), helps(guard))
+    objection = _objection(rule, guard, left.because)
     labels, operators = [node.label for node in nodes], [node.op for node in nodes]
     count = len(nodes)
     return NotFused(
@@ -342,28 +337,24 @@ def _not_merged(rule: GraphRule, left: Apart) -> NotFused:
 
 def _not_grouped(declined: Declined) -> NotFused:
     """A group that did not form, or not grow, at a node."""
-    entry, document = documented(CATALOGUE[declined.rule])
-    guard, node = declined.guard, declined.at
-    objection = Objection(guard, declined.because, holds(guard), helps(guard))
+    rule, node = CATALOGUE[declined.rule], declined.at
+    entry, document = documented(rule)
+    objection = _objection(rule, declined.guard, declined.because)
     return NotFused(
         declined.rule, node.label, [node.label], [node.op], 1, 1, [objection], entry, document
     )
 
 
-def _objection(rule: Rule, veto: Veto) -> Objection:
-    if veto.guard != "structure":
-        return Objection(veto.guard, veto.because, holds(veto.guard), helps(veto.guard))
-    wanted = rule.doc.partition("\n")[0].partition("  ==  ")[0]
-    what = f"it looks for {wanted}" if wanted else ""
-    return Objection(veto.guard, veto.because, "The operators of the rule are all there.", what)
+def _objection(rule: AnyRule, guard: str, because: str) -> Objection:
+    if guard != STRUCTURE.name:
+        return Objection(guard, because, holds(guard, rule), helps(guard, rule))
+    what = "" if rule.equation is None else f"it looks for {rule.equation.before}"
+    return Objection(guard, because, "The operators of the rule are all there.", what)
 
 
 def documented(rule: AnyRule) -> tuple[str, str]:
     """The entry of the fusion list that a rule implements, with its title; and the document."""
-    title = re.search(rf"Entry {re.escape(rule.entry)} (\([^)]*\))", " ".join(rule.doc.split()))
-    entry = f"{rule.entry} {title[1]}" if rule.entry and title else rule.entry
-    document = _DOCUMENTS.get(rule.entry[:1], "") if rule.entry[1:].isdigit() else ""
-    return entry, document
+    return str(rule.entry), rule.entry.document
 
 
 def _history(fused: list[Fused], start: list[Node]) -> tuple[list[Step], list[Node]]:

@@ -15,14 +15,16 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.products import equal
 from trtfuse.ir.wording import shape_not_known, shown
+from trtfuse.rewrite.condition import NO_OTHER_READER, Condition
 from trtfuse.rewrite.driver import Declined
 from trtfuse.rewrite.guards import consumers
-from trtfuse.rewrite.rule import Condition, GroupRule
+from trtfuse.rewrite.rule import GroupRule
 
 #: What holds for every group.
 ONE_CONSUMER = Condition(
     "only-read-inside",
     "What is computed inside a group is read inside only, and is no output of the graph.",
+    NO_OTHER_READER,
 )
 
 

@@ -17,7 +17,19 @@ from trtfuse.ir.tensor import Float64, FoldedWeights, Tensor
 from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.scale import Scale, not_constant
 from trtfuse.layers.window import Window, misfit
+from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition
 from trtfuse.rewrite.replacement import Replacement
+
+#: What the report has where a convolution is none whose weights can be changed.
+CONVOLUTION = Condition(
+    "conv", "The convolution is one whose weights and bias are constant.", FOLDED_CONSTANTS
+)
+#: The same of a matrix product.
+PRODUCT = Condition(
+    "product",
+    "The product is one by constant weights, with a constant bias or none.",
+    FOLDED_CONSTANTS,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,14 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, Tensor
 from trtfuse.ir.wording import rank_not_known, shown
+from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition
+
+#: What the report has where an operator that could be a Scale is none.
+SCALE = Condition(
+    "scale",
+    "The operator is a Scale: it computes (x * scale + shift) ^ power from constants.",
+    FOLDED_CONSTANTS,
+)
 
 
 @dataclass(frozen=True, slots=True)

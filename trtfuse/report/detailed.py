@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from trtfuse.explanation import documented
 from trtfuse.report.advice import helps, holds
 from trtfuse.report.trace import Trace
+from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.rule import CATALOGUE
 
 _UNUSED = {
-    "entry": "Cleanup",
+    "entry": str(CLEANUP),
     "document": "",
     "equation": "",
     "text": "Nothing reads what it computes.",
@@ -44,11 +44,9 @@ def _described(name: str) -> dict[str, str]:
     rule = CATALOGUE.get(name)
     if rule is None:
         return dict(_UNUSED) if name == "unused" else dict.fromkeys(_UNUSED, "")
-    entry, document = documented(rule)
-    equation, _, text = rule.doc.partition("\n\n")
     return {
-        "entry": entry,
-        "document": document,
-        "equation": " ".join(equation.split()),
-        "text": " ".join(text.partition("\n\n")[0].split()),
+        "entry": str(rule.entry),
+        "document": rule.entry.document,
+        "equation": str(rule.equation or ""),
+        "text": " ".join(rule.doc.split()),
     }

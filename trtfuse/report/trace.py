@@ -322,7 +322,7 @@ def _nodes(model: Model) -> list[Node]:
 def cleans_up(name: str) -> bool:
     """Whether a rule is of the list's cleanup, as the removal of unused nodes is."""
     rule = CATALOGUE.get(name)
-    return name == "unused" or (rule is not None and rule.entry == "Cleanup")
+    return name == "unused" or (rule is not None and rule.entry.cleans_up)
 
 
 def _taken(fusion: Fused) -> Iterable[Node]:

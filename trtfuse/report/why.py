@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from trtfuse.explanation import Explanation, NotFused, alike
 from trtfuse.report.text import counted, printable
+from trtfuse.rewrite.condition import STRUCTURE
 
 #: So many kinds of misses, and of each so many places, are listed unless all are asked for.
 KINDS, PLACES = 12, 3
@@ -74,7 +75,7 @@ def _group(rule: str, misses: list[NotFused], everything: bool) -> Iterator[str]
         yield f"  and {len(misses) - len(shown)} more"
     for guard, text in {each.guard: each.helps for each in misses[0].objections}.items():
         if text:
-            yield f"  {text}" if guard == "structure" else f"  what helps ({guard}): {text}"
+            yield f"  {text}" if guard == STRUCTURE.name else f"  what helps ({guard}): {text}"
 
 
 def _place(miss: NotFused) -> str:

@@ -19,6 +19,15 @@ from trtfuse.ir.constants import became_constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.model import Model, collector_paused
 from trtfuse.ir.tensor import FLOATING, type_name
+from trtfuse.rewrite.condition import (
+    AGREES,
+    BOUNDED_GROWTH,
+    MALFORMED,
+    NAMED_OUTPUT,
+    ONE_CONSUMER,
+    OPSET,
+    REPRESENTABLE,
+)
 from trtfuse.rewrite.debug import Watch, check_uses, is_watched
 from trtfuse.rewrite.editor import GraphEditor, must_keep_name, substitute
 from trtfuse.rewrite.explain import nearest_miss
@@ -84,9 +93,6 @@ class Checked:
     drawn: int = 0
     shared: bool = False
 
-
-#: What stands in the report for a guard where a rule meets a node that no runtime can run.
-MALFORMED = "malformed-node"
 
 #: Compares what a match computes with what takes its place, before it does.
 Check = Callable[[Rule, Match, Replacement, tuple[Value, ...]], Checked]
@@ -222,7 +228,9 @@ class Driver:
         except Exception as error:  # noqa: BLE001
             because = self.model.malformed(error, f"rule '{rule.name}'")
             if graph.first is not None:
-                self._declined.setdefault(graph.first, {})[rule.name] = Veto(MALFORMED, because)
+                self._declined.setdefault(graph.first, {})[rule.name] = Veto(
+                    MALFORMED.name, because
+                )
 
     @property
     def declined(self) -> list[Declined]:
@@ -248,7 +256,7 @@ class Driver:
             return nearest_miss(rules, node)
         except Exception as error:  # noqa: BLE001
             because = self.model.malformed(error, f"explaining {node.label}")
-            return rules[0], Veto(MALFORMED, because)
+            return rules[0], Veto(MALFORMED.name, because)
 
     def _enqueue(self, node: Node) -> None:
         if self._at_root[node.op] and node.graph is not None and node not in self._queued:
@@ -273,7 +281,7 @@ class Driver:
                     vetoes.append(veto)
             except Exception as error:  # noqa: BLE001
                 because = self.model.malformed(error, f"rule '{rule.name}' at {node.label}")
-                vetoes[:] = [Veto(MALFORMED, because)]
+                vetoes[:] = [Veto(MALFORMED.name, because)]
             if watch is not None:
                 watch.nothing_changed(rule.name)
             if vetoes:
@@ -294,7 +302,7 @@ class Driver:
         assert graph is not None
         if rule.since > graph.opset:
             because = f"the model imports opset {graph.opset}, and the rule needs {rule.since}"
-            return Veto("opset", because)
+            return Veto(OPSET.name, because)
         shared = {match[name] for name in rule.shared}
         for node in match.nodes[1:]:
             for value in node.outputs:
@@ -302,7 +310,7 @@ class Driver:
                     others = consumers(value, match.nodes)
                     if others is not None:
                         self._waiting.setdefault(value, []).append(match.root)
-                        return Veto("one-consumer", others)
+                        return Veto(ONE_CONSUMER.name, others)
         for guard in rule.guards:
             why_not = guard.check(match)
             if why_not is not None:
@@ -328,11 +336,11 @@ class Driver:
         ):
             # Erasing it would put another in its place.
             because = f"`{first.name}` and `{old.name}` are both known outside"
-            return Veto("named-output", because)
+            return Veto(NAMED_OUTPUT.name, because)
         for constant in new.constants:
             assert constant.tensor is not None
             if misrounding := constant.tensor.misrounding():
-                return Veto("representable", misrounding)
+                return Veto(REPRESENTABLE.name, misrounding)
             if (
                 graph.constants_are_nodes
                 and graph.opset < 9
@@ -342,14 +350,14 @@ class Driver:
                 because = (
                     f"opset {graph.opset} has no Constant of {type_name(constant.tensor.type)}"
                 )
-                return Veto("opset", because)
+                return Veto(OPSET.name, because)
         if too_large := self._outgrown(match, new):
-            return Veto("bounded-growth", too_large)
+            return Veto(BOUNDED_GROWTH.name, too_large)
         checked = None
         if self.check is not None and not new.as_computed:
             checked = self.check(rule, match, new, tuple(v for v in results if v is not None))
             if checked.why_not is not None:
-                return Veto("check", checked.why_not)
+                return Veto(AGREES.name, checked.why_not)
         if watch is not None:
             watch.nothing_changed(rule.name)
         try:

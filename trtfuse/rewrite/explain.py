@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from trtfuse.ir.graph import Node, Value
+from trtfuse.rewrite.condition import ONE_CONSUMER, OPSET, STRUCTURE
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.pattern import Given, Match, Pattern, SeenAs, Veto
 from trtfuse.rewrite.reach import layers, reach
@@ -30,7 +31,7 @@ def nearest_miss(rules: Iterable[Rule], node: Node) -> tuple[Rule, Veto]:
     rule, found = next((rule, found) for depth, rule, found, _ in misses if depth == deepest)
     wanted = [e for depth, _, f, e in misses if depth == deepest and f == found and e]
     because = f"{found}, not by {', or by '.join(dict.fromkeys(wanted))}" if wanted else found
-    return rule, Veto("structure", because)
+    return rule, Veto(STRUCTURE.name, because)
 
 
 def _mismatch(pattern: Pattern, value: Value, depth: int) -> tuple[int, str, str]:
@@ -78,7 +79,7 @@ class Miss:
     @property
     def structural(self) -> bool:
         """Whether the structure is another one, so that no guard was asked."""
-        return self.vetoes[0].guard == "structure"
+        return self.vetoes[0].guard == STRUCTURE.name
 
     @property
     def distance(self) -> tuple[bool, float, int]:
@@ -123,7 +124,7 @@ def near_misses(rule: Rule, node: Node) -> list[Miss]:
         miss = Miss(rule, node, far.nodes or (node,), max(far.layers, 1), far.missing, vetoes)
         found.setdefault(vetoes, miss)
     if not matched and not refused and far.layers:
-        vetoes = tuple(Veto("structure", because) for because in far.because)
+        vetoes = tuple(Veto(STRUCTURE.name, because) for because in far.because)
         if vetoes:
             missing = far.missing
             found[vetoes] = Miss(rule, node, far.nodes, far.layers, missing, vetoes, far.condition)
@@ -136,12 +137,12 @@ def _every_veto(rule: Rule, match: Match) -> Iterator[Veto]:
     assert graph is not None
     if rule.since > graph.opset:
         because = f"the model imports opset {graph.opset}, and the rule needs {rule.since}"
-        yield Veto("opset", because)
+        yield Veto(OPSET.name, because)
     shared = {match[name] for name in rule.shared}
     for value in (v for node in match.nodes[1:] for v in node.outputs if v is not None):
         others = None if value in shared else consumers(value, match.nodes)
         if others is not None:
-            yield Veto("one-consumer", others)
+            yield Veto(ONE_CONSUMER.name, others)
     vetoed = False
     for guard in rule.guards:
         try:
