@@ -32,7 +32,7 @@ def why_not_floating(value: Value) -> str | None:
 
 @guard(helps=CAST_BEFORE)
 def floating(m: Match, name: str) -> str | None:
-    """The value bound to `name` is float16, bfloat16, float32 or float64."""
+    """The value is float16, bfloat16, float32 or float64; integers are never regrouped."""
     return why_not_floating(m[name])
 
 

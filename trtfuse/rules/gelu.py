@@ -68,8 +68,8 @@ def constants_keep_shape(m: Match, gelu: str) -> str | None:
     since=20,
 )
 def gelu(m: Match, new: Replacement) -> Value:
-    """So is 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))), with approximate="tanh". The
-    factors may stand in any order, and the opset has to have Gelu. The constants are read as the
+    """So is 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))), with approximate="tanh".
+    The factors stand in any order, and the opset has to have Gelu. The constants are read as the
     numbers that they are roundings of.
     """
     seen: SpelledGelu = m["gelu"]
