@@ -391,6 +391,14 @@ def test_a_new_node_is_in_no_graph_yet() -> None:
         new.relu(x)
 
 
+def test_a_new_node_goes_by_the_opset_of_the_graph_that_it_is_for() -> None:
+    made = model("(float[2] x) => (float[2] y) { y = Relu(x) }", opset=12)
+    graph = Model(made).graph
+    softmax = Replacement(graph).Softmax(next(iter(graph.inputs))).producer
+    assert softmax is not None
+    assert (softmax.graph, softmax.opset, softmax.attribute("axis")) == (None, 12, 1)
+
+
 def test_a_new_node_may_read_nothing() -> None:
     new, _ = replacement()
     new.Constant(value_float=1.0)

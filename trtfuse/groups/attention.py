@@ -69,10 +69,8 @@ def _around(partition: Partition, softmax: Node) -> None:
 
 
 def _not_last_axis(softmax: Node) -> str | None:
-    x, graph = softmax.inputs[0], softmax.graph
+    x, axis = softmax.inputs[0], softmax.attribute("axis")
     assert x is not None
-    assert graph is not None
-    axis = softmax.attribute("axis", -1 if graph.opset >= 13 else 1)
     if axis == -1 or (x.rank is not None and axis == x.rank - 1):
         return None
     if x.rank is None:

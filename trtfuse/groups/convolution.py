@@ -222,7 +222,7 @@ def _is_depthwise(node: Node) -> bool:
     weights = node.input(1)
     if node.op != "Conv" or weights is None or weights.shape is None:
         return False
-    group = node.attribute("group", 1)
+    group = node.attribute("group")
     return bool(group > 1 and weights.shape[1] == 1 and weights.shape[0] == group)
 
 
@@ -233,8 +233,5 @@ def _is_pointwise(node: Node) -> bool:
     steps, pads = node.attribute("strides", [1]), node.attribute("pads", [0])
     ones = all(size == 1 for size in weights.shape[2:])
     return bool(
-        ones
-        and node.attribute("group", 1) == 1
-        and all(step == 1 for step in steps)
-        and not any(pads)
+        ones and node.attribute("group") == 1 and all(step == 1 for step in steps) and not any(pads)
     )

@@ -70,7 +70,7 @@ class Clip:
             return cls(node, x, 0.0, math.inf)
         if node.op != "Clip":
             return cls._of_min_or_max(node)
-        absent = math.inf if _opset(node) >= _BOUNDS_AS_INPUTS else _LARGEST
+        absent = math.inf if node.opset >= _BOUNDS_AS_INPUTS else _LARGEST
         bounds = [-absent, absent]
         for index, name in enumerate(("min", "max")):
             value = node.input(index + 1)
@@ -94,7 +94,7 @@ class Clip:
 
         Where the bounds of a Clip are attributes, they may not hold the number.
         """
-        if len(node.inputs) != 2 or _opset(node) < _BOUNDS_AS_INPUTS:
+        if len(node.inputs) != 2 or node.opset < _BOUNDS_AS_INPUTS:
             return None
         for x, bound in (node.inputs, node.inputs[::-1]):
             tensor = constant(bound)
@@ -186,8 +186,3 @@ def _number(tensor: Tensor) -> float:
     if tensor.type in INTEGERS:
         return int(tensor.array().reshape(()))
     return float(tensor.exact().reshape(()))
-
-
-def _opset(node: Node) -> int:
-    assert node.graph is not None
-    return node.graph.opset

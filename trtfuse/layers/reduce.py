@@ -82,7 +82,7 @@ class Reduce:
             axes = None
         elif len({axis % x.rank if x.rank else axis for axis in axes}) < len(axes):
             return f"its axes {list(axes)} repeat an axis"
-        keepdims = node.attribute("keepdims", 1)
+        keepdims = node.attribute("keepdims")
         if keepdims not in (0, 1):
             return f"its keepdims is {keepdims}, and runtimes differ on what that means"
         return cls(node, x, None if axes is None else tuple(axes), bool(keepdims))
@@ -128,10 +128,10 @@ class Reduction(Reduce):
             return cls._listed(node)
         x = node.inputs[0]
         assert x is not None
-        keepdims = node.attribute("keepdims", 1)
+        keepdims = node.attribute("keepdims")
         if keepdims not in (0, 1):
             return f"its keepdims is {keepdims}, and runtimes differ on what that means"
-        return cls(node, x, (node.attribute("axis", 0),), bool(keepdims))
+        return cls(node, x, (node.attribute("axis"),), bool(keepdims))
 
     def with_dimensions(self, new: Replacement, keepdims: bool) -> Value:
         """The same, with the reduced axes kept or not."""
@@ -160,5 +160,5 @@ def _takes_all(pool: Node, x: Value) -> bool:
     """Whether the kernel of a pooling is the whole plane, and nothing is added to it."""
     plane = list((x.shape or ())[2:])
     spread = any(pool.attribute("pads", [])) or set(pool.attribute("dilations", [1])) != {1}
-    padded = pool.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    padded = pool.attribute("auto_pad") not in ("NOTSET", "VALID")
     return list(pool.attribute("kernel_shape")) == plane and not spread and not padded

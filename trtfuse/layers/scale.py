@@ -193,7 +193,7 @@ class Scale:
 
     @classmethod
     def _of_batch_normalization(cls, node: Node) -> Self | str:
-        if node.attribute("training_mode", 0):
+        if node.attribute("training_mode"):
             return "it normalizes by the statistics of the batch (training_mode is 1)"
         if not node.attribute("spatial", 1):
             return "it normalizes each element by itself (spatial is 0)"
@@ -209,7 +209,7 @@ class Scale:
         gain, bias, mean, variance = (tensor for tensor in tensors if tensor is not None)
         if len({tensor.shape for tensor in tensors if tensor is not None}) > 1:
             return "its scale, bias, mean and variance are not of one shape"
-        epsilon = float(node.attribute("epsilon", np.float32(1e-5)))
+        epsilon = float(node.attribute("epsilon"))
 
         @functools.cache
         def scale() -> Float64:

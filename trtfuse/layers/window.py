@@ -53,7 +53,7 @@ class Window:
     @property
     def auto_pad(self) -> str:
         """NOTSET where the pads are listed."""
-        return str(self.node.attribute("auto_pad", "NOTSET"))
+        return str(self.node.attribute("auto_pad"))
 
     @property
     def pads(self) -> list[int]:
@@ -91,6 +91,6 @@ def _channels(node: Node, x: Value, weights: Shape | None) -> int | None:
     if weights is not None and len(weights) > 2:
         own = weights[0 if node.op == "ConvTranspose" else 1]
         if isinstance(own, int):
-            return own * int(node.attribute("group", 1)) if node.op == "Conv" else own
+            return own * int(node.attribute("group")) if node.op == "Conv" else own
     size = x.shape[1] if x.shape is not None and len(x.shape) > 1 else None
     return size if isinstance(size, int) else None

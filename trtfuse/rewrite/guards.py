@@ -47,9 +47,8 @@ def known_type(m: Match, name: str) -> str | None:
 def operator_takes(m: Match, operator: str, name: str) -> str | None:
     """The operator that is to be made takes the type of the value, in the opset of the model."""
     value: Value = m[name]
-    assert m.root.graph is not None
     assert value.type is not None
-    opset = m.root.graph.opset
+    opset = m.root.opset
     taken = defs.get_schema(operator, opset, "").type_constraints[0].allowed_type_strs
     if f"tensor({TensorProto.DataType.Name(value.type).lower()})" in taken:
         return None

@@ -159,13 +159,11 @@ _ONE_AXIS = 13
 def _copies(m: Match) -> Way | None:
     """What TensorRT does of a LogSoftmax over several axes, as before opset 13, or at the end."""
     softmax: Node = m["y"].producer
-    graph, rank = softmax.graph, m["x"].rank
-    assert graph is not None
-    axis = softmax.attribute("axis", 1)
-    one = graph.opset >= _ONE_AXIS or axis == -1 or axis + 1 == rank
+    axis, rank = softmax.attribute("axis"), m["x"].rank
+    one = softmax.opset >= _ONE_AXIS or axis == -1 or axis + 1 == rank
     if not one:
         return FLATTENED_SOFTMAX
-    ends = m.root.output.outputs and (graph.opset < _ONE_AXIS or is_fed_by_product(m["x"]))
+    ends = m.root.output.outputs and (softmax.opset < _ONE_AXIS or is_fed_by_product(m["x"]))
     return LOG_SOFTMAX_AT_THE_END if ends else None
 
 
@@ -183,7 +181,7 @@ def log_softmax(m: Match, new: Replacement) -> Value:
     """Both go over the same axis. Where Softmax rounds to 0, Log is -inf and LogSoftmax is not:
     that is an improvement.
     """
-    axis = m["y"].producer.attribute("axis")
+    axis = m["y"].producer.given("axis")
     return new.LogSoftmax(m["x"], axis=axis, like=m.root)
 
 
@@ -240,7 +238,7 @@ def hard_sigmoid(m: Match, new: Replacement) -> Value:
         op.HardSigmoid(
             var("x"),
             alpha=lambda alpha: alpha == SWISH[0],
-            beta=lambda beta: beta is None or beta == SWISH[1],
+            beta=lambda beta: beta == SWISH[1],
         ),
         commutes=True,
     ),

@@ -89,5 +89,5 @@ def cast_like(m: Match, new: Replacement) -> Value:
     """
     like: Value = m["like"]
     node = m.root
-    kept = {name: node.attribute(name) for name in ("saturate", "round_mode")}
+    kept = {name: node.given(name) for name in ("saturate", "round_mode")}
     return new.Cast(m["x"], to=like.type, like=node, **kept)

@@ -132,7 +132,7 @@ def _tile(node: Node) -> bool:
 
 def _reduces_nothing(node: Node) -> bool:
     """Whether a reduction is over no axes, and says that this means none and not all."""
-    if node.attribute("noop_with_empty_axes", 0) != 1 or node.attribute("axes"):
+    if node.attribute("noop_with_empty_axes") != 1 or node.attribute("axes"):
         return False
     listed = node.input(1)
     tensor = constant(listed)

@@ -66,11 +66,10 @@ def _is_foldable(m: Match) -> bool:
 
 def _is_determined(node: Node) -> bool:
     """Whether a node computes tensors from its inputs, and the same every time."""
-    assert node.graph is not None
     name = operator(node)
     if name.startswith("function "):
         return not name.startswith(f"function {GROUP_DOMAIN}::")
-    return _is_standard(name, node.graph.opset) and not _varies(node)
+    return _is_standard(name, node.opset) and not _varies(node)
 
 
 @functools.cache
@@ -88,13 +87,12 @@ def _varies(node: Node) -> bool:
     if name in RANDOM or name in QUANTIZING or name in _NO_TENSORS:
         return True
     if name == "Dropout":
-        assert node.graph is not None
         mode = node.input(2)
         trained = constant(mode)
-        if node.graph.opset < 7:
-            return not node.attribute("is_test", 0)
+        if node.opset < 7:
+            return not node.attribute("is_test")
         return mode is not None and (trained is None or bool(trained.array().any()))
-    return name == "BatchNormalization" and bool(node.attribute("training_mode", 0))
+    return name == "BatchNormalization" and bool(node.attribute("training_mode"))
 
 
 def _can_be_initializer(m: Match) -> bool:

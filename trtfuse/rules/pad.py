@@ -40,7 +40,7 @@ def _amounts(pad: Node, rank: int) -> list[int] | str:
 def pads_with_zeros(m: Match) -> str | None:
     """The Pad is constant and fills in zeros."""
     pad: Node = m["padded"].producer
-    mode = pad.attribute("mode", "constant")
+    mode = pad.attribute("mode")
     if mode != "constant":
         return f"{pad.label} pads in mode {mode}"
     value = pad.input(2)
@@ -96,10 +96,10 @@ def counted_padding(m: Match) -> str | None:
     """An average counts its padding, or has none yet; and none is added by rounding up."""
     if m.root.op != "AveragePool":
         return None
-    if m.root.attribute("ceil_mode", 0):
+    if m.root.attribute("ceil_mode"):
         return f"{m.root.label} rounds its size up (ceil_mode is 1)"
     own = m["layer"].pads
-    if any(own) and not m.root.attribute("count_include_pad", 0):
+    if any(own) and not m.root.attribute("count_include_pad"):
         return f"{m.root.label} does not count its own padding {own}"
     return None
 

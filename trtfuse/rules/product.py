@@ -18,8 +18,7 @@ def _plain(m: Match) -> bool:
     """Both weights are matrices, and neither product transposes what it multiplies."""
     layers: tuple[FullyConnected, ...] = (m["first"], m["second"])
     return all(
-        len(layer.weight.shape) == 2 and not layer.product.attribute("transA", 0)
-        for layer in layers
+        len(layer.weight.shape) == 2 and not layer.product.attribute("transA") for layer in layers
     )
 
 

@@ -91,7 +91,7 @@ _BFLOAT16_POOLS = 22
 def pooled_type(m: Match, name: str) -> str | None:
     """There is an AveragePool of this type."""
     value: Value = m[name]
-    opset = m.root.output.graph.opset
+    opset = m.root.opset
     if value.type == TensorProto.BFLOAT16 and opset < _BFLOAT16_POOLS:
         return (
             f"`{value.name}` is bfloat16, which AveragePool takes from opset {_BFLOAT16_POOLS} on, "

@@ -64,7 +64,7 @@ def exact_scales(m: Match) -> str | None:
 def scales_do_as_sizes_do(m: Match) -> str | None:
     """The result depends on the sizes only through the scales that they amount to."""
     policy = m.root.attribute("keep_aspect_ratio_policy", "stretch")
-    mode = m.root.attribute("coordinate_transformation_mode", "half_pixel")
+    mode = m.root.attribute("coordinate_transformation_mode")
     if policy != "stretch":
         return f"{m.root.label} keeps the aspect ratio ({policy})"
     if mode == "tf_crop_and_resize":

@@ -93,7 +93,7 @@ def _directly(m: Match) -> list[int] | str:
     x, y, root = m["x"], m["y"], m.root
     own, between = sizes_of(x) or (), sizes_of(y) or ()
     listed = constant(root.input(1)) if root.op == "Reshape" else None
-    copies = root.attribute("allowzero", 0) != 1
+    copies = root.attribute("allowzero") != 1
     if listed is not None:
         wanted = listed.integers()
     else:
@@ -150,13 +150,13 @@ def reshape_reshape(m: Match, new: Replacement) -> Value:
     assert isinstance(target, list)
     name = f"{m.root.label}.shape"
     shape = new.constant(np.array(target, np.int64), TensorProto.INT64, name)
-    kept = {"allowzero": 1} if m.root.attribute("allowzero", 0) == 1 and 0 in target else {}
+    kept = {"allowzero": 1} if m.root.attribute("allowzero") == 1 and 0 in target else {}
     return new.Reshape(m["x"], shape, like=m.root, **kept)
 
 
 def _is_computed(m: Match) -> bool:
     """The target is computed at run time, and it is known how many sizes it has."""
-    allows_zero = m.root.attribute("allowzero", 0) == 1
+    allows_zero = m.root.attribute("allowzero") == 1
     return constant(m["target"]) is None and not allows_zero and _target(m) is not None
 
 
