@@ -103,7 +103,7 @@ def _model(
 @functools.cache
 def _entries() -> dict[str, str]:
     """The entry of each rule in the fusion list."""
-    return {rule.name: rule.entry for rule in trtfuse.rules()}
+    return {rule.name: rule.entry.label for rule in trtfuse.rules()}
 
 
 def contexts(subject: Subject, shape: Shape, element: str) -> Iterator[tuple[str, str, ModelProto]]:

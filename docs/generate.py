@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import click
@@ -15,7 +16,9 @@ import trtfuse
 from trtfuse.cli import command
 from trtfuse.layers.limits import LIMITS
 from trtfuse.layers.ways import WAYS
-from trtfuse.report.advice import BEFORE, HELPS, IMPLIED
+from trtfuse.result.advice import BEFORE
+from trtfuse.rewrite.condition import IMPLIED, Condition
+from trtfuse.rewrite.entries import FUSION_LIST
 from trtfuse.rewrite.rule import AnyRule, GraphRule
 
 DOCS = Path(__file__).parent
@@ -49,39 +52,6 @@ No rewrite asks for more than that where the model did not.
 | --- | --- | --- |
 """
 
-#: The fusion list, in the order in which rules are tried: entry, fusion, kind.
-FUSIONS = (
-    ("F1", "Convolution and ReLU", "group"),
-    ("F2", "FullyConnected and ReLU", "group"),
-    ("F3", "Scale and Activation", "rewrite where one operator says it, else group"),
-    ("F4", "Convolution and ElementWise sum", "group"),
-    ("F5", "Shuffle and Reduce", "rewrite"),
-    ("F6", "Shuffle and Shuffle", "rewrite"),
-    ("F7", "Scale that does nothing", "rewrite"),
-    ("F8", "Convolution and Scale", "rewrite"),
-    ("F9", "Reduce as pooling", "rewrite"),
-    ("F10", "L1Norm", "rewrite"),
-    ("F11", "Sum of squares", "rewrite"),
-    ("F12", "L2Norm", "rewrite"),
-    ("F13", "LogSum", "rewrite"),
-    ("F14", "LogSumExp", "rewrite"),
-    ("F15", "start of an MLP", "group"),
-    ("F16", "growth of an MLP", "group"),
-    ("C1", "Convolution and pointwise activation", "group"),
-    ("C2", "Convolution and ElementWise minimum or maximum", "group"),
-    ("C3", "Padding and Convolution, Deconvolution or Pooling", "rewrite"),
-    ("C4", "idempotent and nested activations", "rewrite"),
-    ("C5", "GELU spelled out", "rewrite from opset 20, else group"),
-    ("C6", "Softmax and Log", "rewrite"),
-    ("C7", "chains of pointwise operators", "group"),
-    ("C8", "depthwise, then pointwise convolution", "group"),
-    ("C9", "normalizations spelled out", "rewrite from opset 17 and 23, else group"),
-    ("C10", "quantized layers", "group"),
-    ("C11", "attention spelled out", "group"),
-    ("C12", "two products in a row", "rewrite"),
-    ("Cleanup", "what is expected before a build", "rewrite"),
-)
-
 #: The parts of a page that are written from the code.
 GENERATED = re.compile(r"(?<=<!-- from the rules -->\n).*?(?=<!-- to here -->\n)", re.DOTALL)
 HELPFUL = re.compile(r"(?<=<!-- what helps -->\n).*?(?=<!-- to here -->\n)", re.DOTALL)
@@ -89,17 +59,18 @@ HELPFUL = re.compile(r"(?<=<!-- what helps -->\n).*?(?=<!-- to here -->\n)", re.
 
 def rule_page(rule: AnyRule) -> str:
     """The page of one rule."""
-    equation, _, text = rule.doc.partition("\n\n")
+    document = f" of {rule.entry.document}" if rule.entry.document else ""
+    takes = textwrap.fill(f"Takes: {rule.takes}", 100, break_on_hyphens=False)
     page = (
-        f"# {rule.name}\n\n    {equation.rstrip('.')}\n\n{text}\n\n"
-        f"Kind: {rule.kind}. Applies from opset {rule.since}.\n"
+        f"# {rule.name}\n\n    {rule.equation}\n\n{rule.doc}\n\n"
+        f"{takes}\n\n"
+        f"Entry {rule.entry}{document}. Kind: {rule.kind}. Applies from opset {rule.since}.\n"
     )
     if isinstance(rule, GraphRule) and not rule.guards:
         # It merges or moves nodes, and has nothing to say where there is nothing to do.
         return page
-    guards = {guard.name: guard.doc for guard in rule.guards}
-    if isinstance(rule, trtfuse.Rule):
-        guards |= IMPLIED
+    asked = (*rule.guards, *IMPLIED) if isinstance(rule, trtfuse.Rule) else rule.guards
+    guards = {guard.name: guard.doc for guard in asked}
     rows = "\n".join(f"| `{name}` | {cell(doc)} |" for name, doc in guards.items())
     return f"{page}\n## What it declines\n\n| guard | what has to hold |\n| --- | --- |\n{rows}\n"
 
@@ -112,8 +83,8 @@ def cell(text: str) -> str:
 def rule_index() -> str:
     """The table of all rules."""
     rows = "\n".join(
-        f"| [{rule.name}]({rule.name}.md) | {rule.kind} | {rule.entry} | "
-        f"`{cell(rule.doc.splitlines()[0].rstrip('.'))}` |"
+        f"| [{rule.name}]({rule.name}.md) | {rule.kind} | {rule.entry.label} | "
+        f"`{cell(str(rule.equation))}` |"
         for rule in trtfuse.rules()
     )
     return (
@@ -129,16 +100,16 @@ def rule_index() -> str:
 def fusion_table() -> str:
     """The whole fusion list: its rules, the spellings they take, what they decline."""
     rows = []
-    for entry, fusion, kind in FUSIONS:
-        rules = [rule for rule in trtfuse.rules() if rule.entry == entry]
-        if not rules:
-            rows.append(f"| {entry} | {fusion} ({kind}) | | | |")
+    for entry in FUSION_LIST:
+        rules = [rule for rule in trtfuse.rules() if rule.entry.label == entry.label]
+        kinds = " or ".join(sorted({rule.kind for rule in rules}, reverse=True))
+        first = f"{entry.label} | {entry.title or 'what is expected before a build'} ({kinds})"
         for rule in rules:
             link = f"[{rule.name}](rules/{rule.name}.md)"
             guards = ", ".join(dict.fromkeys(f"`{guard.name}`" for guard in rule.guards))
-            rows.append(f"| {entry} | {fusion} ({kind}) | {link} | {takes(rule)} | {guards} |")
-            entry, fusion, kind = "", "", ""
-    table = "\n".join(rows).replace(" ()", "")
+            rows.append(f"| {first} | {link} | {cell(rule.takes)} | {guards} |")
+            first = " | "
+    table = "\n".join(rows)
     return (
         "# The fusion list\n\nEntries with F are the fusions of NVIDIA's *Best Practices for "
         "TensorRT Performance*, chapter 2.5;\nthose with C are what today's *Layer Fusion Catalog* "
@@ -153,39 +124,39 @@ def fusion_table() -> str:
     )
 
 
-def takes(rule: AnyRule) -> str:
-    """The spellings that a rule takes, as its docstring says."""
-    return cell(rule.doc.partition("\n\nTakes: ")[2])
-
-
 def guard_table() -> str:
     """Everything that may stop a rule, and which rules it may stop."""
-    docs: dict[str, str] = {}
+    listed: dict[str, Condition] = {}
     stopped: dict[str, list[str]] = {}
     for rule in trtfuse.rules():
         for guard in rule.guards:
-            docs[guard.name] = guard.doc
+            listed[guard.name] = guard
             stopped.setdefault(guard.name, []).append(f"[{rule.name}](../rules/{rule.name}.md)")
-    for name in IMPLIED:
-        stopped.pop(name, None)
-    docs = BEFORE | dict(sorted(docs.items())) | IMPLIED
-    docs = {name: docs[name] for name in (*IMPLIED, *docs)}
+    for each in (*IMPLIED, *BEFORE):
+        listed.pop(each.name, None)
+        stopped[each.name] = ["any"]
+    conditions = (*IMPLIED, *BEFORE, *sorted(listed.values(), key=_name))
     rows = "\n".join(
-        f"| `{name}` | {cell(doc)} | {', '.join(dict.fromkeys(stopped.get(name, ['any'])))} |"
-        for name, doc in docs.items()
+        f"| `{each.name}` | {cell(each.doc)} | {', '.join(dict.fromkeys(stopped[each.name]))} |"
+        for each in conditions
     )
     return f"\n| guard | what has to hold | rules |\n| --- | --- | --- |\n{rows}\n\n"
 
 
 def help_table() -> str:
     """What a user can change, by guard; guards with the same answer in one row."""
-    guards = {guard.name for rule in trtfuse.rules() for guard in rule.guards} | {*IMPLIED, *BEFORE}
+    of_rules = sorted((each for rule in trtfuse.rules() for each in rule.guards), key=_name)
     alike: dict[str, list[str]] = {}
-    for name, text in HELPS.items():
-        if name in guards:
-            alike.setdefault(text, []).append(f"`{name}`")
-    rows = "\n".join(f"| {', '.join(names)} | {cell(text)} |" for text, names in alike.items())
+    for each in (*IMPLIED, *BEFORE, *of_rules):
+        alike.setdefault(each.helps, []).append(f"`{each.name}`")
+    rows = "\n".join(
+        f"| {', '.join(dict.fromkeys(names))} | {cell(text)} |" for text, names in alike.items()
+    )
     return f"\n| guard | what helps |\n| --- | --- |\n{rows}\n\n"
+
+
+def _name(condition: Condition) -> str:
+    return condition.name
 
 
 def report_page() -> str:

@@ -12,7 +12,9 @@ from onnx import GraphProto, ModelProto, NodeProto, numpy_helper, parser
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.model import Model
 from trtfuse.result.fusion_result import FusionResult
-from trtfuse.result.not_fused import NotFused, Objection
+from trtfuse.result.not_fused import NotFused
+from trtfuse.rewrite.condition import Condition
+from trtfuse.rewrite.refusal import Reason
 
 Array = npt.NDArray[Any]
 
@@ -95,6 +97,6 @@ def value(read: Model, name: str) -> Value:
     return only
 
 
-def not_fused(rule: str, at: str, guard: str, because: str, operator: str = "Relu") -> NotFused:
+def not_fused(rule: str, at: str, guard: str, because: str) -> NotFused:
     """An entry of `declined`, as a guard makes it at one node."""
-    return NotFused(rule, at, [at], [operator], 1, 1, [Objection(guard, because)])
+    return NotFused(rule, at, [at], ["Relu"], 1, 1, [Reason(Condition(guard), because)])

@@ -12,6 +12,7 @@ import pytest
 
 import trtfuse
 from trtfuse.cli import command
+from trtfuse.rewrite.entries import FUSION_LIST
 from trtfuse.rewrite.rule import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
@@ -27,21 +28,35 @@ def test_the_generated_pages_are_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("rule", trtfuse.rules(), ids=lambda rule: rule.name)
-def test_a_rule_begins_with_its_equation_and_names_its_entry(rule: trtfuse.Rule) -> None:
-    equation, _, text = rule.doc.partition("\n\n")
-    assert "==" in equation
-    assert re.match(rf"Entry {rule.entry}\b", text)
-    assert re.search(r"\n\nTakes: [^\n]", text)
-    assert all(guard.doc for guard in rule.guards)
+def test_a_rule_says_all_that_the_docs_have_of_it(rule: trtfuse.Rule) -> None:
+    assert rule.entry.place < len(FUSION_LIST)
+    assert rule.equation is not None
+    for side in (rule.equation.before, rule.equation.after, rule.doc, rule.takes):
+        assert side
+        assert "==" not in side
+    assert rule.takes.endswith(".")
+    assert rule.doc.endswith(".")
+    # What has a field of its own is not said again in prose.
+    assert not re.search(rf"\b(Entry|Takes:|{rule.entry.label})\b", rule.doc)
+
+
+@pytest.mark.parametrize("rule", trtfuse.rules(), ids=lambda rule: rule.name)
+def test_a_guard_of_the_catalogue_says_what_it_makes_sure_of_and_what_helps(
+    rule: trtfuse.Rule,
+) -> None:
+    assert [guard.name for guard in rule.guards if not (guard.doc and guard.helps)] == []
 
 
 def test_the_fusion_list_has_a_row_for_every_rule_and_a_rule_for_every_rewrite() -> None:
     page = (ROOT / "docs" / "fusions.md").read_text(encoding="utf-8")
-    rows = [line.split(" | ") for line in page.splitlines() if re.match(r"\|\s+[A-Z|]", line)][1:]
+    rows = [line.split(" | ") for line in page.splitlines() if re.match(r"\|\s+[A-Z|]", line)]
     listed = re.findall(r"\]\(rules/([a-z0-9-]+)\.md\)", page)
     assert sorted(listed) == sorted(rule.name for rule in trtfuse.rules())
     rewrites = [row for row in rows if "(rewrite" in row[1]]
     assert len(rewrites) == 18
+    assert [row[0].strip("| ") for row in rows if row[0].strip("| ")] == [
+        entry.label for entry in FUSION_LIST
+    ]
     assert [row for row in rewrites if "rules/" not in row[2]] == []
 
 

@@ -12,7 +12,7 @@ from models import model
 from onnx import ModelProto
 
 import trtfuse
-from trtfuse.report.advice import HELPS
+from trtfuse.result.advice import helps
 from trtfuse.result.explanation import Explanation
 
 W = np.arange(1, 5, dtype=np.float32).reshape(2, 2, 1, 1)
@@ -92,7 +92,7 @@ def test_every_guard_that_vetoes_is_named_not_only_the_first() -> None:
             "F8 (Convolution and Scale)",
             "Best Practices for TensorRT Performance, chapter 2.5",
         )
-        assert [o.helps for o in miss.objections] == [HELPS[o.guard] for o in miss.objections]
+        assert [o.helps for o in miss.objections] == [helps(o.guard) for o in miss.objections]
 
 
 def test_the_closest_comes_first_and_a_node_asks_for_rules_that_begin_elsewhere() -> None:
@@ -193,7 +193,9 @@ def test_a_rule_of_a_user_needs_no_entry() -> None:
     rule = Rule("mine", op.Relu(op.Neg(var("x"))), (never, silent), lambda m, new: m["x"])
     (miss,) = trtfuse.explain(model(text), rules=[rule]).misses
     assert (miss.rule, miss.entry, miss.document) == ("mine", "", "")
-    assert [o.guard for o in miss.objections] == ["never"]
+    (objection,) = miss.objections
+    assert (objection.guard, objection.holds) == ("never", "Never.")
+    assert objection.helps == "it takes this: Never."
 
 
 def test_every_guard_of_every_rule_is_declined_by_a_test_of_rules() -> None:

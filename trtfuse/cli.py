@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
 import click
 
@@ -25,6 +26,9 @@ from trtfuse.ir.save import same_file, written
 from trtfuse.progress import Progress
 from trtfuse.result.report import Report
 from trtfuse.run import VerifyLevel
+
+if TYPE_CHECKING:
+    from trtfuse.rewrite.rule import AnyRule
 
 REPORT_SUFFIXES = (".html", ".json", ".md")
 
@@ -490,13 +494,27 @@ def rules(name: str | None) -> int:
     width = max(len(rule.name) for rule in chosen)
     for rule in chosen:
         if name:
-            click.echo(f"{rule.name} ({rule.kind}, {rule.entry})\n\n{rule.doc}\n\nIt checks that:")
-            for guard in rule.guards:
-                click.echo(f"  {guard.name}: {guard.doc}")
+            click.echo("\n\n".join(_told(rule)))
         else:
-            what = rule.doc.splitlines()[0]
-            click.echo(f"{rule.name:<{width}} {rule.kind:<7} {rule.entry:<7} {what}")
+            what = rule.equation or " ".join(rule.doc.split())
+            line = f"{rule.name:<{width}} {rule.kind:<7} {rule.entry.label:<7} {what}"
+            click.echo(line.rstrip())
     return 0
+
+
+def _told(rule: AnyRule) -> Iterator[str]:
+    """The paragraphs that say what a rule does."""
+    listed = f", {rule.entry.label}" if rule.entry.label else ""
+    yield f"{rule.name} ({rule.kind}{listed})"
+    if rule.equation is not None:
+        yield str(rule.equation)
+    if rule.doc:
+        yield rule.doc
+    if rule.takes:
+        yield textwrap.fill(f"Takes: {rule.takes}", 100, break_on_hyphens=False)
+    if rule.guards:
+        guards = (f"  {guard.name}: {' '.join(guard.doc.split())}" for guard in rule.guards)
+        yield "\n".join(("It checks that:", *guards))
 
 
 @contextmanager

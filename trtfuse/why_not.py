@@ -11,13 +11,12 @@ from trtfuse.ir.graph import Node
 from trtfuse.ir.growth import FOLD_LIMIT
 from trtfuse.ir.model import ModelLike, Objective
 from trtfuse.progress import Progress
-from trtfuse.report.advice import helps, holds
-from trtfuse.result.detailed import documented
 from trtfuse.result.explanation import Explanation, Step
-from trtfuse.result.not_fused import NotFused, Objection
+from trtfuse.result.not_fused import NotFused
+from trtfuse.rewrite.condition import MALFORMED
 from trtfuse.rewrite.driver import Fused
 from trtfuse.rewrite.near_misses import near_misses, refused_at
-from trtfuse.rewrite.refusal import MALFORMED, STRUCTURE, Reason, Refusal
+from trtfuse.rewrite.refusal import Reason, Refusal
 from trtfuse.rewrite.rule import AnyRule, Rule, RulesByRoot
 from trtfuse.run import Options, Run, in_order
 
@@ -135,7 +134,7 @@ class _Explainer:
                     Refusal(
                         rule.name,
                         left.nodes[0],
-                        (Reason(left.condition.name, left.because),),
+                        (Reason(left.condition, left.because),),
                         left.nodes,
                         len(left.nodes),
                     )
@@ -156,7 +155,7 @@ class _Explainer:
         best: dict[Node, Refusal] = {}
         for miss in nearly:
             mostly = miss.layers > 1 and miss.layers >= _MOSTLY * miss.missing
-            worth = mostly and not miss.condition and self.rules[miss.rule].entry != "Cleanup"
+            worth = mostly and not miss.condition and not self.rules[miss.rule].entry.cleans_up
             if worth and not covered.intersection(miss.nodes):
                 known = best.get(miss.at)
                 if known is None or miss.distance < known.distance:
@@ -177,7 +176,7 @@ class _Explainer:
         nearly = [
             miss
             for miss in sorted(misses, key=lambda miss: miss.distance)
-            if miss.structural and (miss.layers > 1 or self.rules[miss.rule].entry != "Cleanup")
+            if miss.structural and (miss.layers > 1 or not self.rules[miss.rule].entry.cleans_up)
         ]
         return self._ranked([*refused, *nearly[:_MOST_STRUCTURES]])
 
@@ -202,10 +201,8 @@ class _Explainer:
         """The same with names for nodes, in the order of the graph, and with what helps."""
         told = []
         for miss in misses:
-            rule = self.rules[miss.rule]
             nodes = sorted(miss.nodes, key=lambda node: self.position.get(node, -1))
-            objections = [_objection(rule, reason) for reason in miss.reasons]
-            told.append(NotFused.of_refusal(miss, nodes, objections, *documented(rule)))
+            told.append(NotFused.of_refusal(miss, nodes, self.rules[miss.rule].entry))
         return told
 
 
@@ -216,15 +213,6 @@ def _of_rule(rule: Rule, node: Node, said: Reason | None) -> list[Refusal]:
         # It is known only once the rewrite is built and checked, or the nearest of a few.
         misses = [refused_at(rule, node, said)]
     return misses
-
-
-def _objection(rule: AnyRule, reason: Reason) -> Objection:
-    guard, because = reason
-    if guard != STRUCTURE:
-        return Objection(guard, because, holds(guard), helps(guard))
-    wanted = rule.doc.partition("\n")[0].partition("  ==  ")[0]
-    what = f"it looks for {wanted}" if wanted else ""
-    return Objection(guard, because, "The operators of the rule are all there.", what)
 
 
 def _joined(group: Group) -> Step:

@@ -813,3 +813,30 @@ def test_attributes_and_inputs_left_out_are_told_from_given_ones() -> None:
         None,
         None,
     ]
+
+
+@pytest.mark.parametrize(
+    ("opset", "call", "name", "meant"),
+    [
+        (12, "Softmax(x)", "axis", 1),
+        (13, "Softmax(x)", "axis", -1),
+        (13, "Softmax<axis=0>(x)", "axis", 0),
+        (17, "HardSigmoid(x)", "alpha", float(np.float32(0.2))),
+        (17, "MaxPool<kernel_shape=[1]>(x)", "auto_pad", "NOTSET"),
+        # What ONNX leaves open, and what it has from a later opset on only.
+        (17, "Transpose(x)", "perm", None),
+        (17, "ReduceMean(x)", "noop_with_empty_axes", None),
+        (18, "ReduceMean(x)", "noop_with_empty_axes", 0),
+        (17, "com.microsoft.Gelu(x)", "alpha", None),
+    ],
+)
+def test_an_attribute_that_is_left_out_is_what_onnx_takes_it_for(
+    opset: int, call: str, name: str, meant: object
+) -> None:
+    text = f"(float[1,2,3] x) => (float[1,2,?] y) {{ y = {call} }}"
+    (node,) = parsed(text, opset=opset, valid=False).graph.nodes()
+    assert node.opset == opset
+    assert node.attribute(name) == meant
+    assert node.attribute(name, "otherwise") == ("otherwise" if meant is None else meant)
+    written = {each.name for each in node.proto.attribute}
+    assert node.given(name) == (meant if name in written else None)

@@ -347,7 +347,9 @@ def test_a_layer_that_refuses_says_why_unless_it_is_the_root() -> None:
     conv = seen_as(Convolution, "conv", var("x"))
     vetoes: list[Reason] = []
     assert ways(seen_as(Scale, "scale", conv), value(graph, "z"), vetoes) == []
-    assert vetoes == [Reason("conv", "the weights `w` are an input of the graph, not a constant")]
+    assert [(each.guard, each.because) for each in vetoes] == [
+        ("conv", "the weights `w` are an input of the graph, not a constant")
+    ]
     vetoes.clear()
     assert ways(conv, value(graph, "y"), vetoes) == []
     assert vetoes == []

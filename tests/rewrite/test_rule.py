@@ -16,14 +16,25 @@ from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Value
 from trtfuse.ir.model import Model
+from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.driver import Checked
+from trtfuse.rewrite.entries import (
+    BEST_PRACTICES,
+    CLEANUP,
+    F7,
+    F8,
+    FUSION_CATALOG,
+    FUSION_LIST,
+    UNLISTED,
+    Entry,
+)
 from trtfuse.rewrite.guards import floating
 from trtfuse.rewrite.pattern import Match, const, op, var
-from trtfuse.rewrite.rule import CATALOGUE, Guard, Replacement, Rule, guard, selected
+from trtfuse.rewrite.rule import CATALOGUE, Equation, Guard, Replacement, Rule, guard, selected
 
 RELUS = model("(float[2] x) => (float[2] z) { [a] y = Relu(x)\n [b] z = Relu(y) }")
 #: Chapter 2.5.2 of the document, today's catalog, and what a step before the build cleans up.
-ENTRIES = [*(f"F{i}" for i in range(1, 17)), *(f"C{i}" for i in range(1, 13)), "Cleanup"]
+LABELS = [*(f"F{i}" for i in range(1, 17)), *(f"C{i}" for i in range(1, 13)), "Cleanup"]
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +47,14 @@ def _catalogue() -> Iterator[None]:
 
 
 def relu_of_relu(name: str = "relu-of-relu") -> Rule:
-    @trtfuse.rule(name, op.Relu(op.Relu(var("x"))))
+    @trtfuse.rule(
+        name,
+        op.Relu(op.Relu(var("x"))),
+        equation=Equation("max(0, max(0, x))", "max(0, x)"),
+        takes="Relu.",
+    )
     def build(m: Match, new: Replacement) -> Value:
-        """max(0, max(0, x))  ==  max(0, x)."""
+        """The second Relu does nothing."""
         return new.Relu(m["x"])
 
     return build
@@ -48,19 +64,19 @@ def relu_of_relu(name: str = "relu-of-relu") -> Rule:
 
 
 def test_the_catalogue_has_its_rules_in_the_order_of_the_fusion_list() -> None:
-    entries = [rule.entry for rule in trtfuse.rules()]
-    assert entries == sorted(entries, key=ENTRIES.index)
+    labels = [rule.entry.label for rule in trtfuse.rules()]
+    assert labels == sorted(labels, key=LABELS.index)
     # Those of one entry stand as they are written.
-    assert [rule.name for rule in trtfuse.rules() if rule.entry == "F7"] == ["identity-scale"]
+    assert [rule.name for rule in trtfuse.rules() if rule.entry is F7] == ["identity-scale"]
     written = ["scale-scale", *SCALES[1:]]
-    assert [rule.name for rule in trtfuse.rules() if rule.entry == "F8"] == written
+    assert [rule.name for rule in trtfuse.rules() if rule.entry is F8] == written
 
 
 @pytest.mark.parametrize("rule", trtfuse.rules(), ids=lambda rule: rule.name)
 def test_a_rule_has_a_name_in_kebab_case_an_entry_and_a_kind(rule: Rule) -> None:
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.name)
     assert CATALOGUE[rule.name] is rule
-    assert rule.entry in ENTRIES
+    assert rule.entry.label in LABELS
     assert rule.kind in ("rewrite", "group")
     assert 1 <= rule.since <= defs.onnx_opset_version()
 
@@ -68,12 +84,61 @@ def test_a_rule_has_a_name_in_kebab_case_an_entry_and_a_kind(rule: Rule) -> None
 def test_a_rule_of_the_user_is_applied_listed_and_reported() -> None:
     added = relu_of_relu()
     assert trtfuse.rules()[-1] is added
-    assert added.doc == "max(0, max(0, x))  ==  max(0, x)."
+    assert added.doc == "The second Relu does nothing."
+    assert str(added.equation) == "max(0, max(0, x))  ==  max(0, x)"
+    assert (added.takes, str(added.entry), added.entry.document) == ("Relu.", "", "")
     assert repr(added) == "Rule('relu-of-relu')"
     # Three of the catalogue's own do the same.
     result = trtfuse.fuse(RELUS, skip=["idempotent", "clip-clip", "within-range"])
     assert fused(result) == [("relu-of-relu", "a + b")]
     assert nodes(result.model) == ["-: Relu(x) -> z"]
+
+
+def test_a_rule_of_the_user_may_implement_an_entry_of_the_list() -> None:
+    def add(name: str, entry: Entry | str) -> Rule:
+        @trtfuse.rule(name, op.Relu(op.Relu(var("x"))), entry=entry)
+        def build(m: Match, new: Replacement) -> Value:
+            return new.Relu(m["x"])
+
+        return build
+
+    assert add("by-value", F7).entry is add("by-label", "F7").entry is F7
+    names = [rule.name for rule in trtfuse.rules()]
+    assert names[names.index("identity-scale") :][1:3] == ["by-value", "by-label"]
+    assert add("elsewhere", "X1").entry == Entry("X1")
+    assert trtfuse.rules()[-1].name == "elsewhere"
+
+
+# The fusion list
+
+
+def test_the_list_is_that_of_the_document_and_of_the_catalog() -> None:
+    assert [entry.label for entry in FUSION_LIST] == LABELS
+    assert [entry.place for entry in FUSION_LIST] == list(range(len(LABELS)))
+    assert {entry.document for entry in FUSION_LIST[:16]} == {BEST_PRACTICES}
+    assert {entry.document for entry in FUSION_LIST[16:28]} == {FUSION_CATALOG}
+    assert [entry for entry in FUSION_LIST if entry.cleans_up] == [CLEANUP]
+    assert UNLISTED.place == len(FUSION_LIST)
+
+
+def test_a_part_of_an_entry_has_its_own_title_in_the_same_place() -> None:
+    part = CLEANUP.part("constant folding")
+    assert [str(each) for each in (F8, CLEANUP, part, UNLISTED)] == [
+        "F8 (Convolution and Scale)",
+        "Cleanup",
+        "Cleanup (constant folding)",
+        "",
+    ]
+    assert (part.place, part.cleans_up) == (CLEANUP.place, True)
+
+
+def test_a_rule_may_go_by_several_equations() -> None:
+    equation = Equation("and(x, true)", "x").also("or(x, false)", "x")
+    assert str(equation) == "and(x, true)  ==  x;  or(x, false)  ==  x"
+    assert (equation.before, equation.after) == ("and(x, true)", "x")
+
+
+# More of the catalogue
 
 
 def test_a_rule_defined_again_in_its_module_takes_the_place_of_the_first() -> None:
@@ -88,7 +153,7 @@ def test_the_name_of_a_rule_from_elsewhere_is_taken() -> None:
     expected = "there is a rule 'conv-scale' already, in trtfuse.rules.scale"
     with pytest.raises(UsageError, match=expected):
         relu_of_relu("conv-scale")
-    assert CATALOGUE["conv-scale"].entry == "F8"
+    assert CATALOGUE["conv-scale"].entry is F8
 
 
 @pytest.mark.parametrize("pattern", [var("x"), const("c"), op.Relu(var("x")) | var("x")])
@@ -163,8 +228,24 @@ def test_a_guard_is_named_after_its_function_and_takes_arguments() -> None:
     assert declined(trtfuse.fuse(RELUS, rules=[rule])) == [
         ("named", "b", "is-called", "`x` is not called other")
     ]
+    assert (made.helps, made.advice) == (
+        "",
+        "it takes this: The value has the name that is expected.",
+    )
     passing = Rule("named", rule.pattern, (is_called("x", expected="x"),), rule.build)
     assert fused(trtfuse.fuse(RELUS, rules=[passing])) == [("named", "a + b")]
+
+
+def test_a_guard_says_what_helps() -> None:
+    @guard(helps="call it x")
+    def is_x(m: Match, name: str) -> str | None:
+        """The value is called x."""
+        return None if m[name].name == "x" else "it is not"
+
+    made = is_x("y")
+    assert isinstance(made, Condition)
+    assert (made.name, made.doc, made.helps) == ("is-x", "The value is called x.", "call it x")
+    assert made.advice == "call it x"
 
 
 @pytest.mark.parametrize(
@@ -310,6 +391,14 @@ def test_a_new_node_is_in_no_graph_yet() -> None:
         new.relu(x)
 
 
+def test_a_new_node_goes_by_the_opset_of_the_graph_that_it_is_for() -> None:
+    made = model("(float[2] x) => (float[2] y) { y = Relu(x) }", opset=12)
+    graph = Model(made).graph
+    softmax = Replacement(graph).Softmax(next(iter(graph.inputs))).producer
+    assert softmax is not None
+    assert (softmax.graph, softmax.opset, softmax.attribute("axis")) == (None, 12, 1)
+
+
 def test_a_new_node_may_read_nothing() -> None:
     new, _ = replacement()
     new.Constant(value_float=1.0)
@@ -379,7 +468,9 @@ def test_what_has_no_docstring_says_nothing() -> None:
 
 def test_a_guard_is_a_value() -> None:
     never = Guard("never", lambda m: "it never does", "Never.")
-    assert (never.name, never.doc) == ("never", "Never.")
+    assert (never.name, never.doc, never.helps) == ("never", "Never.", "")
+    assert Guard("never", never.check, "Never.", "do it").advice == "do it"
+    assert never == Guard("never", never.check, "Never.")
 
 
 @pytest.mark.parametrize(

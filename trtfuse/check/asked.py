@@ -96,9 +96,9 @@ def _pairs(node: Node) -> Iterator[Pair]:
             yield x[-1], w[-2] if len(w) > 1 else w[0]
             yield from _aligned([x[:-2], w[:-2]])
         case "Gemm" if x and w and len(x) == len(w) == 2:
-            yield x[0 if node.attribute("transA", 0) else 1], w[node.attribute("transB", 0)]
+            yield x[0 if node.attribute("transA") else 1], w[node.attribute("transB")]
         case "Conv" if x and w and len(x) > 1 and len(w) > 1 and isinstance(w[1], int):
-            yield x[1], w[1] * int(node.attribute("group", 1))
+            yield x[1], w[1] * int(node.attribute("group"))
         case "ConvTranspose" if x and w and len(x) > 1:
             yield x[1], w[0]
         case "BatchNormalization" | "InstanceNormalization" if x and w and len(x) > 1:

@@ -103,9 +103,9 @@ class Operand:
         tensor = constant(self.node.input(index))
         return None if tensor is None else tensor.integers()
 
-    def axis(self, default: int = 0) -> int:
+    def axis(self) -> int:
         """The size of the axis that the node's attribute names."""
-        sizes, axis = self.sizes, int(self.node.attribute("axis", default))
+        sizes, axis = self.sizes, int(self.node.attribute("axis", 0))
         return sizes[axis] if -len(sizes) <= axis < len(sizes) else 1
 
     def shape(self, otherwise: Sequence[int]) -> tuple[int, ...]:
@@ -227,7 +227,7 @@ def _elements(operand: Operand) -> Drawn:
     shape = tuple(size or 0 for size in updates or ()) if fits else operand.shape(operand.sizes)
     if not shape:
         return
-    axis = int(operand.node.attribute("axis", 0)) % len(shape)
+    axis = int(operand.node.attribute("axis")) % len(shape)
     order = np.argsort(
         operand.rng.random((*shape[:axis], operand.axis(), *shape[axis + 1 :])), axis
     )
@@ -266,7 +266,7 @@ def _repeats(operand: Operand) -> Drawn:
 
 
 def _largest(operand: Operand) -> Drawn:
-    size = operand.axis(-1)
+    size = operand.axis()
     yield [int(operand.rng.integers(1, size + 1)) if size > 0 else 0]
     yield [1]
 
@@ -339,7 +339,7 @@ def _lengths(axis: int) -> Role:
 
 
 def _reversed(operand: Operand) -> Drawn:
-    yield from _lengths(int(operand.node.attribute("time_axis", 0)))(operand)
+    yield from _lengths(int(operand.node.attribute("time_axis")))(operand)
 
 
 def _images(operand: Operand) -> Drawn:
@@ -451,7 +451,7 @@ def index_limit(value: Value, extents: Extents, readers: Readers) -> int | None:
     for node, index in _followed(value, readers, _PASSING):
         if node.op in ("Gather", "GatherElements") and index == 1:
             table = extents(node.inputs[0])
-            axis = int(node.attribute("axis", 0))
+            axis = int(node.attribute("axis"))
             rows = table[axis] if table and -len(table) <= axis < len(table) else None
             if rows is not None:
                 limit = rows if limit is None else min(rows, limit)

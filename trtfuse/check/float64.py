@@ -107,7 +107,7 @@ class Evaluator:
 
 def _rounds_down(node: Node) -> bool:
     """Whether a pooling has neither pads of its own nor ceil_mode."""
-    return not node.attribute("ceil_mode", 0) and node.attribute("pads") is None
+    return not node.attribute("ceil_mode") and node.attribute("pads") is None
 
 
 def _domain(spelled: str) -> str:

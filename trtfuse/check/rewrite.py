@@ -52,8 +52,6 @@ _MOST_NODES = 64
 _RANKS = (3, 4, 5, 2, 1, 6)
 _SIZES = (None, 3, 4, 5, 2, 6)
 
-_NOT_EVALUATED = "it could not be evaluated in float64"
-
 Feeds = dict[Value, Array]
 
 
@@ -86,14 +84,16 @@ class RewriteCheck:
             return replace(max(alike, key=lambda checked: checked.error), shared=True)
         rng = np.random.default_rng([self.seed, self.checked])
         self.checked += 1
-        found = Checked(_NOT_EVALUATED, math.inf)
+        trouble = "there was nothing to draw"
         for leading in dict.fromkeys(_leading(match, new, far) for far in (False, True)):
             for rank in _RANKS:
-                if (found.why_not or "").startswith(_NOT_EVALUATED):
-                    found = self._compare(match, new, results, rng, leading, rank) or found
-        if found.why_not is None:
-            alike.append(found)
-        return found
+                found = self._compare(match, new, results, rng, leading, rank)
+                if isinstance(found, Checked):
+                    if found.why_not is None:
+                        alike.append(found)
+                    return found
+                trouble = found or trouble
+        return Checked(f"it could not be evaluated in float64: {trouble}", math.inf)
 
     def verification(self) -> Verification:
         """What the check of all rewrites comes to; none was committed that it refused."""
@@ -115,11 +115,14 @@ class RewriteCheck:
         rng: np.random.Generator,
         leading: tuple[Node, ...],
         rank: int,
-    ) -> Checked | None:
+    ) -> Checked | str | None:
         """Compares the two spellings on what leading nodes make of drawn numbers.
 
-        Where a value is drawn of which the rank is not known, it is taken to be `rank`. None if
-        there is no such value, and the first rank has been tried.
+        Where a value is drawn of which the rank is not known, it is taken to be `rank`.
+
+        Returns:
+            What the comparison says; or, in words, why the old spelling cannot be evaluated. None
+            if there is no value of unknown rank, and the first rank has been tried.
         """
         # The reference implementation takes its time to load; no report needs it.
         from trtfuse.check.float64 import Evaluator
@@ -135,7 +138,7 @@ class RewriteCheck:
             computed = tuple(v for v in inputs if v.producer in leading)
             before = Evaluator(leading, computed, opsets)
         except Exception as error:  # noqa: BLE001 - the reference evaluator raises anything
-            return Checked(f"{_NOT_EVALUATED}: {_one_line(error)}", math.inf)
+            return _one_line(error)
         # A result that is a constant was rounded to its type, as its operands are at run time.
         folded = [v.type if v in new.constants else None for v in results]
         read = tuple(dict.fromkeys((*before.inputs, *(v for v in inputs if v not in computed))))
@@ -189,9 +192,7 @@ class RewriteCheck:
                 sets += 1
             else:
                 trouble = ""
-        if trouble:
-            return Checked(f"{_NOT_EVALUATED}: {trouble}", math.inf)
-        return Checked(None, worst, sets)
+        return trouble or Checked(None, worst, sets)
 
 
 def _one_line(error: Exception | None) -> str:

@@ -43,7 +43,7 @@ class Sizes:
 
     @staticmethod
     def of(plan: bytes, messages: Iterable[Message]) -> Sizes:
-        """The sizes from the builder's messages."""
+        """The sizes from the builder's messages, which alone tell them."""
         texts = [each.text for each in messages if each.severity == "info"]
 
         def said(what: str) -> int | None:

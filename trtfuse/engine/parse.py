@@ -194,6 +194,7 @@ def _refused(
             node = model.graph.node[index]
             domain, name = node.domain, label(node)
             origin = origins.get(name) or exported_from(node)
+        # The parser has no codes for what it misses: only the words of its message tell.
         because = _reason(error.text).removeprefix(f"{name}: ")
         advice = "change the node, or run it outside the engine"
         if because in ("", "false") or "Plugin not found" in because:

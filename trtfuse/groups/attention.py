@@ -6,25 +6,29 @@ from trtfuse.groups.partition import ONE_CONSUMER, Partition, computed, other_op
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.wording import rank_not_known
+from trtfuse.rewrite.condition import Condition
+from trtfuse.rewrite.entries import C11
 from trtfuse.rewrite.guards import consumers
-from trtfuse.rewrite.rule import Condition, group_rule
+from trtfuse.rewrite.rule import Equation, group_rule
 
-LAST_AXIS = Condition("softmax-of-the-last-axis", "The Softmax is taken over the last axis.")
+LAST_AXIS = Condition(
+    "softmax-of-the-last-axis",
+    "The Softmax is taken over the last axis.",
+    "take the Softmax over the last axis",
+)
 
 ATTENTION = group_rule(
     "attention",
-    "C11",
-    __name__,
-    """softmax(q k^T * scale + mask) v  ==  one kernel
-
-    Entry C11 (attention spelled out). A scale of q or k by one number, and the transposition of k,
-    join where nothing else reads them.
-
-    Takes: MatMul of computed operands; Mul and Div by one number, Add of a mask, Where, Clip, Cast
-    and Tanh; Softmax; and MatMul.
-    """,
     ONE_CONSUMER,
     LAST_AXIS,
+    equation=Equation("softmax(q k^T * scale + mask) v", "one kernel"),
+    doc="""A scale of q or k by one number, and the transposition of k, join where nothing else
+    reads them.
+    """,
+    takes="MatMul of computed operands; Mul and Div by one number, Add of a mask, Where, Clip, "
+    "Cast and Tanh; Softmax; and MatMul.",
+    entry=C11,
+    module=__name__,
 )
 
 #: What may stand between the first product and the Softmax.
@@ -65,10 +69,8 @@ def _around(partition: Partition, softmax: Node) -> None:
 
 
 def _not_last_axis(softmax: Node) -> str | None:
-    x, graph = softmax.inputs[0], softmax.graph
+    x, axis = softmax.inputs[0], softmax.attribute("axis")
     assert x is not None
-    assert graph is not None
-    axis = softmax.attribute("axis", -1 if graph.opset >= 13 else 1)
     if axis == -1 or (x.rank is not None and axis == x.rank - 1):
         return None
     if x.rank is None:

@@ -13,88 +13,86 @@ from trtfuse.groups.partition import (
     same_shape,
 )
 from trtfuse.ir.graph import Node, Value
+from trtfuse.rewrite.condition import STATIC_SHAPES, Condition
+from trtfuse.rewrite.entries import C1, C2, C8, F1, F4
 from trtfuse.rewrite.guards import consumers
-from trtfuse.rewrite.rule import Condition, GroupRule, group_rule
+from trtfuse.rewrite.rule import Equation, GroupRule, group_rule
 
 NO_BROADCAST = Condition(
     "no-broadcast",
     "Both operands certainly have the same shape, but for a batch of 1 in one of them.",
+    STATIC_SHAPES,
 )
-BOTH_COMPUTED = Condition("other-operand", "The other operand is another value, and computed.")
+BOTH_COMPUTED = Condition(
+    "other-operand",
+    "The other operand is another value, and computed.",
+    "nothing, if the sum is of a value with itself or a constant",
+)
 FIRST_CHOICE = Condition(
     "first-choice",
     "Where both operands come from convolutions, the group is that of the one nearer to the inputs "
     "of the graph, such as a shortcut, as the builder has it; of two as near, the first operand.",
+    "nothing: one of the two layers takes the sum in",
 )
 CONV_RELU = group_rule(
     "conv-relu",
-    "F1",
-    __name__,
-    """relu(conv(x))  ==  one kernel `conv + relu`
-
-    Entry F1 (Convolution and ReLU).
-
-    Takes: Conv or ConvTranspose of any rank, group, dilation and padding, and Relu.
-    """,
     ONE_CONSUMER,
+    equation=Equation("relu(conv(x))", "one kernel `conv + relu`"),
+    doc="A Relu joins the convolution before it.",
+    takes="Conv or ConvTranspose of any rank, group, dilation and padding, and Relu.",
+    entry=F1,
+    module=__name__,
 )
 CONV_SUM = group_rule(
     "conv-sum",
-    "F4",
-    __name__,
-    """conv(x) + y  ==  one kernel `conv + add`
-
-    Entry F4 (Convolution and ElementWise sum). A Relu that follows joins: `conv + add + relu`.
-
-    Takes: Add, or Sum of two, of a Conv or ConvTranspose and of another computed value.
-    """,
     ONE_CONSUMER,
     BOTH_COMPUTED,
     NO_BROADCAST,
     FIRST_CHOICE,
+    equation=Equation("conv(x) + y", "one kernel `conv + add`"),
+    doc="""The sum of a convolution and of something else joins the convolution. A Relu that follows
+    joins too: `conv + add + relu`.
+    """,
+    takes="Add, or Sum of two, of a Conv or ConvTranspose and of another computed value.",
+    entry=F4,
+    module=__name__,
 )
 CONV_ACTIVATION = group_rule(
     "conv-activation",
-    "C1",
-    __name__,
-    """f(conv(x))  ==  one kernel `conv + f`
-
-    Entry C1 (Convolution and GELU, Clip, or any pointwise activation).
-
-    Takes: Conv or ConvTranspose and Clip, LeakyRelu, PRelu, Elu, Selu, Celu, Sigmoid, Tanh,
-    HardSigmoid, ThresholdedRelu, Softplus, Softsign, Gelu, HardSwish, Mish, Swish; Min or Max by
-    one number; and x * Sigmoid(x), x * HardSigmoid(x), x * Tanh(Softplus(x)) and GELU spelled out.
-    """,
     ONE_CONSUMER,
+    equation=Equation("f(conv(x))", "one kernel `conv + f`"),
+    doc="An activation joins the convolution before it.",
+    takes="Conv or ConvTranspose and Clip, LeakyRelu, PRelu, Elu, Selu, Celu, Sigmoid, Tanh, "
+    "HardSigmoid, ThresholdedRelu, Softplus, Softsign, Gelu, HardSwish, Mish, Swish; Min or Max "
+    "by one number; and x * Sigmoid(x), x * HardSigmoid(x), x * Tanh(Softplus(x)) and GELU "
+    "spelled out.",
+    entry=C1,
+    module=__name__,
 )
 CONV_MIN_MAX = group_rule(
     "conv-min-max",
-    "C2",
-    __name__,
-    """min(conv(x), y)  ==  one kernel `conv + min`
-
-    Entry C2 (Convolution and ElementWise minimum or maximum).
-
-    Takes: Min or Max of a Conv or ConvTranspose and of another computed value.
-    """,
     ONE_CONSUMER,
     BOTH_COMPUTED,
     NO_BROADCAST,
     FIRST_CHOICE,
+    equation=Equation("min(conv(x), y)", "one kernel `conv + min`"),
+    doc="The minimum or maximum of a convolution and of something else joins the convolution.",
+    takes="Min or Max of a Conv or ConvTranspose and of another computed value.",
+    entry=C2,
+    module=__name__,
 )
 SEPARABLE = group_rule(
     "depthwise-pointwise",
-    "C8",
-    __name__,
-    """pointwise(f(depthwise(x)))  ==  one kernel `depthwise + f + pointwise`
-
-    Entry C8 (depthwise, then pointwise convolution), with what either is grouped with.
-
-    Takes: a Conv with as many groups as input channels, an activation or none, and a Conv of one
-    group with a kernel of 1, steps of 1 and no padding, with what follows it in a group of F1, F4,
-    C1 or C2.
-    """,
     ONE_CONSUMER,
+    equation=Equation("pointwise(f(depthwise(x)))", "one kernel `depthwise + f + pointwise`"),
+    doc="""A depthwise convolution and the pointwise one behind it join, each with what it is
+    grouped with.
+    """,
+    takes="a Conv with as many groups as input channels, an activation or none, and a Conv of "
+    "one group with a kernel of 1, steps of 1 and no padding, with what follows it in a group "
+    "of F1, F4, C1 or C2.",
+    entry=C8,
+    module=__name__,
 )
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -224,7 +222,7 @@ def _is_depthwise(node: Node) -> bool:
     weights = node.input(1)
     if node.op != "Conv" or weights is None or weights.shape is None:
         return False
-    group = node.attribute("group", 1)
+    group = node.attribute("group")
     return bool(group > 1 and weights.shape[1] == 1 and weights.shape[0] == group)
 
 
@@ -235,8 +233,5 @@ def _is_pointwise(node: Node) -> bool:
     steps, pads = node.attribute("strides", [1]), node.attribute("pads", [0])
     ones = all(size == 1 for size in weights.shape[2:])
     return bool(
-        ones
-        and node.attribute("group", 1) == 1
-        and all(step == 1 for step in steps)
-        and not any(pads)
+        ones and node.attribute("group") == 1 and all(step == 1 for step in steps) and not any(pads)
     )

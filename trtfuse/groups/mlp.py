@@ -15,15 +15,17 @@ from trtfuse.groups.partition import (
     only_reader,
     other_operand,
 )
-from trtfuse.groups.target import DEFAULT_KIB, memory_table
+from trtfuse.groups.target import DEFAULT_KIB, memory_limits
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Tensor, numpy_type
 from trtfuse.ir.wording import rank_not_known, shown
 from trtfuse.layers.linear import misspelled_transposition
 from trtfuse.layers.scale import Scale, not_constant
+from trtfuse.rewrite.condition import FOLDED_CONSTANTS, STATIC_SHAPES, Condition
+from trtfuse.rewrite.entries import F2, F15, F16
 from trtfuse.rewrite.guards import consumers
-from trtfuse.rewrite.rule import Condition, group_rule
+from trtfuse.rewrite.rule import Equation, group_rule
 
 #: How many matrix products one MLP takes.
 MOST_LAYERS = 31
@@ -31,73 +33,78 @@ MOST_LAYERS = 31
 TWO_DIMENSIONS = Condition(
     "two-dimensions",
     "The product is one of matrices, or becomes one when the leading axes are flattened.",
+    "give the product one constant matrix",
 )
-CONSTANT_WEIGHTS = Condition("constant-weights", "One operand of the product is constant.")
+CONSTANT_WEIGHTS = Condition(
+    "constant-weights",
+    "One operand of the product is constant.",
+    FOLDED_CONSTANTS,
+)
 FITS_ON_CHIP = Condition(
     "fits-on-chip",
     "The weights of the product fit the shared memory of a block of the target.",
+    "name a `target` with more shared memory, or make the layer narrower",
 )
-KEEPS_SHAPE = Condition("sum-keeps-shape", "The constant that is added does not broadcast.")
-NOT_FULL = Condition("most-layers", f"An MLP has at most {MOST_LAYERS} matrix products.")
+KEEPS_SHAPE = Condition(
+    "sum-keeps-shape",
+    "The constant that is added does not broadcast.",
+    STATIC_SHAPES,
+)
+NOT_FULL = Condition(
+    "most-layers",
+    f"An MLP has at most {MOST_LAYERS} matrix products.",
+    "nothing: the next MLP begins there",
+)
 
 FC_RELU = group_rule(
     "fc-relu",
-    "F2",
-    __name__,
-    """relu(x w + b)  ==  one kernel `fc + relu`
-
-    Entry F2 (FullyConnected and ReLU), where it does not grow to an MLP.
-
-    Takes: Gemm with constant weights, or MatMul by a constant matrix with or without the Add of a
-    constant bias, and Relu.
-    """,
     ONE_CONSUMER,
     TWO_DIMENSIONS,
+    equation=Equation("relu(x w + b)", "one kernel `fc + relu`"),
+    doc="A Relu joins the product before it, where the two do not grow to an MLP.",
+    takes="Gemm with constant weights, or MatMul by a constant matrix with or without the Add "
+    "of a constant bias, and Relu.",
+    entry=F2,
+    module=__name__,
 )
 MLP_START = group_rule(
     "mlp-start",
-    "F15",
-    __name__,
-    """f(x w + b)  ==  one kernel `fc + f`
-
-    Entry F15 (start of an MLP), where it does not grow to more products.
-
-    Takes: one product by constant weights, with the Add or Sub of constants and activations after
-    it, each read by the next alone.
-    """,
     ONE_CONSUMER,
     CONSTANT_WEIGHTS,
     TWO_DIMENSIONS,
     KEEPS_SHAPE,
     FITS_ON_CHIP,
+    equation=Equation("f(x w + b)", "one kernel `fc + f`"),
+    doc="What follows a product joins it, where the two do not grow to an MLP of more products.",
+    takes="one product by constant weights, with the Add or Sub of constants and activations "
+    "after it, each read by the next alone.",
+    entry=F15,
+    module=__name__,
 )
 MLP = group_rule(
     "mlp",
-    "F16",
-    __name__,
-    f"""f(g(x v + a) w + b)  ==  one kernel `2-layer MLP`
-
-    Entry F16 (growth of an MLP): it takes in products by constant weights, sums with constants and
-    activations as long as each is read by the next alone, up to {MOST_LAYERS} products.
-
-    The weights of each product fit the shared memory that a block of the target may use, which is
-    {DEFAULT_KIB} KiB where no target is given:
-
-{memory_table()}
-
-    A product of more than two dimensions by a matrix counts as one of its leading axes flattened;
-    the report notes it.
-
-    Takes: Gemm with any alpha, beta, transA, transB and a constant C or none; MatMul by a constant
-    matrix, or of one by a matrix; Add and Sub of constants; every activation that conv-activation
-    takes, and Relu.
-    """,
     ONE_CONSUMER,
     CONSTANT_WEIGHTS,
     TWO_DIMENSIONS,
     KEEPS_SHAPE,
     FITS_ON_CHIP,
     NOT_FULL,
+    equation=Equation("f(g(x v + a) w + b)", "one kernel `2-layer MLP`"),
+    doc=f"""An MLP takes in products by constant weights, sums with constants and activations as
+    long as each is read by the next alone, up to {MOST_LAYERS} products.
+
+    The weights of each product fit the shared memory that a block may use, by compute capability:
+    {memory_limits()}.
+    Where no target is given, {DEFAULT_KIB} KiB are assumed.
+
+    A product of more than two dimensions by a matrix counts as one of its leading axes flattened;
+    the report notes it.
+    """,
+    takes="Gemm with any alpha, beta, transA, transB and a constant C or none; MatMul by a "
+    "constant matrix, or of one by a matrix; Add and Sub of constants; every activation that "
+    "conv-activation takes, and Relu.",
+    entry=F16,
+    module=__name__,
 )
 
 _log = logging.getLogger("trtfuse")

@@ -7,41 +7,43 @@ from trtfuse.groups.partition import ONE_CONSUMER, Partition, only_reader, other
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.scale import Factor, Scale
+from trtfuse.rewrite.condition import LAST_AXES, Condition
+from trtfuse.rewrite.entries import C5, C9
 from trtfuse.rewrite.pattern import Match
-from trtfuse.rewrite.rule import Condition, group_rule
+from trtfuse.rewrite.rule import Equation, group_rule
 from trtfuse.rules.normalization import layer_norm, over_the_last_axes, rms_norm
 
 SAME_AXES = Condition(
-    "same-axes", "Mean and variance are taken over the same axes, which are the last ones."
+    "same-axes",
+    "Mean and variance are taken over the same axes, which are the last ones.",
+    LAST_AXES,
 )
 
 NORMALIZATION = group_rule(
     "spelled-normalization",
-    "C9",
-    __name__,
-    """(x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * g + b  ==  one kernel
-
-    Entry C9 (normalizations spelled out), where the opset has no operator for it, or layer-norm
-    and rms-norm decline. A gain and a shift by constants join.
-
-    Takes: the spellings of layer normalization and RMS normalization that layer-norm and rms-norm
-    take, of any size.
-    """,
     ONE_CONSUMER,
     SAME_AXES,
+    equation=Equation(
+        "(x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * g + b", "one kernel"
+    ),
+    doc="""The operators stay where the opset has none that says it, or layer-norm and rms-norm
+    decline. A gain and a shift by constants join.
+    """,
+    takes="the spellings of layer normalization and RMS normalization that layer-norm and "
+    "rms-norm take, of any size.",
+    entry=C9,
+    module=__name__,
 )
 GELU = group_rule(
     "spelled-gelu",
-    "C5",
-    __name__,
-    """0.5 * x * (1 + erf(x / sqrt(2)))  ==  one kernel
-
-    Entry C5 (GELU spelled out), where the opset has no Gelu and no layer before it takes it in. The
-    Add of a constant before it joins.
-
-    Takes: the spellings that gelu takes, also with numbers that are only near those of GELU.
-    """,
     ONE_CONSUMER,
+    equation=Equation("0.5 * x * (1 + erf(x / sqrt(2)))", "one kernel"),
+    doc="""The operators stay where the opset has no Gelu and no layer before them takes them in.
+    The Add of a constant before them joins.
+    """,
+    takes="the spellings that gelu takes, also with numbers that are only near those of GELU.",
+    entry=C5,
+    module=__name__,
 )
 
 

@@ -15,14 +15,16 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.products import equal
 from trtfuse.ir.wording import shape_not_known, shown
+from trtfuse.rewrite.condition import NO_OTHER_READER, Condition
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.refusal import Reason, Refusal
-from trtfuse.rewrite.rule import Condition, GroupRule
+from trtfuse.rewrite.rule import GroupRule
 
 #: What holds for every group.
 ONE_CONSUMER = Condition(
     "only-read-inside",
     "What is computed inside a group is read inside only, and is no output of the graph.",
+    NO_OTHER_READER,
 )
 
 
@@ -107,7 +109,7 @@ class Partition:
         """Notes why a group was not formed or did not grow, once for each rule and node."""
         if self.allows(rule) and (rule.name, at) not in self._said:
             self._said.add((rule.name, at))
-            self.refused.append(Refusal(rule.name, at, (Reason(guard.name, because),), (at,)))
+            self.refused.append(Refusal(rule.name, at, (Reason(guard, because),), (at,)))
 
     def open_value(self, nodes: Iterable[Node], last: Node) -> str | None:
         """Why nodes are no group: a value inside is read outside; None if they can be one."""

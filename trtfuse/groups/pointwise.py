@@ -7,40 +7,38 @@ from trtfuse.groups.partition import ONE_CONSUMER, Partition, computed, joined, 
 from trtfuse.ir.graph import Node
 from trtfuse.ir.tensor import FLOATING
 from trtfuse.layers.scale import Scale
-from trtfuse.rewrite.rule import Condition, group_rule
+from trtfuse.rewrite.condition import STATIC_SHAPES, Condition
+from trtfuse.rewrite.entries import C7, F3
+from trtfuse.rewrite.rule import Equation, group_rule
 
 SAME_SHAPE = Condition(
-    "same-shape", "What is computed inside has the shape of what the group computes."
+    "same-shape",
+    "What is computed inside has the shape of what the group computes.",
+    STATIC_SHAPES,
 )
 
 SCALE_ACTIVATION = group_rule(
     "scale-and-activation",
-    "F3",
-    __name__,
-    """f(x * a + b)  ==  one kernel `scale + f`
-
-    Entry F3 (Scale and Activation), where no one operator says it.
-
-    Takes: Mul, Div, Add, Sub, Pow by constants, Neg, BatchNormalization, and chains of these, and
-    an activation in one node.
-    """,
     ONE_CONSUMER,
     SAME_SHAPE,
+    equation=Equation("f(x * a + b)", "one kernel `scale + f`"),
+    doc="An activation joins the Scale before it, where no one operator says both.",
+    takes="Mul, Div, Add, Sub, Pow by constants, Neg, BatchNormalization, and chains of these, "
+    "and an activation in one node.",
+    entry=F3,
+    module=__name__,
 )
 POINTWISE = group_rule(
     "pointwise",
-    "C7",
-    __name__,
-    """h(f(x), g(y))  ==  one kernel `f + g + h`
-
-    Entry C7 (chains of pointwise operators): two or more that feed one another.
-
-    Takes: activations; Abs, Ceil, Cos, Erf, Exp, Floor, Log, Neg, Reciprocal, Round, Sign, Sin,
-    Sqrt; Add, Div, Max, Mean, Min, Mul, Pow, Sub, Sum; and BatchNormalization in inference mode, of
-    floating-point numbers.
-    """,
     ONE_CONSUMER,
     SAME_SHAPE,
+    equation=Equation("h(f(x), g(y))", "one kernel `f + g + h`"),
+    doc="Two or more pointwise operators that feed one another are one kernel.",
+    takes="activations; Abs, Ceil, Cos, Erf, Exp, Floor, Log, Neg, Reciprocal, Round, Sign, "
+    "Sin, Sqrt; Add, Div, Max, Mean, Min, Mul, Pow, Sub, Sum; and BatchNormalization in "
+    "inference mode, of floating-point numbers.",
+    entry=C7,
+    module=__name__,
 )
 
 _OPERATORS = ACTIVATIONS | {

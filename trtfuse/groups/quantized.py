@@ -5,22 +5,21 @@ from __future__ import annotations
 from trtfuse.groups.activation import Activations
 from trtfuse.groups.partition import ONE_CONSUMER, Partition, only_reader
 from trtfuse.ir.graph import Node
+from trtfuse.rewrite.entries import C10
 from trtfuse.rewrite.guards import consumers
-from trtfuse.rewrite.rule import group_rule
+from trtfuse.rewrite.rule import Equation, group_rule
 
 QUANTIZED = group_rule(
     "quantized",
-    "C10",
-    __name__,
-    """quantize(f(op(dequantize(q))))  ==  one kernel
-
-    Entry C10 (quantized layers): DequantizeLinear of each computed operand and of the weights, the
-    operator, an activation or none, and QuantizeLinear.
-
-    Takes: Conv, ConvTranspose, Gemm, MatMul and Add, each DequantizeLinear being read by nothing
-    else.
-    """,
     ONE_CONSUMER,
+    equation=Equation("quantize(f(op(dequantize(q))))", "one kernel"),
+    doc="""One kernel runs the DequantizeLinear of each computed operand and of the weights, the
+    operator, an activation or none, and the QuantizeLinear.
+    """,
+    takes="Conv, ConvTranspose, Gemm, MatMul and Add, each DequantizeLinear being read by "
+    "nothing else.",
+    entry=C10,
+    module=__name__,
 )
 
 _OPERATORS = frozenset(("Add", "Conv", "ConvTranspose", "Gemm", "MatMul"))

@@ -41,7 +41,9 @@ def shared_memory(target: str | None) -> int:
     return SHARED_MEMORY[target] * 1024
 
 
-def memory_table() -> str:
-    """The table, as the docs of a rule have it."""
-    rows = [f"        {capability:>5}  {size:>4} KiB" for capability, size in SHARED_MEMORY.items()]
-    return "\n".join(rows)
+def memory_limits() -> str:
+    """The limits, as the docs of a rule have them: "64 KiB for 7.5; 99 KiB for 8.6, 8.9"."""
+    capabilities: dict[int, list[str]] = {}
+    for capability, size in SHARED_MEMORY.items():
+        capabilities.setdefault(size, []).append(capability)
+    return "; ".join(f"{size} KiB for {', '.join(of)}" for size, of in capabilities.items())

@@ -417,6 +417,7 @@ class _Repair:
                 lean.domain = ""
             onnx.checker.check_node(lean, self.checker)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            # The checker puts where the node is behind its reason; the label says that already.
             reason = " ".join(str(error).partition("==> Context")[0].split()).rstrip(".")
             raise ModelError(
                 f"{label(node)} is not a valid {node.op_type}: {reason}; correct it, or export the "

@@ -200,13 +200,13 @@ def _reshape(node: Node, x: Tensor, shape: Tensor | None = None) -> Tensor | Non
     if shape is None:
         return None
     target = shape.integers()
-    if node.attribute("allowzero", 0) != 1:
+    if node.attribute("allowzero") != 1:
         target = [x.shape[i] if size == 0 else size for i, size in enumerate(target)]
     return _moved(x, lambda array: array.reshape(target))
 
 
 def _flatten(node: Node, x: Tensor) -> Tensor:
-    axis = node.attribute("axis", 1)
+    axis = node.attribute("axis")
     target = math.prod(x.shape[:axis]), math.prod(x.shape[axis:])
     return _moved(x, lambda array: array.reshape(target))
 

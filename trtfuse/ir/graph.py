@@ -29,7 +29,7 @@ from onnx import (
 )
 
 from trtfuse.errors import ModelError
-from trtfuse.ir.operators import default_opset, label
+from trtfuse.ir.operators import default_opset, defaults, label
 from trtfuse.ir.tensor import LOOKED_AT, StoredTensor, Tensor, misdeclared, misfilled
 
 if TYPE_CHECKING:
@@ -228,16 +228,40 @@ class Node:
         """Its first output that is not left out: an LSTM may have no `Y` and still have a `Y_h`."""
         return next((value for value in self.outputs if value is not None), None)
 
+    @property
+    def opset(self) -> int:
+        """The version of ONNX's own operators where it stands, or is meant to; 0 if not known."""
+        graph = self.graph
+        if graph is None and self.first_result is not None:
+            graph = self.first_result.graph
+        return 0 if graph is None else graph.opset
+
     def attribute(self, name: str, default: Any = None) -> Any:
-        """The value of an attribute as Python has it, or the default."""
+        """The value of an attribute as Python has it: where it is left out, what ONNX takes it for.
+
+        Args:
+            name: its name.
+            default: where ONNX has no default either, or no such attribute at the node's opset.
+        """
+        value = self._given.get(name)
+        if value is None:
+            value = defaults(self.op, self.opset).get(name, default)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+    def given(self, name: str) -> Any:
+        """The value of an attribute as Python has it; None where the node leaves it out."""
+        value = self._given.get(name)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+    @property
+    def _given(self) -> dict[str, Any]:
         if self._attributes is None:
             self._attributes = {
                 a.name: helper.get_attribute_value(a)
                 for a in self.proto.attribute
                 if a.type not in _GRAPHS and not a.ref_attr_name
             }
-        value = self._attributes.get(name, default)
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        return self._attributes
 
     def input(self, index: int) -> Value | None:
         """The input at an index; None where it is left out, by an empty name or by the end."""
@@ -849,7 +873,7 @@ class Graph:
 def _check_gemm(node: Node) -> None:
     """Refuses a Gemm that ONNX Runtime reads in 32 bits when it loads and in 64 when it runs."""
     for name in ("transA", "transB"):
-        value = node.attribute(name, 0)
+        value = node.attribute(name)
         if isinstance(value, int) and abs(value) >= 1 << 31:
             raise ModelError(
                 f"{label(node.proto)} has {name} = {value}, which runtimes read as 0 or as another "

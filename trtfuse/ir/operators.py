@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import onnx
 from onnx import NodeProto, OperatorSetIdProto
@@ -101,6 +102,24 @@ def misspelled(operator: str, attributes: Iterable[str], opset: int | None = Non
             hint = f"; did you mean '{near[0]}'?" if near else ""
             return f"the attribute '{name}' of {operator}, which ONNX does not have{at}{hint}"
     return None
+
+
+@functools.cache
+def defaults(operator: str, opset: int) -> Mapping[str, Any]:
+    """What ONNX takes for attributes that a node leaves out, as `onnx.helper` has their values.
+
+    Args:
+        operator: as in `Node.op`; those of other domains have none that are known.
+        opset: the version of ONNX's own operators; 0 for the newest.
+    """
+    if "::" in operator or operator.startswith("function "):
+        return {}
+    try:
+        schema = onnx.defs.get_schema(operator, opset or onnx.defs.onnx_opset_version(), "")
+    except onnx.defs.SchemaError:
+        return {}
+    given = (attribute.default_value for attribute in schema.attributes.values())
+    return {each.name: onnx.helper.get_attribute_value(each) for each in given if each.name}
 
 
 @functools.cache

@@ -229,7 +229,7 @@ def sizes_of(value: Value | None) -> Sizes | None:
 
 def _shape(node: Node) -> Sizes | None:
     found = sizes_of(node.inputs[0])
-    return None if found is None else found[node.attribute("start", 0) : node.attribute("end")]
+    return None if found is None else found[node.attribute("start") : node.attribute("end")]
 
 
 def _joined(node: Node, seen: _Seen) -> Sizes | None:
@@ -305,7 +305,7 @@ def _reduced(node: Node, seen: _Seen) -> Sizes | None:
     listed, axes = _sizes(node.inputs[0], seen), constant(node.input(1))
     if not listed or None in listed or (node.input(1) is not None and axes is None):
         return None
-    if node.attribute("noop_with_empty_axes", 0):
+    if node.attribute("noop_with_empty_axes"):
         return None
     if node.op == "ReduceProd":
         return (product(*listed),)

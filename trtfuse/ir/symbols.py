@@ -77,9 +77,9 @@ def _derived(node: Node) -> Shape | None:
     """The shape of what a node computes, as far as its inputs tell."""
     first = node.input(0)
     if node.op == "Reshape":
-        return _reshaped(first, node.input(1), node.attribute("allowzero", 0) == 1)
+        return _reshaped(first, node.input(1), node.attribute("allowzero") == 1)
     if node.op == "Flatten":
-        return _flattened(first, node.attribute("axis", 1))
+        return _flattened(first, node.attribute("axis"))
     if node.op == "Expand":
         target = _shape(sizes(node.input(1)))
         return _broadcast((first.shape if first else None, target))

@@ -42,7 +42,7 @@ def expands_beyond(target: Value, operands: Sequence[Value]) -> str | None:
     """
     shape = target.producer
     if shape is not None and shape.op == "Shape" and shape.inputs[0] in operands:
-        whole = not shape.attribute("start", 0) and shape.attribute("end") is None
+        whole = not shape.attribute("start") and shape.attribute("end") is None
         if whole:
             return None
     wanted = sizes(target)

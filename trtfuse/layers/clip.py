@@ -13,6 +13,7 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Tensor, numpy_type
 from trtfuse.ir.types import INTEGERS
 from trtfuse.layers.scale import Factor, not_constant
+from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition
 from trtfuse.rewrite.replacement import Replacement
 
 #: Before this opset the bounds are attributes, and the largest float32 where they are absent.
@@ -30,6 +31,16 @@ _RANGES = {
     "Tanh": (-1.0, 1.0),
 }
 
+CLIP = Condition(
+    "clip",
+    "The node is a Clip with constant bounds, or a Relu.",
+    FOLDED_CONSTANTS,
+)
+RANGE = Condition(
+    "range",
+    "The operator gives numbers of a known range.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Clip:
@@ -44,7 +55,7 @@ class Clip:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Clip", "Relu", "Max", "Min")
-    name: ClassVar[str] = "clip"
+    condition: ClassVar[Condition] = CLIP
     title: ClassVar[str] = "a Clip with constant bounds, or a Relu"
     longest: ClassVar[int] = 1
 
@@ -71,7 +82,7 @@ class Clip:
             return cls(node, x, 0.0, math.inf)
         if node.op != "Clip":
             return cls._of_min_or_max(node)
-        absent = math.inf if _opset(node) >= _BOUNDS_AS_INPUTS else _LARGEST
+        absent = math.inf if node.opset >= _BOUNDS_AS_INPUTS else _LARGEST
         bounds = [-absent, absent]
         for index, name in enumerate(("min", "max")):
             value = node.input(index + 1)
@@ -95,7 +106,7 @@ class Clip:
 
         Where the bounds of a Clip are attributes, they may not hold the number.
         """
-        if len(node.inputs) != 2 or _opset(node) < _BOUNDS_AS_INPUTS:
+        if len(node.inputs) != 2 or node.opset < _BOUNDS_AS_INPUTS:
             return None
         for x, bound in (node.inputs, node.inputs[::-1]):
             tensor = constant(bound)
@@ -160,7 +171,7 @@ class Bounded:
     """
 
     operators: ClassVar[tuple[str, ...]] = (*Clip.operators, *_RANGES)
-    name: ClassVar[str] = "range"
+    condition: ClassVar[Condition] = RANGE
     title: ClassVar[str] = "an operator of a known range"
     longest: ClassVar[int] = 1
 
@@ -188,8 +199,3 @@ def _number(tensor: Tensor) -> float:
     if tensor.type in INTEGERS:
         return int(tensor.array().reshape(()))
     return float(tensor.exact().reshape(()))
-
-
-def _opset(node: Node) -> int:
-    assert node.graph is not None
-    return node.graph.opset

@@ -59,7 +59,7 @@ def _comes_from(value: Value | None, deep: int) -> bool:
 
 def _is_plain(conv: Node) -> bool:
     """Whether it has one group, or one for each channel; others are laid out differently."""
-    groups, weights = conv.attribute("group", 1), conv.input(1)
+    groups, weights = conv.attribute("group"), conv.input(1)
     shape = None if weights is None else weights.shape
     return groups == 1 or (bool(shape) and groups == (shape or (0,))[0])
 

@@ -17,7 +17,19 @@ from trtfuse.ir.tensor import Float64, FoldedWeights, Tensor
 from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.scale import Scale, not_constant
 from trtfuse.layers.window import Window, misfit
+from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition
 from trtfuse.rewrite.replacement import Replacement
+
+#: What the report has where a convolution is none whose weights can be changed.
+CONVOLUTION = Condition(
+    "conv", "The convolution is one whose weights and bias are constant.", FOLDED_CONSTANTS
+)
+#: The same of a matrix product.
+PRODUCT = Condition(
+    "product",
+    "The product is one by constant weights, with a constant bias or none.",
+    FOLDED_CONSTANTS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +47,7 @@ class Linear:
     """
 
     operators: ClassVar[tuple[str, ...]] = ()
-    name: ClassVar[str] = ""
+    condition: ClassVar[Condition]
     title: ClassVar[str] = ""
     longest: ClassVar[int] = 1
 
@@ -128,13 +140,13 @@ class Convolution(Linear):
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Conv", "ConvTranspose")
-    name: ClassVar[str] = "conv"
+    condition: ClassVar[Condition] = CONVOLUTION
     title: ClassVar[str] = "a Conv or ConvTranspose with constant weights"
 
     @property
     def group(self) -> int:
         """In how many groups the channels are convolved."""
-        return int(self.product.attribute("group", 1))
+        return int(self.product.attribute("group"))
 
     @property
     def transposed(self) -> bool:
@@ -144,7 +156,7 @@ class Convolution(Linear):
     @property
     def padding(self) -> str | None:
         """What padding there is, for messages; None if there is certainly none."""
-        auto = self.product.attribute("auto_pad", "NOTSET")
+        auto = self.product.attribute("auto_pad")
         if auto not in ("NOTSET", "VALID"):
             return f"auto_pad is {auto}"
         pads = self.product.attribute("pads", [])
@@ -160,7 +172,7 @@ class Convolution(Linear):
             return f"the weights `{w.name}` are {not_constant(w)}"
         if b is not None and bias is None:
             return f"the bias `{b.name}` is {not_constant(b)}"
-        group, rank = int(node.attribute("group", 1)), len(weight.shape)
+        group, rank = int(node.attribute("group")), len(weight.shape)
         if rank < 3 or group < 1 or weight.shape[0] % group:
             own = f"the weights `{w.name}` of shape {list(weight.shape)}"
             return f"{own} cannot be split into {group} groups"
@@ -215,7 +227,7 @@ class FullyConnected(Linear):
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Gemm", "MatMul", "Add")
-    name: ClassVar[str] = "product"
+    condition: ClassVar[Condition] = PRODUCT
     title: ClassVar[str] = "a Gemm or MatMul by constant weights"
     longest: ClassVar[int] = 2
 
@@ -255,11 +267,11 @@ class FullyConnected(Linear):
             return f"the weights `{w.name}` have shape {list(weight.shape)}, not two dimensions"
         if unclear := misspelled_transposition(node):
             return unclear
-        k, n = weight.shape[::-1] if node.attribute("transB", 0) else weight.shape
+        k, n = weight.shape[::-1] if node.attribute("transB") else weight.shape
         if bias is not None and (len(bias.shape) > 2 or bias.shape[-1:] not in ((), (1,), (n,))):
             assert b is not None
             return f"the bias `{b.name}` of shape {list(bias.shape)} does not broadcast to [M, {n}]"
-        in_axis = 0 if node.attribute("transA", 0) else 1
+        in_axis = 0 if node.attribute("transA") else 1
         return cls((node,), x, w, weight, b, bias, 2, 1, n, in_axis, k)
 
     @classmethod
@@ -329,7 +341,7 @@ class FullyConnected(Linear):
         return new.Add(product, b, like=first.nodes[0])
 
     def _transposed(self) -> bool:
-        return bool(self.product.attribute("transB", 0))
+        return bool(self.product.attribute("transB"))
 
     def _along(self, scale: Float64, axis: int) -> Float64:
         shape = [1] * len(self.weight.shape)

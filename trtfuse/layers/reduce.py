@@ -16,11 +16,23 @@ from onnx import TensorProto
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.scale import not_constant
+from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition
 from trtfuse.rewrite.replacement import Replacement
 
 #: From which opset on the axes are an input, by operator.
 AXES_AS_INPUT = {"ReduceSum": 13}
 _OTHERS = 18
+
+REDUCE = Condition(
+    "reduce",
+    "The reduction goes over axes that are constant and differ.",
+    FOLDED_CONSTANTS,
+)
+MEAN = Condition(
+    "mean",
+    "The node is a mean over constant axes that keeps its dimensions.",
+    FOLDED_CONSTANTS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,7 @@ class Reduce:
         "ReduceLogSum",
         "ReduceLogSumExp",
     )
-    name: ClassVar[str] = "reduce"
+    condition: ClassVar[Condition] = REDUCE
     title: ClassVar[str] = "a Reduce over constant axes"
     longest: ClassVar[int] = 1
 
@@ -83,7 +95,7 @@ class Reduce:
             axes = None
         elif len({axis % x.rank if x.rank else axis for axis in axes}) < len(axes):
             return f"its axes {list(axes)} repeat an axis"
-        keepdims = node.attribute("keepdims", 1)
+        keepdims = node.attribute("keepdims")
         if keepdims not in (0, 1):
             return f"its keepdims is {keepdims}, and runtimes differ on what that means"
         return cls(node, x, None if axes is None else tuple(axes), bool(keepdims))
@@ -129,10 +141,10 @@ class Reduction(Reduce):
             return cls._listed(node)
         x = node.inputs[0]
         assert x is not None
-        keepdims = node.attribute("keepdims", 1)
+        keepdims = node.attribute("keepdims")
         if keepdims not in (0, 1):
             return f"its keepdims is {keepdims}, and runtimes differ on what that means"
-        return cls(node, x, (node.attribute("axis", 0),), bool(keepdims))
+        return cls(node, x, (node.attribute("axis"),), bool(keepdims))
 
     def with_dimensions(self, new: Replacement, keepdims: bool) -> Value:
         """The same, with the reduced axes kept or not."""
@@ -144,7 +156,7 @@ class Mean(Reduce):
     """A mean that keeps its dimensions: a ReduceMean, or a pooling over the whole plane."""
 
     operators: ClassVar[tuple[str, ...]] = ("ReduceMean", "AveragePool", "GlobalAveragePool")
-    name: ClassVar[str] = "mean"
+    condition: ClassVar[Condition] = MEAN
     title: ClassVar[str] = "a mean that keeps its dimensions"
 
     @classmethod
@@ -162,5 +174,5 @@ def _takes_all(pool: Node, x: Value) -> bool:
     """Whether the kernel of a pooling is the whole plane, and nothing is added to it."""
     plane = list((x.shape or ())[2:])
     spread = any(pool.attribute("pads", [])) or set(pool.attribute("dilations", [1])) != {1}
-    padded = pool.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    padded = pool.attribute("auto_pad") not in ("NOTSET", "VALID")
     return list(pool.attribute("kernel_shape")) == plane and not spread and not padded

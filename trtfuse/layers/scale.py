@@ -17,6 +17,14 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, Tensor
 from trtfuse.ir.wording import rank_not_known, shown
+from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition
+
+#: What the report has where an operator that could be a Scale is none.
+SCALE = Condition(
+    "scale",
+    "The operator is a Scale: it computes (x * scale + shift) ^ power from constants.",
+    FOLDED_CONSTANTS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,7 @@ class Scale:
         "Neg",
         "Pow",
     )
-    name: ClassVar[str] = "scale"
+    condition: ClassVar[Condition] = SCALE
     title: ClassVar[str] = "a Scale"
     longest: ClassVar[int] = 1
 
@@ -186,7 +194,7 @@ class Scale:
 
     @classmethod
     def _of_batch_normalization(cls, node: Node) -> Self | str:
-        if node.attribute("training_mode", 0):
+        if node.attribute("training_mode"):
             return "it normalizes by the statistics of the batch (training_mode is 1)"
         if not node.attribute("spatial", 1):
             return "it normalizes each element by itself (spatial is 0)"
@@ -202,7 +210,7 @@ class Scale:
         gain, bias, mean, variance = (tensor for tensor in tensors if tensor is not None)
         if len({tensor.shape for tensor in tensors if tensor is not None}) > 1:
             return "its scale, bias, mean and variance are not of one shape"
-        epsilon = float(node.attribute("epsilon", np.float32(1e-5)))
+        epsilon = float(node.attribute("epsilon"))
 
         @functools.cache
         def scale() -> Float64:

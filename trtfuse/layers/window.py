@@ -7,6 +7,12 @@ from typing import ClassVar, Self
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
+from trtfuse.rewrite.condition import Condition
+
+WINDOW = Condition(
+    "window",
+    "The node is a convolution or a pooling with explicit pads.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +27,7 @@ class Window:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Conv", "ConvTranspose", "AveragePool", "MaxPool")
-    name: ClassVar[str] = "window"
+    condition: ClassVar[Condition] = WINDOW
     title: ClassVar[str] = "a convolution or pooling"
     longest: ClassVar[int] = 1
 
@@ -54,7 +60,7 @@ class Window:
     @property
     def auto_pad(self) -> str:
         """NOTSET where the pads are listed."""
-        return str(self.node.attribute("auto_pad", "NOTSET"))
+        return str(self.node.attribute("auto_pad"))
 
     @property
     def pads(self) -> list[int]:
@@ -92,6 +98,6 @@ def _channels(node: Node, x: Value, weights: Shape | None) -> int | None:
     if weights is not None and len(weights) > 2:
         own = weights[0 if node.op == "ConvTranspose" else 1]
         if isinstance(own, int):
-            return own * int(node.attribute("group", 1)) if node.op == "Conv" else own
+            return own * int(node.attribute("group")) if node.op == "Conv" else own
     size = x.shape[1] if x.shape is not None and len(x.shape) > 1 else None
     return size if isinstance(size, int) else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from trtfuse.report.entries import Content
 from trtfuse.report.wording import counted, printable
-from trtfuse.rewrite.refusal import STRUCTURE
+from trtfuse.rewrite.condition import STRUCTURE
 
 #: So many kinds of misses, and of each so many places, are listed unless all are asked for.
 KINDS, PLACES = 12, 3
@@ -75,7 +75,7 @@ def _group(rule: str, misses: list[Content], everything: bool) -> Iterator[str]:
     helps = {each["guard"]: each["helps"] for each in misses[0]["objections"]}
     for guard, text in helps.items():
         if text:
-            yield f"  {text}" if guard == STRUCTURE else f"  what helps ({guard}): {text}"
+            yield f"  {text}" if guard == STRUCTURE.name else f"  what helps ({guard}): {text}"
 
 
 def _alike(misses: list[Content]) -> dict[tuple[str, ...], list[Content]]:

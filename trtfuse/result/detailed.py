@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from trtfuse.report.advice import helps, holds
+from trtfuse.result.advice import helps, holds
 from trtfuse.result.trace import Trace
-from trtfuse.rewrite.rule import CATALOGUE, AnyRule
-
-_DOCUMENTS = {
-    "F": "Best Practices for TensorRT Performance, chapter 2.5",
-    "C": "TensorRT's Layer Fusion Catalog",
-}
+from trtfuse.rewrite.entries import CLEANUP
+from trtfuse.rewrite.rule import CATALOGUE
 
 _UNUSED = {
-    "entry": "Cleanup",
+    "entry": str(CLEANUP),
     "document": "",
     "equation": "",
     "text": "Nothing reads what it computes.",
@@ -49,19 +44,9 @@ def _described(name: str) -> dict[str, str]:
     rule = CATALOGUE.get(name)
     if rule is None:
         return dict(_UNUSED) if name == "unused" else dict.fromkeys(_UNUSED, "")
-    entry, document = documented(rule)
-    equation, _, text = rule.doc.partition("\n\n")
     return {
-        "entry": entry,
-        "document": document,
-        "equation": " ".join(equation.split()),
-        "text": " ".join(text.partition("\n\n")[0].split()),
+        "entry": str(rule.entry),
+        "document": rule.entry.document,
+        "equation": str(rule.equation or ""),
+        "text": " ".join(rule.doc.split()),
     }
-
-
-def documented(rule: AnyRule) -> tuple[str, str]:
-    """The entry of the fusion list that a rule implements, with its title; and the document."""
-    title = re.search(rf"Entry {re.escape(rule.entry)} (\([^)]*\))", " ".join(rule.doc.split()))
-    entry = f"{rule.entry} {title[1]}" if rule.entry and title else rule.entry
-    document = _DOCUMENTS.get(rule.entry[:1], "") if rule.entry[1:].isdigit() else ""
-    return entry, document

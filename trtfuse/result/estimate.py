@@ -258,7 +258,7 @@ def _products(node: Node, first: Shape, shapes: list[Shape | None], count: int) 
         case "ConvTranspose":
             return 2 * math.prod(_fixed(first)) * math.prod(_fixed(weights)[1:]) + bias
         case "Gemm" if len(first) == 2:
-            return 2 * count * _fixed(first)[0 if node.attribute("transA", 0) else 1] + bias
+            return 2 * count * _fixed(first)[0 if node.attribute("transA") else 1] + bias
         case "MatMul" if first:
             return 2 * count * _fixed(first)[-1]
     return None

@@ -52,7 +52,12 @@ class Explanation:
     @nothing_else_raised
     def to_dict(self) -> dict[str, Any]:
         """The explanation as lists and dictionaries."""
-        return asdict(self)
+        return {
+            **vars(self),
+            "steps": [asdict(step) for step in self.steps],
+            "misses": [miss.explained() for miss in self.misses],
+            "notes": list(self.notes),
+        }
 
     @nothing_else_raised
     def to_json(self) -> str:

@@ -7,24 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trtfuse.ir.graph import Node
-from trtfuse.rewrite.refusal import Refusal
-
-
-@dataclass(frozen=True)
-class Objection:
-    """One thing that speaks against a rewrite.
-
-    Attributes:
-        guard: the guard, or "structure" where the rule's operators are not all there.
-        because: the end of the sentence "not fused because ...".
-        holds: what the guard makes sure of; empty in a report, which has it once for each guard.
-        helps: what would have to change, likewise.
-    """
-
-    guard: str
-    because: str
-    holds: str = ""
-    helps: str = ""
+from trtfuse.rewrite.entries import UNLISTED, Entry
+from trtfuse.rewrite.refusal import Reason, Refusal
 
 
 @dataclass(frozen=True)
@@ -37,7 +21,8 @@ class NotFused:
         nodes, operators: what it would have taken, as far as it is there.
         matched: how many operators, or layers, of the rule's pattern are there.
         of: how many the pattern has.
-        objections: everything that speaks against it, in the order in which it is asked.
+        objections: everything that speaks against it, in the order in which it is asked: for each
+            its `guard`, `because`, what it `holds` to be so, and what `helps`.
         entry: the entry of the fusion list, such as "F8 (Convolution and Scale)".
         document: where NVIDIA documents it; empty for cleanup and rules of users.
     """
@@ -48,7 +33,7 @@ class NotFused:
     operators: list[str]
     matched: int
     of: int
-    objections: list[Objection]
+    objections: list[Reason]
     entry: str = ""
     document: str = ""
 
@@ -67,26 +52,24 @@ class NotFused:
         keys = ("rule", "at", "guard", "because")
         return {key: getattr(self, key) for key in keys}
 
+    def explained(self) -> dict[str, Any]:
+        """An entry of `misses`, as an explanation has it."""
+        keys = ("guard", "because", "holds", "helps")
+        objections = [{key: getattr(reason, key) for key in keys} for reason in self.objections]
+        return {**vars(self), "objections": objections}
+
     @staticmethod
     def of_refusal(
-        refusal: Refusal,
-        nodes: Sequence[Node] | None = None,
-        objections: list[Objection] | None = None,
-        entry: str = "",
-        document: str = "",
+        refusal: Refusal, nodes: Sequence[Node] | None = None, entry: Entry = UNLISTED
     ) -> NotFused:
         """A refusal with names for its nodes.
 
         Args:
             refusal: what the matcher, a guard, the driver or a group said.
             nodes: its nodes in the order in which they are to be listed; its own if left out.
-            objections: its reasons with what is known of their guards; without it if left out.
-            entry: as in the attributes.
-            document: likewise.
+            entry: of its rule.
         """
         listed = refusal.nodes if nodes is None else nodes
-        if objections is None:
-            objections = [Objection(*reason) for reason in refusal.reasons]
         return NotFused(
             refusal.rule,
             refusal.at.label,
@@ -94,7 +77,7 @@ class NotFused:
             [node.op for node in listed],
             refusal.layers,
             refusal.layers + refusal.missing,
-            objections,
-            entry,
-            document,
+            [Reason(reason.condition.bare, reason.because) for reason in refusal.reasons],
+            str(entry),
+            entry.document,
         )

@@ -19,11 +19,19 @@ from trtfuse.ir.constants import became_constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.model import Model, collector_paused
 from trtfuse.ir.tensor import FLOATING, type_name
+from trtfuse.rewrite.condition import (
+    AGREES,
+    BOUNDED_GROWTH,
+    MALFORMED,
+    NAMED_OUTPUT,
+    OPSET,
+    REPRESENTABLE,
+)
 from trtfuse.rewrite.debug import Watch, check_uses, is_watched
 from trtfuse.rewrite.editor import GraphEditor, must_keep_name, substitute
 from trtfuse.rewrite.match import Match
 from trtfuse.rewrite.near_misses import nearest_miss, opset_too_old, read_elsewhere
-from trtfuse.rewrite.refusal import MALFORMED, Reason, Refusal
+from trtfuse.rewrite.refusal import Reason, Refusal
 from trtfuse.rewrite.replacement import Replacement
 from trtfuse.rewrite.rule import AnyRule, GraphRule, Rule, RulesByRoot
 
@@ -280,7 +288,7 @@ class Driver:
         for guard in rule.guards:
             why_not = guard.check(match)
             if why_not is not None:
-                return Reason(guard.name, why_not)
+                return Reason(guard, why_not)
         return None
 
     def _attempt(self, rule: Rule, match: Match, watch: Watch | None) -> Reason | None:
@@ -302,11 +310,11 @@ class Driver:
         ):
             # Erasing it would put another in its place.
             because = f"`{first.name}` and `{old.name}` are both known outside"
-            return Reason("named-output", because)
+            return Reason(NAMED_OUTPUT, because)
         for constant in new.constants:
             assert constant.tensor is not None
             if misrounding := constant.tensor.misrounding():
-                return Reason("representable", misrounding)
+                return Reason(REPRESENTABLE, misrounding)
             if (
                 graph.constants_are_nodes
                 and graph.opset < 9
@@ -316,14 +324,14 @@ class Driver:
                 because = (
                     f"opset {graph.opset} has no Constant of {type_name(constant.tensor.type)}"
                 )
-                return Reason("opset", because)
+                return Reason(OPSET, because)
         if too_large := self._outgrown(match, new):
-            return Reason("bounded-growth", too_large)
+            return Reason(BOUNDED_GROWTH, too_large)
         checked = None
         if self.check is not None and not new.as_computed:
             checked = self.check(rule, match, new, tuple(v for v in results if v is not None))
             if checked.why_not is not None:
-                return Reason("check", checked.why_not)
+                return Reason(AGREES, checked.why_not)
         if watch is not None:
             watch.nothing_changed(rule.name)
         try:

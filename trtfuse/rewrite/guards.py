@@ -11,6 +11,7 @@ from trtfuse.ir.tensor import FLOATING, type_name
 from trtfuse.ir.wording import type_not_known
 from trtfuse.layers.scale import Scale
 from trtfuse.layers.ways import Way
+from trtfuse.rewrite.condition import CAST_BEFORE, STATIC_SHAPES
 from trtfuse.rewrite.pattern import Match
 from trtfuse.rewrite.rule import guard
 
@@ -29,40 +30,42 @@ def why_not_floating(value: Value) -> str | None:
     return floating_type(value.type, value.name) if value.type else type_not_known(value)
 
 
-@guard
+@guard(helps=CAST_BEFORE)
 def floating(m: Match, name: str) -> str | None:
-    """The value bound to `name` is float16, bfloat16, float32 or float64."""
+    """The value is float16, bfloat16, float32 or float64; integers are never regrouped."""
     return why_not_floating(m[name])
 
 
-@guard
+@guard(helps="give the model types where it has none, or call the function with one type only")
 def known_type(m: Match, name: str) -> str | None:
     """The type of the value is known."""
     value: Value = m[name]
     return None if value.type else type_not_known(value)
 
 
-@guard
+@guard(helps="convert the model to an opset whose operator takes the type")
 def operator_takes(m: Match, operator: str, name: str) -> str | None:
     """The operator that is to be made takes the type of the value, in the opset of the model."""
     value: Value = m[name]
-    assert m.root.graph is not None
     assert value.type is not None
-    opset = m.root.graph.opset
+    opset = m.root.opset
     taken = defs.get_schema(operator, opset, "").type_constraints[0].allowed_type_strs
     if f"tensor({TensorProto.DataType.Name(value.type).lower()})" in taken:
         return None
     return f"{operator} takes no {type_name(value.type)} in opset {opset}"
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def keeps_shape(m: Match, scale: str) -> str | None:
     """Applying the scale certainly gives the shape of its input."""
     seen: Scale = m[scale]
     return next((why for f in seen.factors if (why := f.broadcasts(seen.x))), None)
 
 
-@guard
+@guard(
+    helps='nothing, for this engine; `objective="graph"`, or `--objective graph`, makes the '
+    "rewrite all the same"
+)
 def serves_the_engine(m: Match, way: Callable[[Match], Way | None]) -> str | None:
     """The rewrite is not known to cost the engine kernels or traffic where it stands.
 

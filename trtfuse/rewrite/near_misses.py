@@ -10,9 +10,10 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from trtfuse.ir.graph import Node, Value
+from trtfuse.rewrite.condition import ONE_CONSUMER, OPSET, STRUCTURE, Condition
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.match import Match, NearMatch
-from trtfuse.rewrite.refusal import STRUCTURE, Reason, Refusal
+from trtfuse.rewrite.refusal import Reason, Refusal
 from trtfuse.rewrite.rule import Rule
 
 #: A root that matches in many ways is explained by the first of them.
@@ -70,9 +71,16 @@ def near_misses(rule: Rule, node: Node) -> list[Refusal]:
         miss = _refusal(rule, node, near, dict.fromkeys(refused))
         misses.setdefault(miss.reasons, miss)
     elif not matched and near.layers and near.because:
-        miss = _refusal(rule, node, near, [Reason(STRUCTURE, because) for because in near.because])
+        whole = _whole_structure(rule)
+        miss = _refusal(rule, node, near, [Reason(whole, because) for because in near.because])
         misses[miss.reasons] = miss
     return list(misses.values())
+
+
+def _whole_structure(rule: Rule) -> Condition:
+    """The condition that the operators of a rule are there, and what they are."""
+    wanted = "" if rule.equation is None else f"it looks for {rule.equation.before}"
+    return Condition(STRUCTURE.name, "The operators of the rule are all there.", wanted)
 
 
 def refused_at(rule: Rule, node: Node, reason: Reason) -> Refusal:
@@ -104,7 +112,7 @@ def _every_reason(rule: Rule, match: Match) -> Iterator[Reason]:
             continue
         if why_not is not None:
             vetoed = True
-            yield Reason(guard.name, why_not)
+            yield Reason(guard, why_not)
 
 
 def opset_too_old(rule: Rule, match: Match) -> Reason | None:
@@ -113,9 +121,7 @@ def opset_too_old(rule: Rule, match: Match) -> Reason | None:
     assert graph is not None
     if rule.since <= graph.opset:
         return None
-    return Reason(
-        "opset", f"the model imports opset {graph.opset}, and the rule needs {rule.since}"
-    )
+    return Reason(OPSET, f"the model imports opset {graph.opset}, and the rule needs {rule.since}")
 
 
 def read_elsewhere(rule: Rule, match: Match) -> Iterator[tuple[Value, Reason]]:
@@ -126,4 +132,4 @@ def read_elsewhere(rule: Rule, match: Match) -> Iterator[tuple[Value, Reason]]:
             if value is not None and value not in shared:
                 others = consumers(value, match.nodes)
                 if others is not None:
-                    yield value, Reason("one-consumer", others)
+                    yield value, Reason(ONE_CONSUMER, others)

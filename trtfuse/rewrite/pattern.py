@@ -400,7 +400,7 @@ class SeenAs(Pattern):
         if seen is None or isinstance(seen, str) or (self.where and not self.where(seen)):
             # Of a root that is no such layer there is nothing to say: no structure matched yet.
             if isinstance(seen, str) and match.nodes:
-                match.refused.append(Reason(self.view.name, seen))
+                match.refused.append(Reason(self.view.condition, seen))
             yield from match.without(self, value)
         else:
             here = match.with_(self.name, seen, seen.nodes)

@@ -6,24 +6,35 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from trtfuse.ir.graph import Node
-
-#: The guard of a rule whose operators are not all there: none of its own was asked.
-STRUCTURE = "structure"
-#: The guard of a rule that meets a node which no runtime can run.
-MALFORMED = "malformed-node"
+from trtfuse.rewrite.condition import STRUCTURE, Condition
 
 
 class Reason(NamedTuple):
     """One thing that speaks against a rewrite.
 
     Attributes:
-        guard: what stopped it: a guard, a layer that a node is not, or what the driver makes sure
-            of for every rule.
+        condition: what does not hold: a guard, that a node is some layer, or what the driver makes
+            sure of for every rule.
         because: the end of the sentence "not fused because ...".
     """
 
-    guard: str
+    condition: Condition
     because: str
+
+    @property
+    def guard(self) -> str:
+        """The name of the condition, as the report has it."""
+        return self.condition.name
+
+    @property
+    def holds(self) -> str:
+        """What the condition makes sure of."""
+        return " ".join(self.condition.doc.split())
+
+    @property
+    def helps(self) -> str:
+        """What would have to change."""
+        return self.condition.advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ class Refusal:
     @property
     def structural(self) -> bool:
         """Whether the structure is another one, so that no guard was asked."""
-        return self.guard == STRUCTURE
+        return self.guard == STRUCTURE.name
 
     @property
     def distance(self) -> tuple[bool, float, int]:

@@ -1,8 +1,12 @@
 """Rules: a pattern, guards, and a builder, as one value; and the catalogue of them.
 
-    @rule("conv-scale",
-          seen_as(Scale, "scale", seen_as(Convolution, "conv", var("x"))),
-          one_value_per_channel("scale", of="conv"))
+    @rule(
+        "conv-scale",
+        seen_as(Scale, "scale", seen_as(Convolution, "conv", var("x"))),
+        one_value_per_channel("scale", of="conv"),
+        equation=Equation("s * (w * x + b) + t", "(s * w) * x + (s * b + t)"),
+        entry=F8,
+    )
     def conv_scale(m, new): ...      # returns what takes the place of the root's output
 
 A builder gets the match and a `Replacement` to make nodes with. It never touches the graph.
@@ -14,12 +18,14 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Concatenate, Literal, NamedTuple, ParamSpec
+from dataclasses import dataclass, field, replace
+from typing import Concatenate, Literal, NamedTuple, ParamSpec, overload
 
 from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Graph, Node, Value
+from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.editor import GraphEditor
+from trtfuse.rewrite.entries import UNLISTED, Entry, listed
 from trtfuse.rewrite.pattern import ANY_OPERATOR, Match, Pattern
 from trtfuse.rewrite.replacement import Replacement
 
@@ -29,34 +35,87 @@ P = ParamSpec("P")
 Kind = Literal["rewrite", "group"]
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """A condition of a rule beyond the structure.
+@dataclass(frozen=True, slots=True, init=False)
+class Guard(Condition):
+    """A condition of a rule beyond the structure, with the function that asks it.
 
     Attributes:
-        name: kebab-case, as the report has it.
+        name, doc, helps: as in `Condition`.
         check: returns None, or the end of the sentence "not fused because ...".
-        doc: what it makes sure of.
     """
 
-    name: str
-    check: Callable[[Match], str | None]
-    doc: str = ""
+    check: Callable[[Match], str | None] = field(kw_only=True)
+
+    def __init__(
+        self,
+        name: str,
+        check: Callable[[Match], str | None],
+        doc: str = "",
+        helps: str = "",
+    ) -> None:
+        Condition.__init__(self, name, doc, helps)
+        object.__setattr__(self, "check", check)
 
 
-def guard(check: Callable[Concatenate[Match, P], str | None]) -> Callable[P, Guard]:
+#: A function of a match, and of arguments that the rule gives.
+Asks = Callable[Concatenate[Match, P], str | None]
+
+
+@overload
+def guard(check: Asks[P]) -> Callable[P, Guard]: ...
+
+
+@overload
+def guard(*, helps: str) -> Callable[[Asks[P]], Callable[P, Guard]]: ...
+
+
+def guard(check: Asks[P] | None = None, *, helps: str = "") -> object:
     """Makes a guard of a function of a match, and of arguments that the rule gives.
 
+        @guard(helps="give the model static shapes")
+        def static(m, name): ...
+
     The function returns None where the rule may go on, else the end of the sentence "not fused
-    because ...", with names and numbers. Its name, in kebab-case, is the guard's.
+    because ...", with names and numbers. Its name, in kebab-case, is the guard's, and its docstring
+    says what the guard makes sure of.
+
+    Args:
+        check: the function.
+        helps: what a user can change where the rule may not go on.
     """
 
-    @functools.wraps(check)
-    def with_arguments(*args: P.args, **kwargs: P.kwargs) -> Guard:
-        name = check.__name__.replace("_", "-")
-        return Guard(name, lambda m: check(m, *args, **kwargs), inspect.getdoc(check) or "")
+    def made(check: Asks[P]) -> Callable[P, Guard]:
+        name, doc = check.__name__.replace("_", "-"), inspect.getdoc(check) or ""
 
-    return with_arguments
+        @functools.wraps(check)
+        def with_arguments(*args: P.args, **kwargs: P.kwargs) -> Guard:
+            return Guard(name, lambda m: check(m, *args, **kwargs), doc, helps)
+
+        return with_arguments
+
+    return made if check is None else made(check)
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """What a rule holds to be the same.
+
+    Attributes:
+        before: what it looks for.
+        after: what it makes of that.
+        others: further equations of the same rule.
+    """
+
+    before: str
+    after: str
+    others: tuple[Equation, ...] = ()
+
+    def also(self, before: str, after: str) -> Equation:
+        """The equation, and one more that the same rule goes by."""
+        return replace(self, others=(*self.others, Equation(before, after)))
+
+    def __str__(self) -> str:
+        return ";  ".join((f"{self.before}  ==  {self.after}", *map(str, self.others)))
 
 
 #: What a builder returns: the value that takes the place of the root's output, or one for each;
@@ -74,10 +133,12 @@ class Rule:
         guards: what has to hold besides, cheap ones first.
         build: makes what takes the root's place.
         kind: "rewrite" or "group".
-        entry: the fusion of the list that it implements, such as "F8".
+        entry: the entry of the fusion list that it implements.
         shared: the names of interior values that may have other consumers.
         explains: operators that the report says something about wherever one is left over.
         since: the opset that it applies from; before 7, Add and Mul broadcast by an attribute.
+        equation: what it holds to be the same.
+        takes: the spellings that it takes, in words.
     """
 
     name: str
@@ -85,14 +146,16 @@ class Rule:
     guards: tuple[Guard, ...]
     build: Callable[[Match, Replacement], Built]
     kind: Kind = "rewrite"
-    entry: str = ""
+    entry: Entry = UNLISTED
     shared: tuple[str, ...] = ()
     explains: tuple[str, ...] = ()
     since: int = 7
+    equation: Equation | None = None
+    takes: str = ""
 
     @property
     def doc(self) -> str:
-        """What it does: the equation first, then the entry of the fusion list."""
+        """What it does, in prose: the docstring of its builder."""
         return inspect.getdoc(self.build) or ""
 
     @functools.cached_property
@@ -112,13 +175,6 @@ class Change(NamedTuple):
 
 
 Changes = Iterator[Change]
-
-
-class Condition(NamedTuple):
-    """What has to hold for a group or a `GraphRule`: its name in the report, and what it says."""
-
-    name: str
-    doc: str
 
 
 class Apart(NamedTuple):
@@ -142,7 +198,7 @@ class GraphRule:
     What is computed stays the same operator by operator, so there is nothing to evaluate.
 
     Attributes:
-        name, kind, entry, since: as in `Rule`.
+        name, kind, entry, since, equation, takes: as in `Rule`.
         apply: changes a graph through an editor, and yields each change when it is made.
         guards: what has to hold.
         apart: what it leaves in a graph that it has been applied to, and why; for `explain`.
@@ -150,15 +206,17 @@ class GraphRule:
 
     name: str
     apply: Callable[[GraphEditor], Changes]
-    entry: str = ""
+    entry: Entry = UNLISTED
     kind: Kind = "rewrite"
     since: int = 1
     guards: tuple[Condition, ...] = ()
     apart: Callable[[Graph], Iterator[Apart]] | None = None
+    equation: Equation | None = None
+    takes: str = ""
 
     @property
     def doc(self) -> str:
-        """What it does, as in `Rule`."""
+        """What it does, in prose: the docstring of the function that applies it."""
         return inspect.getdoc(self.apply) or ""
 
     def __repr__(self) -> str:
@@ -170,19 +228,21 @@ class GroupRule:
     """Nodes that one kernel runs. `trtfuse.groups` finds them when the rewrites are done.
 
     Attributes:
-        name, entry, kind, since: as in `Rule`.
-        doc: as in `Rule`.
+        name, entry, kind, since, equation, takes: as in `Rule`.
+        doc: what it does, in prose.
         guards: what has to hold.
         module: where it is defined.
     """
 
     name: str
-    entry: str
-    doc: str
+    entry: Entry
+    doc: str = ""
     guards: tuple[Condition, ...] = ()
     module: str = ""
     kind: Kind = "group"
     since: int = 7
+    equation: Equation | None = None
+    takes: str = ""
 
     def __repr__(self) -> str:
         return f"GroupRule({self.name!r})"
@@ -197,7 +257,9 @@ CATALOGUE: dict[str, AnyRule] = {}
 def graph_rule(
     name: str,
     *guards: Condition,
-    entry: str = "",
+    equation: Equation | None = None,
+    takes: str = "",
+    entry: Entry | str = UNLISTED,
     apart: Callable[[Graph], Iterator[Apart]] | None = None,
 ) -> Callable[[Callable[[GraphEditor], Changes]], GraphRule]:
     """Adds a `GraphRule` to the catalogue; the function below it applies it.
@@ -205,7 +267,9 @@ def graph_rule(
     Args:
         name: see `GraphRule`, as for the others.
         guards: what has to hold.
-        entry: the fusion of the list that it implements.
+        equation: what it holds to be the same.
+        takes: the spellings that it takes, in words.
+        entry: the entry of the fusion list that it implements, or its label.
         apart: says what it leaves as it is.
 
     Raises:
@@ -213,29 +277,52 @@ def graph_rule(
     """
 
     def add(apply: Callable[[GraphEditor], Changes]) -> GraphRule:
-        made = GraphRule(name, apply, entry, guards=guards, apart=apart)
+        made = GraphRule(
+            name,
+            apply,
+            _listed(entry),
+            guards=guards,
+            apart=apart,
+            equation=equation,
+            takes=takes,
+        )
         _register(made, apply.__module__)
         return made
 
     return add
 
 
-def group_rule(name: str, entry: str, module: str, doc: str, *guards: Condition) -> GroupRule:
+def group_rule(
+    name: str,
+    *guards: Condition,
+    equation: Equation,
+    doc: str,
+    takes: str,
+    entry: Entry,
+    module: str,
+) -> GroupRule:
     """Adds a `GroupRule` to the catalogue.
 
     Args:
         name: see `GroupRule`, as for the others.
-        entry: the fusion of the list that it implements.
-        module: the name of the module that it is called from.
-        doc: what it does, the equation first.
         guards: what has to hold.
+        equation: what it holds to be the same.
+        doc: what it does, in prose.
+        takes: the spellings that it takes, in words.
+        entry: the entry of the fusion list that it implements.
+        module: the name of the module that it is called from.
 
     Raises:
         UsageError: the name is taken.
     """
-    made = GroupRule(name, entry, inspect.cleandoc(doc), guards, module)
+    prose = inspect.cleandoc(doc)
+    made = GroupRule(name, entry, prose, guards, module, equation=equation, takes=takes)
     _register(made, module)
     return made
+
+
+def _listed(entry: Entry | str) -> Entry:
+    return listed(entry) if isinstance(entry, str) else entry
 
 
 def _register(made: AnyRule, module: str) -> None:
@@ -256,22 +343,26 @@ def rule(
     pattern: Pattern,
     *guards: Guard,
     kind: Kind = "rewrite",
-    entry: str = "",
+    equation: Equation | None = None,
+    takes: str = "",
+    entry: Entry | str = UNLISTED,
     shared: tuple[str, ...] = (),
     explains: tuple[str, ...] = (),
     since: int = 7,
 ) -> Callable[[Callable[[Match, Replacement], Built]], Rule]:
     """Adds a rule to the catalogue; the function below it is the builder.
 
-    The builder's docstring begins with the equation. A second rule of the same name from the same
-    module takes the place of the first, as when a notebook cell is run again.
+    The builder's docstring says in prose what the rule does. A second rule of the same name from
+    the same module takes the place of the first, as when a notebook cell is run again.
 
     Args:
         name: kebab-case.
         pattern: what it looks for (`trtfuse.rewrite.pattern`).
         guards: what has to hold besides, cheap ones first (`trtfuse.rewrite.guards`).
         kind: see `Rule`, as for the others.
-        entry: the fusion of the list that it implements.
+        equation: what it holds to be the same.
+        takes: the spellings that it takes, in words.
+        entry: the entry of the fusion list that it implements, or its label.
         shared: interior values that may have other consumers.
         explains: operators that the report says something about wherever one is left over.
         since: the opset that it applies from.
@@ -293,7 +384,19 @@ def rule(
         if unbound:
             names = ", ".join(f"'{each}'" for each in sorted(unbound))
             raise UsageError(f"the pattern of rule '{name}' binds no {names}, which it shares")
-        made = Rule(name, pattern, guards, build, kind, entry, shared, explains, since)
+        made = Rule(
+            name,
+            pattern,
+            guards,
+            build,
+            kind,
+            _listed(entry),
+            shared,
+            explains,
+            since,
+            equation,
+            takes,
+        )
         _register(made, build.__module__)
         return made
 
@@ -303,10 +406,10 @@ def rule(
 def rules() -> tuple[AnyRule, ...]:
     """The catalogue: every rule, in the order in which they are tried.
 
-    That is the order of the fusion list: F1, F2, ..., C1, C2, ..., then the cleanup, then those of
-    users, each as they were added.
+    That is the order of the fusion list (`trtfuse.rewrite.entries`), then come those of users, each
+    as they were added.
     """
-    return tuple(sorted(CATALOGUE.values(), key=lambda rule: _place(rule.entry)))
+    return tuple(sorted(CATALOGUE.values(), key=lambda rule: rule.entry.place))
 
 
 class RulesByRoot(dict[str, list[Rule]]):
@@ -324,14 +427,6 @@ class RulesByRoot(dict[str, list[Rule]]):
         begin = {operator, ANY_OPERATOR}
         self[operator] = [rule for rule, roots in self._roots if not roots.isdisjoint(begin)]
         return self[operator]
-
-
-def _place(entry: str) -> tuple[int, int]:
-    """Where an entry stands in the fusion list."""
-    kind, number = entry[:1], entry[1:]
-    if kind in ("F", "C") and number.isdigit():
-        return "FC".index(kind), int(number)
-    return (2, 0) if entry == "Cleanup" else (3, 0)
 
 
 def selected(
@@ -366,4 +461,4 @@ def _named(name: str) -> AnyRule:
 def cleans_up(name: str) -> bool:
     """Whether a rule is of the list's cleanup, as the removal of unused nodes is."""
     rule = CATALOGUE.get(name)
-    return name == "unused" or (rule is not None and rule.entry == "Cleanup")
+    return name == "unused" or (rule is not None and rule.entry.cleans_up)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Protocol, Self
 
 from trtfuse.ir.graph import Node, Value
+from trtfuse.rewrite.condition import Condition
 
 
 class View(Protocol):
@@ -12,7 +13,7 @@ class View(Protocol):
 
     Attributes:
         operators: the operators that can be the last node of such a layer.
-        name: the layer in kebab-case, which the report has where a node is none.
+        condition: that a node is such a layer; the report names it where one looks so and is not.
         title: the layer in a few words.
         longest: how many nodes it is made of at most.
         nodes: the nodes that make it up, the last one first.
@@ -20,7 +21,7 @@ class View(Protocol):
     """
 
     operators: ClassVar[tuple[str, ...]]
-    name: ClassVar[str]
+    condition: ClassVar[Condition]
     title: ClassVar[str]
     longest: ClassVar[int]
 

@@ -17,6 +17,8 @@ from trtfuse.layers.hard_sigmoid import SWISH, SpelledHardSigmoid, SpelledHardSw
 from trtfuse.layers.linear import Convolution, FullyConnected
 from trtfuse.layers.scale import Scale
 from trtfuse.layers.ways import FLATTENED_SOFTMAX, LOG_SOFTMAX_AT_THE_END, Way
+from trtfuse.rewrite.condition import STATIC_SHAPES
+from trtfuse.rewrite.entries import C4, C6, F3
 from trtfuse.rewrite.guards import (
     floating,
     keeps_shape,
@@ -26,12 +28,12 @@ from trtfuse.rewrite.guards import (
 )
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 _IDEMPOTENT = ("Abs", "Ceil", "Floor", "Relu", "Round", "Sign")
 
 
-@guard
+@guard(helps="look at the bounds: nothing lies within both")
 def ranges_overlap(m: Match, outer: str, inner: str) -> str | None:
     """Some number lies in both ranges; else the result would be a constant."""
     first, second = m[inner], m[outer]
@@ -46,18 +48,14 @@ def ranges_overlap(m: Match, outer: str, inner: str) -> str | None:
 @rule(
     "idempotent",
     any_of(*(op[name](op[name](var("x"), out="y")) for name in _IDEMPOTENT)),
-    entry="C4",
+    equation=Equation("f(f(x))", "f(x)"),
+    takes="two in a row of Relu, Abs, Ceil, Floor, Round or Sign; the inner one may have other "
+    "readers.",
+    entry=C4.part("ReLU of ReLU and idempotent activations"),
     shared=("y",),
 )
 def idempotent(m: Match, _: Replacement) -> Value:
-    """f(f(x))  ==  f(x)
-
-    Entry C4 (ReLU of ReLU and idempotent activations): the second Relu, Abs, Ceil, Floor, Round or
-    Sign does nothing.
-
-    Takes: two in a row of Relu, Abs, Ceil, Floor, Round or Sign; the inner one may have other
-    readers.
-    """
+    """The second Relu, Abs, Ceil, Floor, Round or Sign does nothing."""
     y: Value = m["y"]
     return y
 
@@ -72,7 +70,7 @@ def _within(m: Match) -> bool:
 _bounded = seen_as(Bounded, "inner", var("x"), out="y")
 
 
-@guard
+@guard(helps="nothing: the result may be negative")
 def never_overflows(m: Match, inner: str) -> str | None:
     """The inner range holds for every number of the type.
 
@@ -93,17 +91,14 @@ def never_overflows(m: Match, inner: str) -> str | None:
     "within-range",
     given(seen_as(Clip, "outer", _bounded) | op.Abs(_bounded), _within),
     never_overflows("inner"),
-    entry="C4",
+    equation=Equation("clip(sigmoid(x), 0, 1)", "sigmoid(x)"),
+    takes="Clip, Relu, Abs, or Min or Max by a constant, after what has a range within theirs.",
+    entry=C4,
     shared=("y",),
 )
 def within_range(m: Match, _: Replacement) -> Value:
-    """clip(sigmoid(x), 0, 1)  ==  sigmoid(x)
-
-    Entry C4 (idempotent and nested activations): a Clip, Relu or Abs does nothing to what is in its
-    range already: what comes from Relu, Abs, Exp, Sigmoid, HardSigmoid, Softmax, Softplus, Tanh, or
-    a Clip, Min or Max by constants.
-
-    Takes: Clip, Relu, Abs, or Min or Max by a constant, after what has a range within theirs.
+    """A Clip, Relu or Abs does nothing to what is in its range already: what comes from Relu, Abs,
+    Exp, Sigmoid, HardSigmoid, Softmax, Softplus, Tanh, or a Clip, Min or Max by constants.
     """
     y: Value = m["y"]
     return y
@@ -123,17 +118,15 @@ def _limits_nothing(clip: Clip) -> bool:
 @rule(
     "clip-without-bounds",
     seen_as(Clip, "clip", var("x"), where=_limits_nothing),
-    entry="C4",
+    equation=Equation("clip(x)", "x"),
+    takes="Clip with bounds left out or infinite; Clip, Min and Max of integers by numbers that "
+    "no other number of the type is beyond.",
+    entry=C4.part("nested activations"),
 )
 def clip_without_bounds(m: Match, _: Replacement) -> Value:
-    """clip(x)  ==  x
-
-    Entry C4 (nested activations): a Clip that has no bounds, or infinite ones, or of integers those
-    of their type. Before opset 11 a Clip without bounds limits to the numbers of float32, and
+    """A Clip without bounds does nothing, nor does one with infinite bounds, or of integers with
+    those of their type. Before opset 11 a Clip without bounds limits to the numbers of float32, and
     stays.
-
-    Takes: Clip with bounds left out or infinite; Clip, Min and Max of integers by numbers that no
-    other number of the type is beyond.
     """
     x: Value = m["x"]
     return x
@@ -144,16 +137,14 @@ def clip_without_bounds(m: Match, _: Replacement) -> Value:
     seen_as(Clip, "outer", seen_as(Clip, "inner", var("x"), out="y")),
     known_type("x"),
     ranges_overlap("outer", "inner"),
-    entry="C4",
+    equation=Equation("clip(clip(x, a, b), c, d)", "clip(x, max(a, c), min(b, d))"),
+    takes="Clip with bounds as attributes or constant inputs, Relu, and Min or Max by one "
+    "number, of floating-point numbers or integers.",
+    entry=C4.part("nested activations"),
 )
 def clip_clip(m: Match, new: Replacement) -> Value:
-    """clip(clip(x, a, b), c, d)  ==  clip(x, max(a, c), min(b, d))
-
-    Entry C4 (nested activations): a Clip or Relu of a Clip or Relu limits to what both ranges have
-    in common; from opset 11 a Min or Max by a constant is a Clip too.
-
-    Takes: Clip with bounds as attributes or constant inputs, Relu, and Min or Max by one number, of
-    floating-point numbers or integers.
+    """A Clip or Relu of a Clip or Relu limits to what both ranges have in common; from opset 11 a
+    Min or Max by a constant is a Clip too.
     """
     inner: Clip = m["inner"]
     outer: Clip = m["outer"]
@@ -168,13 +159,11 @@ _ONE_AXIS = 13
 def _copies(m: Match) -> Way | None:
     """What TensorRT does of a LogSoftmax over several axes, as before opset 13, or at the end."""
     softmax: Node = m["y"].producer
-    graph, rank = softmax.graph, m["x"].rank
-    assert graph is not None
-    axis = softmax.attribute("axis", 1)
-    one = graph.opset >= _ONE_AXIS or axis == -1 or axis + 1 == rank
+    axis, rank = softmax.attribute("axis"), m["x"].rank
+    one = softmax.opset >= _ONE_AXIS or axis == -1 or axis + 1 == rank
     if not one:
         return FLATTENED_SOFTMAX
-    ends = m.root.output.outputs and (graph.opset < _ONE_AXIS or is_fed_by_product(m["x"]))
+    ends = m.root.output.outputs and (softmax.opset < _ONE_AXIS or is_fed_by_product(m["x"]))
     return LOG_SOFTMAX_AT_THE_END if ends else None
 
 
@@ -182,23 +171,21 @@ def _copies(m: Match) -> Way | None:
     "log-softmax",
     op.Log(op.Softmax(var("x"), out="y")),
     serves_the_engine(_copies),
-    entry="C6",
+    equation=Equation("log(softmax(x))", "log_softmax(x)"),
+    takes="Softmax and Log, of any opset and axis; of several axes, as before opset 13, or as "
+    "an output of the model behind a matrix product, they stay a group, spelled-log-softmax, "
+    'unless the objective is "graph".',
+    entry=C6,
 )
 def log_softmax(m: Match, new: Replacement) -> Value:
-    """log(softmax(x))  ==  log_softmax(x)
-
-    Entry C6 (Softmax then Log): over the same axis. Where Softmax rounds to 0, Log is -inf and
-    LogSoftmax is not: that is an improvement.
-
-    Takes: Softmax and Log, of any opset and axis; of several axes, as before opset 13, or as an
-    output of the model behind a matrix product, they stay a group, spelled-log-softmax, unless the
-    objective is "graph".
+    """Both go over the same axis. Where Softmax rounds to 0, Log is -inf and LogSoftmax is not:
+    that is an improvement.
     """
-    axis = m["y"].producer.attribute("axis")
+    axis = m["y"].producer.given("axis")
     return new.LogSoftmax(m["x"], axis=axis, like=m.root)
 
 
-@guard
+@guard(helps="round alpha and beta to float32 where the model is made")
 def numbers_of_hard_sigmoid(m: Match, spelled: str) -> str | None:
     """Alpha and beta are float32, and the constants within one unit in the last place of theirs."""
     seen: SpelledHardSigmoid | SpelledHardSwish = m[spelled]
@@ -214,7 +201,7 @@ def numbers_of_hard_sigmoid(m: Match, spelled: str) -> str | None:
     return None
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def scales_keep_shape(m: Match, spelled: str) -> str | None:
     """The constants do not broadcast what they scale."""
     seen: SpelledHardSigmoid | SpelledHardSwish = m[spelled]
@@ -229,17 +216,15 @@ def scales_keep_shape(m: Match, spelled: str) -> str | None:
     operator_takes("HardSigmoid", "x"),
     scales_keep_shape("spelled"),
     numbers_of_hard_sigmoid("spelled"),
-    entry="F3",
+    equation=Equation("s * clip(a * x + b, l, h) + t", "hard_sigmoid(x, alpha=s*a, beta=s*b+t)"),
+    takes="Clip, Relu, Min and Max by constants, with one or two of Mul, Div, Add, Sub and Neg "
+    "by one number before them and after them, such as PyTorch's Hardsigmoid.",
+    entry=F3,
 )
 def hard_sigmoid(m: Match, new: Replacement) -> Value:
-    """s * clip(a * x + b, l, h) + t  ==  hard_sigmoid(x, alpha=s*a, beta=s*b+t)
-
-    Entry F3 (Scale and Activation), where one operator says it: all uniform, and s * l + t is 0,
-    s * h + t is 1. As clip(x + 3, 0, 6) / 6 it has an alpha of 1/6, which is rounded to float32;
-    the constants are read as the numbers that make it exact.
-
-    Takes: Clip, Relu, Min and Max by constants, with one or two of Mul, Div, Add, Sub and Neg by
-    one number before them and after them, such as PyTorch's Hardsigmoid.
+    """One operator says it where all constants are uniform, s * l + t is 0 and s * h + t is 1. As
+    clip(x + 3, 0, 6) / 6 it has an alpha of 1/6, which is rounded to float32; the constants are
+    read as the numbers that make it exact.
     """
     seen: SpelledHardSigmoid = m["spelled"]
     _read_as_needed(new, seen)
@@ -253,26 +238,22 @@ def hard_sigmoid(m: Match, new: Replacement) -> Value:
         op.HardSigmoid(
             var("x"),
             alpha=lambda alpha: alpha == SWISH[0],
-            beta=lambda beta: beta is None or beta == SWISH[1],
+            beta=lambda beta: beta == SWISH[1],
         ),
         commutes=True,
     ),
     operator_takes("HardSwish", "x"),
-    entry="F3",
+    equation=Equation("x * hard_sigmoid(x, alpha=1/6, beta=1/2)", "hard_swish(x)"),
+    takes="HardSigmoid with the alpha and beta of HardSwish, and Mul in either order.",
+    entry=F3,
     since=14,
 )
 def hard_swish(m: Match, new: Replacement) -> Value:
-    """x * hard_sigmoid(x, alpha=1/6, beta=1/2)  ==  hard_swish(x)
-
-    Entry F3 (Scale and Activation), where one operator says it: what PyTorch's exporters write for
-    Hardswish, from the opset that has the operator.
-
-    Takes: HardSigmoid with the alpha and beta of HardSwish, and Mul in either order.
-    """
+    """What PyTorch's exporters write for Hardswish is one operator, from the opset that has it."""
     return new.HardSwish(m["x"], like=m.root)
 
 
-@guard
+@guard(helps="nothing: TensorRT runs the spelled-out form at least as well there")
 def feeds_convolutions(m: Match) -> str | None:
     """Only convolutions read it; anything else runs as fast after the spelled-out form, or faster.
 
@@ -293,17 +274,15 @@ def feeds_convolutions(m: Match) -> str | None:
     scales_keep_shape("spelled"),
     numbers_of_hard_sigmoid("spelled"),
     feeds_convolutions(),
-    entry="F3",
+    equation=Equation("x * clip(x + 3, 0, 6) / 6", "hard_swish(x), before a convolution"),
+    takes="what hard-sigmoid takes, times x, with the division before or after the product, as "
+    "Div by 6 or Mul by 1/6.",
+    entry=F3,
     since=14,
 )
 def spelled_hard_swish(m: Match, new: Replacement) -> Value:
-    """x * clip(x + 3, 0, 6) / 6  ==  hard_swish(x), before a convolution
-
-    Entry F3 (Scale and Activation), where one operator says it. The constants are read as the
-    numbers that make it exact, as in hard-sigmoid.
-
-    Takes: what hard-sigmoid takes, times x, with the division before or after the product, as Div
-    by 6 or Mul by 1/6.
+    """One operator says it. The constants are read as the numbers that make it exact, as in
+    hard-sigmoid.
     """
     seen: SpelledHardSwish = m["spelled"]
     _read_as_needed(new, seen.gate)
@@ -318,7 +297,7 @@ def _read_as_needed(new: Replacement, seen: SpelledHardSigmoid) -> None:
             new.reads(number.value, np.full(tensor.shape, number.needed))
 
 
-@guard
+@guard(helps="nothing, unless the scale can be one positive number")
 def positive(m: Match, scale: str) -> str | None:
     """The scale is one positive number and shifts nothing."""
     seen: Scale = m[scale]
@@ -367,16 +346,14 @@ def _again(m: Match, new: Replacement, x: Value) -> Value:
     floating("x"),
     positive("scale"),
     keeps_shape("scale"),
-    entry="F3",
+    equation=Equation("s * relu(w * x + b)", "relu((s * w) * x + (s * b)), for s > 0"),
+    takes="Mul or Div by one positive number after Relu, LeakyRelu or PRelu of any layer that "
+    "conv-scale or fc-scale takes.",
+    entry=F3,
 )
 def activation_scale(m: Match, new: Replacement) -> Value:
-    """s * relu(w * x + b)  ==  relu((s * w) * x + (s * b)), for s > 0
-
-    Entry F3 (Scale and Activation): a positive uniform scale moves through a Relu, LeakyRelu or
-    PRelu into the weights of the layer before it.
-
-    Takes: Mul or Div by one positive number after Relu, LeakyRelu or PRelu of any layer that
-    conv-scale or fc-scale takes.
+    """A positive uniform scale moves through a Relu, LeakyRelu or PRelu into the weights of the
+    layer before it.
     """
     layer: Convolution | FullyConnected = m["layer"]
     scale: Scale = m["scale"]
@@ -399,16 +376,14 @@ def activation_scale(m: Match, new: Replacement) -> Value:
     floating("x"),
     positive("scale"),
     keeps_shape("scale"),
-    entry="F3",
+    equation=Equation("w * relu(s * x) + b", "(s * w) * relu(x) + b, for s > 0"),
+    takes="Mul or Div by one positive number before Relu, LeakyRelu or PRelu, and the same "
+    "layers after that.",
+    entry=F3,
 )
 def scale_activation(m: Match, new: Replacement) -> Value:
-    """w * relu(s * x) + b  ==  (s * w) * relu(x) + b, for s > 0
-
-    Entry F3 (Scale and Activation): a positive uniform scale moves through a Relu, LeakyRelu or
-    PRelu into the weights of the layer after it.
-
-    Takes: Mul or Div by one positive number before Relu, LeakyRelu or PRelu, and the same layers
-    after that.
+    """A positive uniform scale moves through a Relu, LeakyRelu or PRelu into the weights of the
+    layer after it.
     """
     layer: Convolution | FullyConnected = m["layer"]
     scale: Scale = m["scale"]

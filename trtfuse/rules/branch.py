@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from trtfuse.ir.constants import constant
 from trtfuse.rewrite.editor import GraphEditor
-from trtfuse.rewrite.rule import Change, Changes, graph_rule
+from trtfuse.rewrite.entries import CLEANUP
+from trtfuse.rewrite.rule import Change, Changes, Equation, graph_rule
 
 
-@graph_rule("constant-if", entry="Cleanup")
+@graph_rule(
+    "constant-if",
+    equation=Equation("if(true, f, g)", "f"),
+    takes="If.",
+    entry=CLEANUP.part("an If with a constant condition"),
+)
 def constant_if(edit: GraphEditor) -> Changes:
-    """if(true, f, g)  ==  f
-
-    Entry Cleanup (an If with a constant condition): the nodes of the branch that is taken stand in
-    the place of the If; the other branch goes.
-
-    Takes: If.
-    """
+    """The nodes of the branch that is taken stand in the place of the If; the other branch goes."""
     graph = edit.graph
     if not any(node.op == "If" for node in graph.nodes()):
         return

@@ -8,13 +8,14 @@ from trtfuse.ir.graph import Value
 from trtfuse.ir.tensor import type_name
 from trtfuse.ir.types import INTEGERS, PLAIN, holds
 from trtfuse.ir.wording import type_not_known
+from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.guards import known_type
 from trtfuse.rewrite.pattern import Match, op, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 
-@guard
+@guard(helps="nothing, if it is there to round; else leave out the Casts")
 def nothing_lost(m: Match) -> str | None:
     """The type in between holds every number of the first type, and none of the types is special.
 
@@ -35,7 +36,7 @@ def nothing_lost(m: Match) -> str | None:
     return None
 
 
-@guard
+@guard(helps="cast to an integer type in between, or directly")
 def wraps_alike(m: Match) -> str | None:
     """No integer goes through a floating type to an integer type that does not hold it.
 
@@ -56,18 +57,18 @@ def wraps_alike(m: Match) -> str | None:
     op.Cast(op.Cast(var("x"), out="y")),
     nothing_lost(),
     wraps_alike(),
-    entry="Cleanup",
+    equation=Equation(
+        "cast(cast(x, b), c)", "cast(x, c), where b holds every x; x itself where it is of type c"
+    ),
+    takes="Cast between bool, integers of 8 to 64 bits, float16, bfloat16, float32 and float64; "
+    "the inner one may have other readers.",
+    entry=CLEANUP,
     shared=("y",),
 )
 def cast_cast(m: Match, new: Replacement) -> Value:
-    """cast(cast(x, b), c)  ==  cast(x, c), where b holds every x; x itself where it is of type c
-
-    Entry Cleanup: float16 to float32 and back, int32 to int64 and back, bool to float and back.
-    A chain that rounds on the way stays: float32 to float16 and back is a precision that somebody
+    """Float16 to float32 and back, int32 to int64 and back, bool to float and back: nothing is lost
+    on the way. A chain that rounds stays: float32 to float16 and back is a precision that somebody
     chose.
-
-    Takes: Cast between bool, integers of 8 to 64 bits, float16, bfloat16, float32 and float64; the
-    inner one may have other readers.
     """
     x: Value = m["x"]
     return x if x.type == m.root.attribute("to") else new.again(m.root, x)
@@ -77,18 +78,16 @@ def cast_cast(m: Match, new: Replacement) -> Value:
     "cast-like",
     op.CastLike(var("x"), var("like")),
     known_type("like"),
-    entry="Cleanup",
+    equation=Equation("cast_like(x, y)", "cast(x, to=type of y)"),
+    takes="CastLike; in a function, where all calls pass the same type.",
+    entry=CLEANUP,
     since=15,
 )
 def cast_like(m: Match, new: Replacement) -> Value:
-    """cast_like(x, y)  ==  cast(x, to=type of y)
-
-    Entry Cleanup: functions of newer exporters give constants the type of an input this way. As a
-    Cast it is folded, and what is around it, such as GELU, is seen for what it is.
-
-    Takes: CastLike; in a function, where all calls pass the same type.
+    """Functions of newer exporters give constants the type of an input this way. As a Cast it is
+    folded, and what is around it, such as GELU, is seen for what it is.
     """
     like: Value = m["like"]
     node = m.root
-    kept = {name: node.attribute(name) for name in ("saturate", "round_mode")}
+    kept = {name: node.given(name) for name in ("saturate", "round_mode")}
     return new.Cast(m["x"], to=like.type, like=node, **kept)

@@ -15,8 +15,10 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.functions import operator
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.tensor import ExternalData, StoredTensor, Tensor
+from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.editor import GraphEditor
-from trtfuse.rewrite.rule import Apart, Change, Changes, Condition, graph_rule
+from trtfuse.rewrite.entries import CLEANUP
+from trtfuse.rewrite.rule import Apart, Change, Changes, Equation, graph_rule
 
 #: Operators that may give something else each time.
 _RANDOM = frozenset(
@@ -79,11 +81,13 @@ NOT_FROM_OUTSIDE = Condition(
     "named-constant",
     "Neither constant is known outside: as an output, as an input that a caller may override, or "
     "in a quantization annotation.",
+    "export without initializers that are inputs as well, if nobody overrides them",
 )
 SHARED_BY_LAYERS = Condition(
     "shared-by-layers",
     "No reader is a quantized layer, which has its own weights on purpose, or a BatchNormalization "
     "that trains and changes what it reads.",
+    "nothing: the layers are quantized, or trained, each by itself",
 )
 
 
@@ -126,18 +130,16 @@ def _constants_apart(graph: Graph) -> Iterator[Apart]:
     "duplicate-constant",
     NOT_FROM_OUTSIDE,
     SHARED_BY_LAYERS,
-    entry="Cleanup",
+    equation=Equation("c, c", "c"),
+    takes="initializers of every type, embedded or external; Constant nodes of functions.",
+    entry=CLEANUP.part("duplicate initializers"),
     apart=_constants_apart,
 )
 def duplicate_constant(edit: GraphEditor) -> Changes:
-    """c, c  ==  c
-
-    Entry Cleanup (duplicate initializers): what reads an initializer that holds the same as an
-    earlier one reads that one. Those that a caller may override stay, those that are outputs, the
-    weights, scales and zero points of quantized layers, and what a BatchNormalization that trains
-    reads. In a function, constants are nodes.
-
-    Takes: initializers of every type, embedded or external; Constant nodes of functions.
+    """What reads an initializer that holds the same as an earlier one reads that one. Those that a
+    caller may override stay, those that are outputs, the weights, scales and zero points of
+    quantized layers, and what a BatchNormalization that trains reads. In a function, constants are
+    nodes.
     """
     graph = edit.graph
     first: dict[object, Value] = {}
@@ -176,19 +178,31 @@ def _constant_nodes(graph: Graph) -> list[Value]:
 
 
 SAME_EACH_TIME = Condition(
-    "same-each-time", "The operator is one of ONNX that computes the same from the same each time."
+    "same-each-time",
+    "The operator is one of ONNX that computes the same from the same each time.",
+    "nothing, if they are to differ; else read one of them twice",
 )
-NO_SUBGRAPH = Condition("no-subgraph", "The nodes have no subgraphs: these are not compared.")
+NO_SUBGRAPH = Condition(
+    "no-subgraph",
+    "The nodes have no subgraphs: these are not compared.",
+    "nothing, but to merge the nodes where the model is made",
+)
 QUANTIZER_FOR_EACH = Condition(
     "quantizer-for-each",
     "The nodes do not quantize or dequantize: each reader has such a node of its own on purpose.",
+    "nothing: TensorRT takes each into the layer that reads it",
 )
 KERNEL_FOR_EACH = Condition(
     "kernel-for-each",
     "TensorRT would not take what reads each node into the kernel of that node, where one node has "
     "two different readers.",
+    "nothing: two layers with what reads them take fewer kernels than one",
 )
-ONE_OUTPUT = Condition("one-output", "At most one of the nodes computes outputs of the graph.")
+ONE_OUTPUT = Condition(
+    "one-output",
+    "At most one of the nodes computes outputs of the graph.",
+    "name only one of them as an output",
+)
 
 
 def _stays_for_itself(node: Node) -> tuple[Condition, str] | None:
@@ -238,18 +252,16 @@ def _nodes_apart(graph: Graph) -> Iterator[Apart]:
     QUANTIZER_FOR_EACH,
     KERNEL_FOR_EACH,
     ONE_OUTPUT,
-    entry="Cleanup",
+    equation=Equation("f(x), f(x)", "f(x)"),
+    takes="every operator of the default domain but those of quantization.",
+    entry=CLEANUP.part("common subexpressions"),
     apart=_nodes_apart,
 )
 def duplicate_node(edit: GraphEditor) -> Changes:
-    """f(x), f(x)  ==  f(x)
-
-    Entry Cleanup (common subexpressions): of nodes with the same operator, attributes and inputs
-    one is enough. Nodes with random results, bodies or operators of other domains stay; so do those
-    that quantize, of which each reader has its own on purpose, and a convolution or matrix product
-    whose only reader goes into its kernel, where that of its twin is another.
-
-    Takes: every operator of the default domain but those of quantization.
+    """Of nodes with the same operator, attributes and inputs one is enough. Nodes with random
+    results, bodies or operators of other domains stay; so do those that quantize, of which each
+    reader has its own on purpose, and a convolution or matrix product whose only reader goes into
+    its kernel, where that of its twin is another.
     """
     graph = edit.graph
     position = {node: index for index, node in enumerate(graph.nodes())}

@@ -12,10 +12,12 @@ from trtfuse.ir.operators import OF_MANY, OF_TWO
 from trtfuse.ir.products import Size, at_least
 from trtfuse.ir.sizes import LARGEST_END, Sizes, sizes, sizes_of
 from trtfuse.layers.broadcast import expands_beyond
+from trtfuse.rewrite.condition import STATIC_SHAPES
 from trtfuse.rewrite.editor import must_keep_name
+from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, given, op, rest, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 
 def _leads_elsewhere(m: Match) -> bool:
@@ -24,7 +26,7 @@ def _leads_elsewhere(m: Match) -> bool:
     return not output.outputs or not must_keep_name(output, m["x"])
 
 
-@guard
+@guard(helps="leave the mask of the Dropout unread")
 def only_first_output(m: Match) -> str | None:
     """Nothing reads the mask of the Dropout."""
     for output in m.root.outputs[1:]:
@@ -33,7 +35,7 @@ def only_first_output(m: Match) -> str | None:
     return None
 
 
-@guard
+@guard(helps="export the model for inference")
 def inference(m: Match) -> str | None:
     """The Dropout is not in training mode."""
     mode = m.root.input(2)
@@ -130,7 +132,7 @@ def _tile(node: Node) -> bool:
 
 def _reduces_nothing(node: Node) -> bool:
     """Whether a reduction is over no axes, and says that this means none and not all."""
-    if node.attribute("noop_with_empty_axes", 0) != 1 or node.attribute("axes"):
+    if node.attribute("noop_with_empty_axes") != 1 or node.attribute("axes"):
         return False
     listed = node.input(1)
     tensor = constant(listed)
@@ -169,15 +171,16 @@ def _does_nothing(m: Match) -> bool:
     return _DOES_NOTHING[m.root.op](m.root)
 
 
-@rule("identity", given(op.Identity(var("x")), _leads_elsewhere), entry="Cleanup", since=1)
+@rule(
+    "identity",
+    given(op.Identity(var("x")), _leads_elsewhere),
+    equation=Equation("identity(x)", "x"),
+    takes="Identity.",
+    entry=CLEANUP,
+    since=1,
+)
 def identity(m: Match, _: Replacement) -> Value:
-    """identity(x)  ==  x
-
-    Entry Cleanup: an Identity goes, unless it leads from one name that is known outside straight
-    to another.
-
-    Takes: Identity.
-    """
+    """An Identity goes, unless it leads from one name that is known outside straight to another."""
     x: Value = m["x"]
     return x
 
@@ -187,15 +190,12 @@ def identity(m: Match, _: Replacement) -> Value:
     op.Dropout(var("x"), rest("others")),
     only_first_output(),
     inference(),
-    entry="Cleanup",
+    equation=Equation("dropout(x)", "x, in inference"),
+    takes="Dropout of every opset, with training_mode absent or constant false.",
+    entry=CLEANUP,
 )
 def dropout(m: Match, _: Replacement) -> Value:
-    """dropout(x)  ==  x, in inference
-
-    Entry Cleanup: a Dropout goes that is not in training mode and whose mask nobody reads.
-
-    Takes: Dropout of every opset, with training_mode absent or constant false.
-    """
+    """A Dropout goes that is not in training mode and whose mask nobody reads."""
     x: Value = m["x"]
     return x
 
@@ -206,18 +206,16 @@ def dropout(m: Match, _: Replacement) -> Value:
         any_of(*(op[operator](var("x"), rest("others")) for operator in _DOES_NOTHING)),
         _does_nothing,
     ),
-    entry="Cleanup",
+    equation=Equation("f(x)", "x"),
+    takes="Cast, Concat, Expand, Max, Mean, Min, Pad, ReduceMax, ReduceMean, ReduceMin, "
+    "ReduceProd, ReduceSum, Slice, Split, Sum and Tile, with attributes or inputs by opset.",
+    entry=CLEANUP,
 )
 def no_op(m: Match, _: Replacement) -> Value:
-    """f(x)  ==  x
-
-    Entry Cleanup: a Cast to the type that x has, a Pad by nothing, a Slice or Expand to the shape
-    that x has, a Slice of all of an axis whatever its size is, a Tile by 1, a Concat, Sum, Max, Min
-    or Mean of one, a Split into one, and a reduction over no axes (noop_with_empty_axes) go. Those
-    of Reshape and Transpose and their like are part of shuffle-shuffle.
-
-    Takes: Cast, Concat, Expand, Max, Mean, Min, Pad, ReduceMax, ReduceMean, ReduceMin, ReduceProd,
-    ReduceSum, Slice, Split, Sum and Tile, with attributes or inputs by opset.
+    """A Cast to the type that x has, a Pad by nothing, a Slice or Expand to the shape that x has, a
+    Slice of all of an axis whatever its size is, a Tile by 1, a Concat, Sum, Max, Min or Mean of
+    one, a Split into one, and a reduction over no axes (noop_with_empty_axes) go. Those of Reshape
+    and Transpose and their like are part of shuffle-shuffle.
     """
     x: Value = m["x"]
     return x
@@ -232,7 +230,7 @@ def _of_an_expanded(operator: str) -> list[Pattern]:
     return [op[operator](*others[:i], expanded, *others[i + 1 :], *more) for i in range(count)]
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def operands_are_as_large(m: Match) -> str | None:
     """The operator broadcasts by itself to whatever the Expand makes."""
     others = (v for v in m.root.inputs if v is not None and v is not m["expanded"])
@@ -243,18 +241,18 @@ def operands_are_as_large(m: Match) -> str | None:
     "expanded-operand",
     any_of(*(p for operator in (*OF_TWO, "Where", *OF_MANY) for p in _of_an_expanded(operator))),
     operands_are_as_large(),
-    entry="Cleanup",
+    equation=Equation(
+        "x * expand(y, sizes)", "x * y, where x and y broadcast to the sizes by themselves"
+    ),
+    takes="Add, Div, Mul, Sub, Pow, Mod, the comparisons, logical and bitwise operators and "
+    "Where, any operand of theirs being an Expand, and the first two of Max, Mean, Min and Sum; "
+    "sizes that are constant, or computed from Shape, as in PyTorch's normalize.",
+    entry=CLEANUP,
     shared=("expanded",),
 )
 def expanded_operand(m: Match, new: Replacement) -> Value:
-    """x * expand(y, sizes)  ==  x * y, where x and y broadcast to the sizes by themselves
-
-    Entry Cleanup: these operators broadcast by themselves. An Expand to sizes that no operand is
-    certain to have stays, as it may be what makes the result as large.
-
-    Takes: Add, Div, Mul, Sub, Pow, Mod, the comparisons, logical and bitwise operators and Where,
-    any operand of theirs being an Expand, and the first two of Max, Mean, Min and Sum; sizes that
-    are constant, or computed from Shape, as in PyTorch's normalize.
+    """Such operators broadcast by themselves. An Expand to sizes that no operand is certain to have
+    stays, as it may be what makes the result as large.
     """
     operands = (m["y"] if value is m["expanded"] else value for value in m.root.inputs)
     return new.again(m.root, *operands)

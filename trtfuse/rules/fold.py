@@ -17,9 +17,11 @@ from trtfuse.ir.sizes import FOLLOWED, INTEGERS, sizes
 from trtfuse.ir.tensor import Array, Tensor, numpy_type, type_name
 from trtfuse.layers.cut import Cut
 from trtfuse.layers.shuffle import squeezes_nothing_or_all
+from trtfuse.rewrite.condition import BOUNDED_GROWTH
+from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.pattern import Match, any_of, given, on_constants, op, rest
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, Guard, guard, rule
 
 if TYPE_CHECKING:
     from trtfuse.check.constants import Computation
@@ -64,11 +66,10 @@ def _is_foldable(m: Match) -> bool:
 
 def _is_determined(node: Node) -> bool:
     """Whether a node computes tensors from its inputs, and the same every time."""
-    assert node.graph is not None
     name = operator(node)
     if name.startswith("function "):
         return not name.startswith(f"function {GROUP_DOMAIN}::")
-    return _is_standard(name, node.graph.opset) and not _varies(node)
+    return _is_standard(name, node.opset) and not _varies(node)
 
 
 @functools.cache
@@ -86,13 +87,12 @@ def _varies(node: Node) -> bool:
     if name in RANDOM or name in QUANTIZING or name in _NO_TENSORS:
         return True
     if name == "Dropout":
-        assert node.graph is not None
         mode = node.input(2)
         trained = constant(mode)
-        if node.graph.opset < 7:
-            return not node.attribute("is_test", 0)
+        if node.opset < 7:
+            return not node.attribute("is_test")
         return mode is not None and (trained is None or bool(trained.array().any()))
-    return name == "BatchNormalization" and bool(node.attribute("training_mode", 0))
+    return name == "BatchNormalization" and bool(node.attribute("training_mode"))
 
 
 def _can_be_initializer(m: Match) -> bool:
@@ -102,14 +102,17 @@ def _can_be_initializer(m: Match) -> bool:
     return held and constant(node.output) is not None
 
 
-@rule("constant-node", given(op.Constant(), _can_be_initializer), entry="Cleanup", since=1)
+@rule(
+    "constant-node",
+    given(op.Constant(), _can_be_initializer),
+    equation=Equation("constant()", "an initializer"),
+    takes="Constant, in any of its attributes but strings and sparse tensors.",
+    entry=CLEANUP.part("constant folding"),
+    since=1,
+)
 def constant_node(m: Match, new: Replacement) -> Value:
-    """constant()  ==  an initializer
-
-    Entry Cleanup (constant folding): the tensor of a Constant node is an initializer of the same
-    name, unless it is an output, or there are none, as in a function.
-
-    Takes: Constant, in any of its attributes but strings and sparse tensors.
+    """The tensor of a Constant node is an initializer of the same name, unless it is an output, or
+    there are none, as in a function.
     """
     output: Value = m.root.output
     tensor = constant(output)
@@ -146,12 +149,8 @@ def _known(node: Node) -> Tensor | None:
     return constant(node.outputs[0])
 
 
-@guard
-def bounded_growth(m: Match) -> str | None:
-    """Constants are larger than what the model stores of those that they are made from by at most
-    `fold_limit` bytes each, and all together add at most 256 times as much, or as much as the
-    model's own constants take.
-    """
+def _outgrows(m: Match) -> str | None:
+    """What the driver asks of every rewrite, before the constants are computed."""
     node: Node = m.root
     assert node.graph is not None
     wanted = _wanted(node)
@@ -168,7 +167,10 @@ def bounded_growth(m: Match) -> str | None:
     return node.graph.model.growth.why_not(largest, sum(sizes), [node])
 
 
-@guard
+bounded_growth = Guard(BOUNDED_GROWTH.name, _outgrows, BOUNDED_GROWTH.doc, BOUNDED_GROWTH.helps)
+
+
+@guard(helps="keep the numbers within the range of the integer type")
 def exact_cast(m: Match) -> str | None:
     """A Cast to an integer does not overflow: runtimes differ on the result of that."""
     node: Node = m.root
@@ -205,7 +207,7 @@ def _is_disputed(node: Node) -> bool:
     return any(size * scale % 1 for size, scale in zip(x.shape, scales.exact(), strict=False))
 
 
-@guard
+@guard(helps="nothing: it is computed where the model runs")
 def same_everywhere(m: Match) -> str | None:
     """Runtimes agree on the result.
 
@@ -235,7 +237,7 @@ def same_everywhere(m: Match) -> str | None:
     return None
 
 
-@guard
+@guard(helps="correct the node: it fails at run time too")
 def computable(m: Match) -> str | None:
     """It can be computed: a node that fails at run time stays there to fail."""
     node: Node = m.root
@@ -252,22 +254,20 @@ def computable(m: Match) -> str | None:
 @rule(
     "fold-constants",
     given(on_constants(), _is_foldable),
-    bounded_growth(),
+    bounded_growth,
     exact_cast(),
     same_everywhere(),
     computable(),
-    entry="Cleanup",
+    equation=Equation("f(constants)", "a constant"),
+    takes="every operator of ONNX and ONNX-ML that computes tensors from its inputs alone, If, "
+    "Loop and Scan, and calls of the model's functions; never random numbers, and never a "
+    "QuantizeLinear or DequantizeLinear, since weights in few bits have to stay so.",
+    entry=CLEANUP,
 )
 def fold_constants(m: Match, new: Replacement) -> tuple[Value | None, ...]:
-    """f(constants)  ==  a constant
-
-    Entry Cleanup: what follows from constants is computed once. Arithmetic on floating-point
-    numbers is done in float64 and rounded to its type, which is what IEEE arithmetic gives at run
-    time; everything else is what ONNX Runtime computes.
-
-    Takes: every operator of ONNX and ONNX-ML that computes tensors from its inputs alone, If, Loop
-    and Scan, and calls of the model's functions; never random numbers, and never a QuantizeLinear
-    or DequantizeLinear, since weights in few bits have to stay so.
+    """What follows from constants is computed once. Arithmetic on floating-point numbers is done in
+    float64 and rounded to its type, which is what IEEE arithmetic gives at run time; everything
+    else is what ONNX Runtime computes.
     """
     node: Node = m.root
     known = _known(node)
@@ -325,19 +325,18 @@ def _is_fixed(m: Match) -> bool:
 @rule(
     "fixed-shape",
     given(any_of(*(op[operator](rest("inputs")) for operator in FOLLOWED)), _is_fixed),
-    entry="Cleanup",
+    equation=Equation("shape(x)[i]", "a constant, where the dimension is fixed"),
+    takes="Shape, Size, and what Gather, Slice, Concat, Split, Squeeze, Unsqueeze, Reshape, "
+    "Expand, Tile, ConstantOfShape, Add, Sub, Mul, Div, Mod, Neg, Abs, Min, Max, Equal, Where "
+    "and reductions make of them; Cast, Floor, Ceil and Round too, as long as a float holds the "
+    "sizes exactly. The result is an integer or a truth value, or the scales of a Resize or "
+    "Upsample.",
+    entry=CLEANUP.part("constant folding"),
 )
 def fixed_shape(m: Match, new: Replacement) -> Value:
-    """shape(x)[i]  ==  a constant, where the dimension is fixed
-
-    Entry Cleanup (constant folding): exporters compute the targets of Reshape and the ends of Slice
-    with Shape, Gather and Concat even of dimensions that do not change. Open dimensions that
-    cancel out are followed too, as where Reshape(-1, 8) makes 7 * N rows and 7 * N / N is 7.
-
-    Takes: Shape, Size, and what Gather, Slice, Concat, Split, Squeeze, Unsqueeze, Reshape, Expand,
-    Tile, ConstantOfShape, Add, Sub, Mul, Div, Mod, Neg, Abs, Min, Max, Equal, Where and reductions
-    make of them; Cast, Floor, Ceil and Round too, as long as a float holds the sizes exactly. The
-    result is an integer or a truth value, or the scales of a Resize or Upsample.
+    """Exporters compute the targets of Reshape and the ends of Slice with Shape, Gather and Concat
+    even of dimensions that do not change. Open dimensions that cancel out are followed too, as
+    where Reshape(-1, 8) makes 7 * N rows and 7 * N / N is 7.
     """
     found = _fixed_sizes(m)
     assert found is not None

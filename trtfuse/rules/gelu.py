@@ -11,16 +11,18 @@ from trtfuse.ir.graph import Value
 from trtfuse.layers.gelu import INNER, OUTER, SpelledGelu
 from trtfuse.layers.polynomial import Terms
 from trtfuse.layers.scale import Factor
+from trtfuse.rewrite.condition import STATIC_SHAPES
+from trtfuse.rewrite.entries import C5
 from trtfuse.rewrite.guards import floating
 from trtfuse.rewrite.pattern import Match, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 #: The largest error of float64 arithmetic on a few constants.
 _SAME = 1e-14
 
 
-@guard
+@guard(helps="nothing, if another function is meant; else use GELU's own coefficients")
 def numbers_of_gelu(m: Match, gelu: str) -> str | None:
     """The coefficients are those of GELU, in constants within one unit in the last place."""
     seen: SpelledGelu = m[gelu]
@@ -41,7 +43,7 @@ def _shown(terms: Terms, order: Terms, names: tuple[str, ...]) -> str:
     return " + ".join(f"{terms[powers]:.9g} {name}" for powers, name in pairs)
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def constants_keep_shape(m: Match, gelu: str) -> str | None:
     """None of the constants broadcasts x to another shape."""
     seen: SpelledGelu = m[gelu]
@@ -59,18 +61,16 @@ def constants_keep_shape(m: Match, gelu: str) -> str | None:
     floating("x"),
     numbers_of_gelu("gelu"),
     constants_keep_shape("gelu"),
-    entry="C5",
+    equation=Equation("0.5 * x * (1 + erf(x / sqrt(2)))", "gelu(x)"),
+    takes="what PyTorch's exporters, TensorFlow's and Paddle's converters and Hugging Face's "
+    "models write: Mul and Div by constants anywhere in the product, x cubed as Pow or Mul.",
+    entry=C5,
     since=20,
 )
 def gelu(m: Match, new: Replacement) -> Value:
-    """0.5 * x * (1 + erf(x / sqrt(2)))  ==  gelu(x)
-
-    Entry C5 (GELU spelled out), and 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) with
-    approximate="tanh", in any order of factors, from the opset that has Gelu. The constants are
-    read as the numbers that they are roundings of.
-
-    Takes: what PyTorch's exporters, TensorFlow's and Paddle's converters and Hugging Face's models
-    write: Mul and Div by constants anywhere in the product, x cubed as Pow or Mul.
+    """So is 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))), with approximate="tanh".
+    The factors stand in any order, and the opset has to have Gelu. The constants are read as the
+    numbers that they are roundings of.
     """
     seen: SpelledGelu = m["gelu"]
     for value, number in seen.numbers.items():

@@ -11,9 +11,11 @@ from trtfuse.ir.tensor import type_name
 from trtfuse.ir.types import INTEGERS
 from trtfuse.ir.wording import rank_not_known, type_not_known
 from trtfuse.layers.broadcast import larger_than
+from trtfuse.rewrite.condition import STATIC_SHAPES
+from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 #: What holds where a comparison of numbers does not.
 _OPPOSITE = {
@@ -24,19 +26,21 @@ _OPPOSITE = {
 }
 
 
-@rule("not-not", op.Not(op.Not(var("x"), out="negated")), entry="Cleanup", shared=("negated",))
+@rule(
+    "not-not",
+    op.Not(op.Not(var("x"), out="negated")),
+    equation=Equation("not(not(x))", "x"),
+    takes="Not; the inner one may have other readers.",
+    entry=CLEANUP,
+    shared=("negated",),
+)
 def not_not(m: Match, _: Replacement) -> Value:
-    """not(not(x))  ==  x
-
-    Entry Cleanup: two Nots in a row do nothing.
-
-    Takes: Not; the inner one may have other readers.
-    """
+    """Two Nots in a row do nothing."""
     x: Value = m["x"]
     return x
 
 
-@guard
+@guard(helps="nothing, if the numbers may be NaN")
 def integers(m: Match, name: str) -> str | None:
     """What is compared are integers: of a NaN, a comparison and its opposite are both false."""
     value: Value = m[name]
@@ -52,16 +56,14 @@ def integers(m: Match, name: str) -> str | None:
     "not-comparison",
     any_of(*(op.Not(op[name](var("a"), var("b"), out="compared")) for name in _OPPOSITE)),
     integers("a"),
-    entry="Cleanup",
+    equation=Equation("not(a < b)", "a >= b, for integers"),
+    takes="Not of Greater, GreaterOrEqual, Less and LessOrEqual of integers, from opset 12 on.",
+    entry=CLEANUP,
     since=12,
 )
 def not_comparison(m: Match, new: Replacement) -> Value:
-    """not(a < b)  ==  a >= b, for integers
-
-    Entry Cleanup: the opposite of a comparison is a comparison. Of floating-point numbers it is
-    not, since a NaN is neither less than a number nor greater or equal.
-
-    Takes: Not of Greater, GreaterOrEqual, Less and LessOrEqual of integers, from opset 12 on.
+    """The opposite of a comparison is a comparison. Of floating-point numbers it is not, since a
+    NaN is neither less than a number nor greater or equal.
     """
     compared: Node = m["compared"].producer
     return new.op(_OPPOSITE[compared.op], m["a"], m["b"], like=m.root)
@@ -70,17 +72,14 @@ def not_comparison(m: Match, new: Replacement) -> Value:
 @rule(
     "where-not",
     op.Where(op.Not(var("c"), out="negated"), var("a"), var("b")),
-    entry="Cleanup",
+    equation=Equation("where(not(c), a, b)", "where(c, b, a)"),
+    takes="Where and Not; the Not may have other readers.",
+    entry=CLEANUP,
     shared=("negated",),
     since=9,
 )
 def where_not(m: Match, new: Replacement) -> Value:
-    """where(not(c), a, b)  ==  where(c, b, a)
-
-    Entry Cleanup: the branches change places, and the Not goes.
-
-    Takes: Where and Not; the Not may have other readers.
-    """
+    """The branches change places, and the Not goes."""
     return new.again(m.root, m["c"], m["b"], m["a"])
 
 
@@ -96,7 +95,7 @@ def _chosen(node: Node) -> Value | None:
     return a if array.all() else None if array.any() else b
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def choice_has_the_shape(m: Match) -> str | None:
     """The condition and what is not taken do not broadcast what is."""
     chosen = _chosen(m.root)
@@ -117,17 +116,14 @@ def choice_has_the_shape(m: Match) -> str | None:
     "where-of-one",
     given(op.Where(var("c"), var("a"), var("b")), lambda m: _chosen(m.root) is not None),
     choice_has_the_shape(),
-    entry="Cleanup",
+    equation=Equation("where(true, a, b)", "a").also("where(c, a, a)", "a"),
+    takes="Where with a constant condition that is true everywhere or nowhere, or with the same "
+    "value twice; what is taken must have the shape of the result already.",
+    entry=CLEANUP,
     since=9,
 )
 def where_of_one(m: Match, _: Replacement) -> Value:
-    """where(true, a, b)  ==  a, and where(c, a, a)  ==  a
-
-    Entry Cleanup: a Where that takes all from one of the two.
-
-    Takes: Where with a constant condition that is true everywhere or nowhere, or with the same
-    value twice; what is taken must have the shape of the result already.
-    """
+    """A Where that takes all from one of the two is that one."""
     chosen = _chosen(m.root)
     assert chosen is not None
     return chosen
@@ -137,7 +133,7 @@ def _nothing_but(truth: bool) -> Pattern:
     return const("decided", where=lambda tensor: bool((tensor.array() == truth).all()))
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def decided_is_no_larger(m: Match) -> str | None:
     """What is decided already does not broadcast x."""
     why = larger_than(m.tensor("decided").shape, (m["x"],))
@@ -152,16 +148,13 @@ def decided_is_no_larger(m: Match) -> str | None:
         op.Xor(var("x"), _nothing_but(False), commutes=True),
     ),
     decided_is_no_larger(),
-    entry="Cleanup",
+    equation=Equation("and(x, true)", "x").also("or(x, false)", "x").also("xor(x, false)", "x"),
+    takes="And, Or and Xor, in any order of their operands, with a constant of one number or of "
+    "one that broadcasts to x.",
+    entry=CLEANUP,
     since=7,
 )
 def and_true(m: Match, _: Replacement) -> Value:
-    """and(x, true)  ==  x, or(x, false)  ==  x, xor(x, false)  ==  x
-
-    Entry Cleanup: masks of which one hides nothing.
-
-    Takes: And, Or and Xor, in any order of their operands, with a constant of one number or of one
-    that broadcasts to x.
-    """
+    """A mask that hides nothing changes nothing."""
     x: Value = m["x"]
     return x

@@ -17,10 +17,12 @@ from trtfuse.ir.tensor import Tensor
 from trtfuse.ir.wording import rank_not_known, shown
 from trtfuse.layers.reduce import Mean
 from trtfuse.layers.ways import GAIN_OF_ONES, NORMALIZATION_OF_SEVERAL_AXES, Way
+from trtfuse.rewrite.condition import LAST_AXES, STATIC_SHAPES
+from trtfuse.rewrite.entries import C9
 from trtfuse.rewrite.guards import floating, serves_the_engine
 from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 #: A gain of ones has at most this many elements: a model should not grow by what it can do without.
 MOST_ONES = 1 << 14
@@ -98,7 +100,7 @@ def _normalized(m: Match) -> Shape:
     return x.shape[m["variance"].over(len(x.shape))[0] :]
 
 
-@guard
+@guard(helps="normalize in float32, if that is precise enough")
 def statistics_in_float32(m: Match, operator: str) -> str | None:
     """The operator is no less precise: it takes mean and variance in float32 (stash_type 1)."""
     x: Value = m["x"]
@@ -107,7 +109,7 @@ def statistics_in_float32(m: Match, operator: str) -> str | None:
     return f"`{x.name}` is float64, and {operator} computes its statistics in float32"
 
 
-@guard
+@guard(helps=LAST_AXES)
 def over_the_last_axes(m: Match) -> str | None:
     """Mean and variance are taken over the same axes, which are the last ones."""
     x: Value = m["x"]
@@ -122,7 +124,7 @@ def over_the_last_axes(m: Match) -> str | None:
     return None
 
 
-@guard
+@guard(helps="make epsilon and the exponents scalars")
 def numbers_keep_the_rank(m: Match) -> str | None:
     """Epsilon, the exponents and the like have no more dimensions than x."""
     x: Value = m["x"]
@@ -133,7 +135,7 @@ def numbers_keep_the_rank(m: Match) -> str | None:
     return None
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def fixed_sizes(m: Match) -> str | None:
     """The sizes of the normalized axes are fixed, and few enough if a gain of ones is needed."""
     x: Value = m["x"]
@@ -146,7 +148,7 @@ def fixed_sizes(m: Match) -> str | None:
     return None
 
 
-@guard
+@guard(helps="give it one value for each normalized element")
 def one_per_element(m: Match, name: str, like: str | None = None) -> str | None:
     """What is given, if it is, has one value for each normalized element or spreads to that."""
     if name not in m:
@@ -207,17 +209,15 @@ def _as_operator(m: Match) -> Way | None:
     one_per_element("gain"),
     one_per_element("shift"),
     serves_the_engine(_as_operator),
-    entry="C9",
+    equation=Equation("(x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon)", "layer_norm(x)"),
+    takes="the deviation squared by Pow or Mul; divided by its root with Div, or times 1 over "
+    "it with Reciprocal, Div or Pow; and TensorFlow's x * (g * r) + (b - mean * (g * r)).",
+    entry=C9.part("layer normalization spelled out"),
     since=17,
 )
 def layer_norm(m: Match, new: Replacement) -> Value:
-    """(x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon)  ==  layer_norm(x)
-
-    Entry C9 (layer normalization spelled out), from the opset that has LayerNormalization, as
-    PyTorch, TensorFlow and Paddle spell it. Without a gain it gets one of ones.
-
-    Takes: the deviation squared by Pow or Mul; divided by its root with Div, or times 1 over it
-    with Reciprocal, Div or Pow; and TensorFlow's x * (g * r) + (b - mean * (g * r)).
+    """PyTorch, TensorFlow and Paddle spell out what is one operator from the opset that has
+    LayerNormalization. Without a gain it gets one of ones.
     """
     return _operator(m, new, "LayerNormalization")
 
@@ -232,16 +232,14 @@ def layer_norm(m: Match, new: Replacement) -> Value:
     fixed_sizes(),
     one_per_element("gain"),
     serves_the_engine(_as_operator),
-    entry="C9",
+    equation=Equation("x / sqrt(mean(x^2) + epsilon)", "rms_norm(x)"),
+    takes="as layer-norm, without the mean.",
+    entry=C9.part("RMS normalization spelled out"),
     since=23,
 )
 def rms_norm(m: Match, new: Replacement) -> Value:
-    """x / sqrt(mean(x^2) + epsilon)  ==  rms_norm(x)
-
-    Entry C9 (RMS normalization spelled out), from the opset that has RMSNormalization. Without a
-    gain it gets one of ones.
-
-    Takes: as layer-norm, without the mean.
+    """One operator says it, from the opset that has RMSNormalization. Without a gain it gets one of
+    ones.
     """
     return _operator(m, new, "RMSNormalization")
 
@@ -260,16 +258,13 @@ def _with_gain(m: Match, new: Replacement) -> Value:
     "layer-norm-scale",
     op.Mul(_ungained("LayerNormalization"), const("gain"), commutes=True),
     one_per_element("gain", like="ones"),
-    entry="C9",
+    equation=Equation("layer_norm(x, 1) * gain", "layer_norm(x, gain)"),
+    takes="Mul by a constant of the normalized shape, or that broadcasts to it.",
+    entry=C9.part("layer normalization spelled out"),
     since=17,
 )
 def layer_norm_scale(m: Match, new: Replacement) -> Value:
-    """layer_norm(x, 1) * gain  ==  layer_norm(x, gain)
-
-    Entry C9 (layer normalization spelled out): the gain is its second input.
-
-    Takes: Mul by a constant of the normalized shape, or that broadcasts to it.
-    """
+    """The gain of a LayerNormalization is its second input."""
     return _with_gain(m, new)
 
 
@@ -277,16 +272,13 @@ def layer_norm_scale(m: Match, new: Replacement) -> Value:
     "layer-norm-shift",
     op.Add(op.LayerNormalization(var("x"), const("gain"), out="y"), const("shift"), commutes=True),
     one_per_element("shift", like="gain"),
-    entry="C9",
+    equation=Equation("layer_norm(x, gain) + shift", "layer_norm(x, gain, shift)"),
+    takes="Add of a constant of the normalized shape, or that broadcasts to it.",
+    entry=C9.part("layer normalization spelled out"),
     since=17,
 )
 def layer_norm_shift(m: Match, new: Replacement) -> Value:
-    """layer_norm(x, gain) + shift  ==  layer_norm(x, gain, shift)
-
-    Entry C9 (layer normalization spelled out): the shift is its third input.
-
-    Takes: Add of a constant of the normalized shape, or that broadcasts to it.
-    """
+    """The shift of a LayerNormalization is its third input."""
     shift = _spread(m, new, "shift", m.tensor("gain").shape)
     return new.again(m["y"].producer, m["x"], m["gain"], shift)
 
@@ -295,14 +287,11 @@ def layer_norm_shift(m: Match, new: Replacement) -> Value:
     "rms-norm-scale",
     op.Mul(_ungained("RMSNormalization"), const("gain"), commutes=True),
     one_per_element("gain", like="ones"),
-    entry="C9",
+    equation=Equation("rms_norm(x, 1) * gain", "rms_norm(x, gain)"),
+    takes="as layer-norm-scale.",
+    entry=C9.part("RMS normalization spelled out"),
     since=23,
 )
 def rms_norm_scale(m: Match, new: Replacement) -> Value:
-    """rms_norm(x, 1) * gain  ==  rms_norm(x, gain)
-
-    Entry C9 (RMS normalization spelled out): the gain is its second input.
-
-    Takes: as layer-norm-scale.
-    """
+    """The gain of an RMSNormalization is its second input."""
     return _with_gain(m, new)

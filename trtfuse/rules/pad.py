@@ -7,9 +7,10 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.limits import PADDING
 from trtfuse.layers.scale import not_constant
 from trtfuse.layers.window import Window
+from trtfuse.rewrite.entries import C3
 from trtfuse.rewrite.pattern import Match, op, rest, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 
 def _amounts(pad: Node, rank: int) -> list[int] | str:
@@ -35,11 +36,11 @@ def _amounts(pad: Node, rank: int) -> list[int] | str:
     return spread
 
 
-@guard
+@guard(helps="pad with zeros, if that is what is meant")
 def pads_with_zeros(m: Match) -> str | None:
     """The Pad is constant and fills in zeros."""
     pad: Node = m["padded"].producer
-    mode = pad.attribute("mode", "constant")
+    mode = pad.attribute("mode")
     if mode != "constant":
         return f"{pad.label} pads in mode {mode}"
     value = pad.input(2)
@@ -54,7 +55,7 @@ def pads_with_zeros(m: Match) -> str | None:
     return None if filler == 0 else f"{pad.label} fills in {filler:g}, not 0"
 
 
-@guard
+@guard(helps="pad spatial axes only, and crop with a Slice")
 def spatial_padding(m: Match) -> str | None:
     """The Pad adds to spatial axes only, and takes nothing away."""
     pad: Node = m["padded"].producer
@@ -71,7 +72,7 @@ def spatial_padding(m: Match) -> str | None:
     return None
 
 
-@guard
+@guard(helps="nothing: a MaxPool pads with the smallest number, not with 0")
 def zeros_are_its_padding(m: Match) -> str | None:
     """The layer itself pads with zeros, as all but MaxPool do."""
     if m.root.op != "MaxPool":
@@ -79,7 +80,7 @@ def zeros_are_its_padding(m: Match) -> str | None:
     return f"{m.root.label} pads with -inf, and {m['padded'].producer.label} with zeros"
 
 
-@guard
+@guard(helps="export explicit pads instead of auto_pad")
 def explicit_padding(m: Match) -> str | None:
     """The layer does not work out a padding of its own from the size of what it gets."""
     layer: Window = m["layer"]
@@ -90,20 +91,20 @@ def explicit_padding(m: Match) -> str | None:
     return None
 
 
-@guard
+@guard(helps="export the AveragePool with count_include_pad, without ceil_mode")
 def counted_padding(m: Match) -> str | None:
     """An average counts its padding, or has none yet; and none is added by rounding up."""
     if m.root.op != "AveragePool":
         return None
-    if m.root.attribute("ceil_mode", 0):
+    if m.root.attribute("ceil_mode"):
         return f"{m.root.label} rounds its size up (ceil_mode is 1)"
     own = m["layer"].pads
-    if any(own) and not m.root.attribute("count_include_pad", 0):
+    if any(own) and not m.root.attribute("count_include_pad"):
         return f"{m.root.label} does not count its own padding {own}"
     return None
 
 
-@guard
+@guard(helps="nothing: runtimes refuse a pooling that pads as much as its kernel")
 def smaller_than_the_kernel(m: Match) -> str | None:
     """A pooling pads less than its kernel, as runtimes demand."""
     kernel, pads = m["layer"].kernel, _new_pads(m)
@@ -114,7 +115,7 @@ def smaller_than_the_kernel(m: Match) -> str | None:
     return f"{m.root.label} would have pads {pads}, not smaller than its kernel {list(kernel)}"
 
 
-@guard
+@guard(helps="nothing: TensorRT takes the Pad as it is, and no layer that pads as much")
 def buildable_padding(m: Match) -> str | None:
     """TensorRT builds a layer that pads as much, or the layer pads as much already."""
     own, pads = m["layer"].pads, _new_pads(m)
@@ -124,7 +125,7 @@ def buildable_padding(m: Match) -> str | None:
     return f"{m.root.label} would pad {most:,}, and TensorRT takes {PADDING.most:,} at most"
 
 
-@guard
+@guard(helps="crop more in the deconvolution, or leave the Pad out")
 def crops_enough(m: Match) -> str | None:
     """A deconvolution crops at least what the padding of its input adds to its output."""
     own, pads = m["layer"].pads, _new_pads(m)
@@ -157,17 +158,15 @@ def _new_pads(m: Match) -> list[int]:
     smaller_than_the_kernel(),
     buildable_padding(),
     crops_enough(),
-    entry="C3",
+    equation=Equation("conv(pad(x, p), pads=q)", "conv(x, pads=q + p)"),
+    takes="Pad with amounts as attribute or input, with axes or without, before Conv, "
+    "ConvTranspose or AveragePool of any rank.",
+    entry=C3,
 )
 def pad_into_layer(m: Match, new: Replacement) -> Value:
-    """conv(pad(x, p), pads=q)  ==  conv(x, pads=q + p)
-
-    Entry C3 (Padding and Convolution, Deconvolution or Pooling): zeros around the input are what
-    the layer's own padding is. An AveragePool has to count them. A ConvTranspose crops that much
-    less of its output, a stride for each. MaxPool pads with -inf, so it is left alone.
-
-    Takes: Pad with amounts as attribute or input, with axes or without, before Conv, ConvTranspose
-    or AveragePool of any rank.
+    """Zeros around the input are what the layer's own padding is. An AveragePool has to count them.
+    A ConvTranspose crops that much less of its output, a stride for each. MaxPool pads with -inf,
+    so it is left alone.
     """
     attributes: dict[str, object] = {"pads": _new_pads(m)}
     if m["layer"].auto_pad != "NOTSET":

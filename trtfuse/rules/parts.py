@@ -8,10 +8,12 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.cut import Cut, Limits
 from trtfuse.layers.epilogue import is_fed_by_convolution
 from trtfuse.layers.ways import PARTS_AT_THE_END, Way
+from trtfuse.rewrite.condition import STATIC_SHAPES
+from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.guards import serves_the_engine
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 #: A Concat of more is left as it is: in a long chain of them each would list all before it.
 _MOST_JOINED = 256
@@ -56,15 +58,12 @@ def _joined(m: Match) -> Iterator[Value]:
         ),
         _joins_joined,
     ),
-    entry="Cleanup",
+    equation=Equation("concat(concat(a, b), c)", "concat(a, b, c)"),
+    takes="Concat of Concats along the same axis, each read by that one alone; up to 256 parts.",
+    entry=CLEANUP.part("Concat of Concat"),
 )
 def concat_concat(m: Match, new: Replacement) -> Value:
-    """concat(concat(a, b), c)  ==  concat(a, b, c)
-
-    Entry Cleanup (Concat of Concat): what is joined along one axis in two steps is joined in one.
-
-    Takes: Concat of Concats along the same axis, each read by that one alone; up to 256 parts.
-    """
+    """What is joined along one axis in two steps is joined in one."""
     return new.again(m.root, *_joined(m))
 
 
@@ -78,19 +77,15 @@ def _place(m: Match) -> int:
         op.SequenceAt(op.SequenceConstruct(rest("parts"), out="sequence"), const("index")),
         lambda m: -len(m["parts"]) <= _place(m) < len(m["parts"]),
     ),
-    entry="Cleanup",
+    equation=Equation("at(sequence(a, b, c), 1)", "b"),
+    takes="SequenceAt of SequenceConstruct with a constant place in it, also counted from its "
+    "end; the sequence may have other readers.",
+    entry=CLEANUP,
     shared=("sequence",),
     since=11,
 )
 def sequence_at(m: Match, _: Replacement) -> Value:
-    """at(sequence(a, b, c), 1)  ==  b
-
-    Entry Cleanup: what is taken out of a sequence is what was put there. TensorRT takes neither
-    operator.
-
-    Takes: SequenceAt of SequenceConstruct with a constant place in it, also counted from its end;
-    the sequence may have other readers.
-    """
+    """What is taken out of a sequence is what was put there. TensorRT takes neither operator."""
     part: Value = m["parts"][_place(m)]
     return part
 
@@ -116,17 +111,13 @@ def _is_copied_whole(m: Match) -> Way | None:
     "split-concat",
     any_of(*(_split(count) for count in range(2, _MOST_PARTS + 1))),
     serves_the_engine(_is_copied_whole),
-    entry="Cleanup",
+    equation=Equation("concat(split(x))", "x"),
+    takes="Split into up to eight parts and Concat along the same axis; those of a convolution "
+    'that are an output of the model stay, unless the objective is "graph".',
+    entry=CLEANUP.part("Concat of Split"),
 )
 def split_concat(m: Match, _: Replacement) -> Value:
-    """concat(split(x))  ==  x
-
-    Entry Cleanup (Concat of Split): all parts of a Split, joined again as they were, are what was
-    split.
-
-    Takes: Split into up to eight parts and Concat along the same axis; those of a convolution that
-    are an output of the model stay, unless the objective is "graph".
-    """
+    """All parts of a Split, joined again as they were, are what was split."""
     x: Value = m["x"]
     return x
 
@@ -143,7 +134,7 @@ def _together(m: Match) -> dict[int, Limits | None]:
     return found
 
 
-@guard
+@guard(helps=f"{STATIC_SHAPES}, and slice forwards")
 def one_slice_does_both(m: Match) -> str | None:
     """One Slice takes what both take, whatever the size of the axis is."""
     outer: Cut = m["outer"]
@@ -166,15 +157,13 @@ def one_slice_does_both(m: Match) -> str | None:
     "slice-slice",
     seen_as(Cut, "outer", seen_as(Cut, "inner", var("x"))),
     one_slice_does_both(),
-    entry="Cleanup",
+    equation=Equation("x[a:b][:, c:d]", "x[a:b, c:d]"),
+    takes="Slice with constant starts, ends, axes and steps, as attributes or inputs.",
+    entry=CLEANUP.part("Slice of Slice"),
 )
 def slice_slice(m: Match, new: Replacement) -> Value:
-    """x[a:b][:, c:d]  ==  x[a:b, c:d]
-
-    Entry Cleanup (Slice of Slice): a Slice takes several axes at once. Two along the same axis are
-    one where its size is fixed, or where both count from its beginning.
-
-    Takes: Slice with constant starts, ends, axes and steps, as attributes or inputs.
+    """A Slice takes several axes at once. Two along the same axis are one where its size is fixed,
+    or where both count from its beginning.
     """
     outer: Cut = m["outer"]
     limits = {axis: each for axis, each in _together(m).items() if each is not None}

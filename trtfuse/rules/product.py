@@ -6,22 +6,23 @@ import math
 
 from trtfuse.ir.graph import Value
 from trtfuse.layers.linear import FullyConnected
+from trtfuse.rewrite.condition import CAST_BEFORE
+from trtfuse.rewrite.entries import C12
 from trtfuse.rewrite.guards import floating_type
 from trtfuse.rewrite.pattern import Match, given, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 
 def _plain(m: Match) -> bool:
     """Both weights are matrices, and neither product transposes what it multiplies."""
     layers: tuple[FullyConnected, ...] = (m["first"], m["second"])
     return all(
-        len(layer.weight.shape) == 2 and not layer.product.attribute("transA", 0)
-        for layer in layers
+        len(layer.weight.shape) == 2 and not layer.product.attribute("transA") for layer in layers
     )
 
 
-@guard
+@guard(helps=CAST_BEFORE)
 def floating_products(m: Match) -> str | None:
     """Both weights are float16, bfloat16, float32 or float64."""
     layers: tuple[FullyConnected, ...] = (m["first"], m["second"])
@@ -29,7 +30,7 @@ def floating_products(m: Match) -> str | None:
     return next((why for why in reasons if why), None)
 
 
-@guard
+@guard(helps="nothing: one product would take more multiplications")
 def fewer_operations(m: Match) -> str | None:
     """One product takes fewer multiplications than two."""
     first: FullyConnected = m["first"]
@@ -41,7 +42,7 @@ def fewer_operations(m: Match) -> str | None:
     return f"{k} x {n} weights in one take {together} multiplications a row, and {apart} in two"
 
 
-@guard
+@guard(helps="add the bias after the second product")
 def one_row_of_bias(m: Match) -> str | None:
     """The first product adds the same to every row, or nothing."""
     first: FullyConnected = m["first"]
@@ -59,15 +60,13 @@ def one_row_of_bias(m: Match) -> str | None:
     floating_products(),
     fewer_operations(),
     one_row_of_bias(),
-    entry="C12",
+    equation=Equation("(x v + a) w + b", "x (v w) + (a w + b)"),
+    takes="Gemm, and MatMul by constant matrices with or without the Add of a bias.",
+    entry=C12,
 )
 def product_product(m: Match, new: Replacement) -> Value:
-    """(x v + a) w + b  ==  x (v w) + (a w + b)
-
-    Entry C12 (two products in a row with no activation between): one product, where it takes fewer
-    operations. The weights are multiplied in float64, and the bias of the first follows.
-
-    Takes: Gemm, and MatMul by constant matrices with or without the Add of a bias.
+    """Two products are one, where that takes fewer operations. The weights are multiplied in
+    float64, and the bias of the first follows.
     """
     first: FullyConnected = m["first"]
     second: FullyConnected = m["second"]

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.tensor import StoredTensor
+from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.editor import GraphEditor
-from trtfuse.rewrite.rule import Apart, Change, Changes, Condition, graph_rule
+from trtfuse.rewrite.entries import CLEANUP
+from trtfuse.rewrite.rule import Apart, Change, Changes, Equation, graph_rule
 
 #: The inputs that are initial states.
 _STATES = {"GRU": (5,), "LSTM": (5, 6), "RNN": (5,)}
@@ -30,7 +32,11 @@ _KEEPS_ZEROS = frozenset(
 _LONGEST = 8
 
 
-IS_ZERO = Condition("state-is-zero", "The initial state is certainly zero.")
+IS_ZERO = Condition(
+    "state-is-zero",
+    "The initial state is certainly zero.",
+    "leave the initial state out where it is zero",
+)
 
 
 def _not_zero(graph: Graph) -> Iterator[Apart]:
@@ -41,16 +47,19 @@ def _not_zero(graph: Graph) -> Iterator[Apart]:
                 yield Apart((node,), IS_ZERO, f"the initial state `{state.name}` {why_not}")
 
 
-@graph_rule("zero-state", IS_ZERO, entry="Cleanup", apart=_not_zero)
+@graph_rule(
+    "zero-state",
+    IS_ZERO,
+    equation=Equation("lstm(x, initial_h=0, initial_c=0)", "lstm(x)"),
+    takes="initial_h and initial_c of LSTM, GRU and RNN that are constants of zeros, or what "
+    "ConstantOfShape makes, or Cast, Expand, Reshape, Slice, Squeeze, Tile, Transpose and "
+    "Unsqueeze of these.",
+    entry=CLEANUP,
+    apart=_not_zero,
+)
 def zero_state(edit: GraphEditor) -> Changes:
-    """lstm(x, initial_h=0, initial_c=0)  ==  lstm(x)
-
-    Entry Cleanup: an initial state that is left out is zero. Exporters write one that is computed
-    from the batch, of Shape, ConstantOfShape and Expand; sequence_lens stays.
-
-    Takes: initial_h and initial_c of LSTM, GRU and RNN that are constants of zeros, or what
-    ConstantOfShape makes, or Cast, Expand, Reshape, Slice, Squeeze, Tile, Transpose and Unsqueeze
-    of these.
+    """An initial state that is left out is zero. Exporters write one that is computed from the
+    batch, of Shape, ConstantOfShape and Expand; sequence_lens stays.
     """
     for node in [node for node in edit.graph.nodes() if node.op in _STATES]:
         states = [(index, node.input(index)) for index in _STATES[node.op]]

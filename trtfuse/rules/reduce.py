@@ -37,10 +37,12 @@ from trtfuse.layers.ways import (
     TRANSPOSED_VOLUME,
     Way,
 )
+from trtfuse.rewrite.condition import STATIC_SHAPES
+from trtfuse.rewrite.entries import CLEANUP, F5, F9, F10, F11, F12, F13, F14
 from trtfuse.rewrite.guards import floating, serves_the_engine, why_not_floating
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 
 def reduced_by(operator: str, name: str, of: Pattern) -> Pattern:
@@ -71,7 +73,7 @@ def _goes_over_space(reduce: Reduce) -> bool:
     return rank in (4, 5) and reduce.over(rank) == tuple(range(2, rank))
 
 
-@guard
+@guard(helps="take the mean with keepdims=1 and reshape behind it")
 def keeps_dimensions(m: Match, reduce: str) -> str | None:
     """The reduced axes stay, with size 1, as in a pooling."""
     seen: Reduce = m[reduce]
@@ -85,11 +87,11 @@ _PLANAR = 4
 _BFLOAT16_POOLS = 22
 
 
-@guard
+@guard(helps="keep the mean in float32 or float16")
 def pooled_type(m: Match, name: str) -> str | None:
     """There is an AveragePool of this type."""
     value: Value = m[name]
-    opset = m.root.output.graph.opset
+    opset = m.root.opset
     if value.type == TensorProto.BFLOAT16 and opset < _BFLOAT16_POOLS:
         return (
             f"`{value.name}` is bfloat16, which AveragePool takes from opset {_BFLOAT16_POOLS} on, "
@@ -100,7 +102,7 @@ def pooled_type(m: Match, name: str) -> str | None:
     return why_not_floating(value)
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def static_plane(m: Match, name: str) -> str | None:
     """The sizes of the spatial axes are fixed and not 0, and there are channels."""
     value: Value = m[name]
@@ -112,7 +114,7 @@ def static_plane(m: Match, name: str) -> str | None:
     return f"the spatial size {shown(plane)} of `{value.name}` is not fixed"
 
 
-@guard
+@guard(helps="nothing: TensorRT takes the mean as it is, and no pooling that large")
 def buildable_window(m: Match, name: str) -> str | None:
     """TensorRT builds a pooling with a window as large as the plane."""
     plane = m[name].shape[2:]
@@ -201,18 +203,16 @@ def _axes_before(m: Match) -> tuple[int, ...]:
     "shuffle-reduce",
     given(seen_as(Reduce, "reduce", op.Transpose(var("x"), out="y")), _rank_is_known),
     serves_the_engine(_gains_by_the_transposition),
-    entry="F5",
+    equation=Equation("reduce(transpose(x), axes)", "transpose(reduce(x, permuted axes))"),
+    takes="a Transpose before any of the ten Reduce operators, over one axis, several or all, "
+    "with keepdims or without. Where the transposition brings them to the end, and behind a "
+    'convolution, both stay a group, spelled-shuffle-reduce, unless the objective is "graph".',
+    entry=F5,
     since=1,
 )
 def shuffle_reduce(m: Match, new: Replacement) -> Value:
-    """reduce(transpose(x), axes)  ==  transpose(reduce(x, permuted axes))
-
-    Entry F5 (Shuffle and Reduce): the reduction goes over the axes that the permutation brought to
-    its own. A transposition of the smaller result remains where the order of its axes demands it.
-
-    Takes: a Transpose before any of the ten Reduce operators, over one axis, several or all, with
-    keepdims or without. Where the transposition brings them to the end, and behind a convolution,
-    both stay a group, spelled-shuffle-reduce, unless the objective is "graph".
+    """The reduction goes over the axes that the permutation brought to its own. A transposition of
+    the smaller result remains where the order of its axes demands it.
     """
     reduce: Reduce = m["reduce"]
     permutation = _permutation(m)
@@ -279,13 +279,13 @@ def _merged_axes(m: Match) -> tuple[set[int], set[int]]:
     return set(first), {left[axis] for axis in outer.over(len(left))}
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def axes_of_the_same_tensor(m: Match) -> str | None:
     """The axes of both reductions can be expressed as axes of what the first one reduces."""
     return None if _known_rank(m) is not None else rank_not_known(m["x"])
 
 
-@guard
+@guard(helps="give both reductions the same keepdims")
 def same_dimensions_kept(m: Match) -> str | None:
     """All reduced axes are kept, or all are dropped."""
     inner: Reduce = m["inner"]
@@ -297,7 +297,7 @@ def same_dimensions_kept(m: Match) -> str | None:
     return f"{keeps.node.label} keeps axes that it reduces, and {drops.node.label} drops its own"
 
 
-@guard
+@guard(helps="nothing: the order of the reductions matters here")
 def regroups(m: Match) -> str | None:
     """In this type, the result does not depend on which reduction comes first."""
     return None if m["outer"].node.op in _OF_INTEGERS else why_not_floating(m["x"])
@@ -326,18 +326,15 @@ def _is_better_in_two(m: Match) -> Way | None:
     axes_of_the_same_tensor(),
     same_dimensions_kept(),
     serves_the_engine(_is_better_in_two),
-    entry="Cleanup",
+    equation=Equation("reduce(reduce(x, a), b)", "reduce(x, a and b)"),
+    takes="axes as attribute or input, of either sign, all of them where none are listed, with "
+    "keepdims the same in both or where no axis is kept.",
+    entry=CLEANUP.part("Reduce of Reduce"),
     since=1,
 )
 def reduce_reduce(m: Match, new: Replacement) -> Value:
-    """reduce(reduce(x, a), b)  ==  reduce(x, a and b)
-
-    Entry Cleanup (Reduce of Reduce): two sums in a row are one, and so are two means, maxima,
-    minima, products, L1 norms, L2 norms or log-sum-exps, a sum of L1 norms, and a sum of sums of
-    squares.
-
-    Takes: axes as attribute or input, of either sign, all of them where none are listed, with
-    keepdims the same in both or where no axis is kept.
+    """Two sums in a row are one, and so are two means, maxima, minima, products, L1 norms, L2 norms
+    or log-sum-exps, a sum of L1 norms, and a sum of sums of squares.
     """
     outer: Reduce = m["outer"]
     operator = _merged_operator(m)
@@ -365,7 +362,7 @@ def _shapes(m: Match) -> tuple[Sizes | None, Sizes | None]:
     return kept, tuple(size for axis, size in enumerate(own) if axis not in over)
 
 
-@guard
+@guard(helps=f"nothing, if other axes are meant; else {STATIC_SHAPES}")
 def axes_are_the_reduced(m: Match) -> str | None:
     """The axes added or dropped afterwards are exactly those that the reduction goes over."""
     reduce: Reduction = m["reduce"]
@@ -389,7 +386,7 @@ def axes_are_the_reduced(m: Match) -> str | None:
     )
 
 
-@guard
+@guard(helps="take the mean with keepdims=1: mean-pool then looks at what stands near it")
 def is_no_pooling(m: Match) -> str | None:
     """It does not become a mean that mean-pool would take, which is slower where no layer is near.
 
@@ -416,17 +413,14 @@ def _after(where: Callable[[Reduction], bool], *operators: str) -> Pattern:
     _after(_drops, "Unsqueeze", "Reshape"),
     axes_are_the_reduced(),
     is_no_pooling(),
-    entry="Cleanup",
+    equation=Equation("unsqueeze(reduce(x, a), a)", "reduce(x, a) with keepdims"),
+    takes="the ten Reduce operators, ArgMax and ArgMin, with axes as attribute or input and of "
+    "either sign; Unsqueeze, or a Reshape that does the same.",
+    entry=CLEANUP.part("Reduce and Unsqueeze"),
     since=1,
 )
 def reduce_unsqueeze(m: Match, new: Replacement) -> Value:
-    """unsqueeze(reduce(x, a), a)  ==  reduce(x, a) with keepdims
-
-    Entry Cleanup (Reduce and Unsqueeze): a reduction keeps its axes by itself.
-
-    Takes: the ten Reduce operators, ArgMax and ArgMin, with axes as attribute or input and of
-    either sign; Unsqueeze, or a Reshape that does the same.
-    """
+    """A reduction keeps its axes by itself."""
     reduce: Reduction = m["reduce"]
     return reduce.with_dimensions(new, keepdims=True)
 
@@ -435,17 +429,14 @@ def reduce_unsqueeze(m: Match, new: Replacement) -> Value:
     "reduce-squeeze",
     _after(_keeps, "Squeeze", "Reshape", "Flatten"),
     axes_are_the_reduced(),
-    entry="Cleanup",
+    equation=Equation("squeeze(reduce(x, a) with keepdims, a)", "reduce(x, a)"),
+    takes="the ten Reduce operators, ArgMax and ArgMin, with axes as attribute or input and of "
+    "either sign; Squeeze, or a Reshape or Flatten that does the same.",
+    entry=CLEANUP.part("Reduce and Squeeze"),
     since=1,
 )
 def reduce_squeeze(m: Match, new: Replacement) -> Value:
-    """squeeze(reduce(x, a) with keepdims, a)  ==  reduce(x, a)
-
-    Entry Cleanup (Reduce and Squeeze): a reduction drops its axes by itself.
-
-    Takes: the ten Reduce operators, ArgMax and ArgMin, with axes as attribute or input and of
-    either sign; Squeeze, or a Reshape or Flatten that does the same.
-    """
+    """A reduction drops its axes by itself."""
     reduce: Reduction = m["reduce"]
     return reduce.with_dimensions(new, keepdims=False)
 
@@ -458,15 +449,14 @@ def reduce_squeeze(m: Match, new: Replacement) -> Value:
     buildable_window("x"),
     pooled_type("x"),
     serves_the_engine(_mean_is_free),
-    entry="F9",
+    equation=Equation("mean(x over all spatial axes)", "average_pool(x, kernel = the whole plane)"),
+    takes="ReduceMean with axes as attribute or input, negative or not, of four or five "
+    "dimensions.",
+    entry=F9,
 )
 def mean_pool(m: Match, new: Replacement) -> Value:
-    """mean(x over all spatial axes)  ==  average_pool(x, kernel = the whole plane)
-
-    Entry F9 (Reduce as pooling): an average over exactly the spatial axes that keeps its dimensions
-    is an AveragePool, which TensorRT runs in the layout of the convolution before it.
-
-    Takes: ReduceMean with axes as attribute or input, negative or not, of four or five dimensions.
+    """An average over exactly the spatial axes that keeps its dimensions is an AveragePool, which
+    TensorRT runs in the layout of the convolution before it.
     """
     return _whole_plane(m, new)
 
@@ -478,16 +468,14 @@ def mean_pool(m: Match, new: Replacement) -> Value:
     buildable_window("x"),
     pooled_type("x"),
     serves_the_engine(_mean_is_free),
-    entry="F9",
+    equation=Equation("global_average_pool(x)", "average_pool(x, kernel = the whole plane)"),
+    takes="GlobalAveragePool of any number of dimensions.",
+    entry=F9,
     since=1,
 )
 def global_mean_pool(m: Match, new: Replacement) -> Value:
-    """global_average_pool(x)  ==  average_pool(x, kernel = the whole plane)
-
-    Entry F9 (Reduce as pooling): GlobalAveragePool costs TensorRT for RTX a copy of the whole
-    tensor to another layout; the AveragePool does not.
-
-    Takes: GlobalAveragePool of any number of dimensions.
+    """GlobalAveragePool costs TensorRT for RTX a copy of the whole tensor to another layout; the
+    AveragePool does not.
     """
     return _whole_plane(m, new)
 
@@ -496,16 +484,13 @@ def global_mean_pool(m: Match, new: Replacement) -> Value:
     "l1-norm",
     reduced_by("ReduceSum", "sum", op.Abs(var("x"))),
     floating("x"),
-    entry="F10",
+    equation=Equation("sum(|x|)", "l1(x)"),
+    takes="Abs and ReduceSum, over any axes, with keepdims or without.",
+    entry=F10,
     since=1,
 )
 def l1_norm(m: Match, new: Replacement) -> Value:
-    """sum(|x|)  ==  l1(x)
-
-    Entry F10 (L1Norm): Abs and ReduceSum are ReduceL1.
-
-    Takes: Abs and ReduceSum, over any axes, with keepdims or without.
-    """
+    """Abs and ReduceSum are ReduceL1."""
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceL1", m["x"])
 
@@ -521,17 +506,14 @@ def l1_norm(m: Match, new: Replacement) -> Value:
         _keeps_rank,
     ),
     floating("x"),
-    entry="F11",
+    equation=Equation("sum(x * x)", "sum_square(x)"),
+    takes="Mul of a value by itself, or Pow by 2, and ReduceSum, over any axes, with keepdims "
+    "or without.",
+    entry=F11,
     since=1,
 )
 def sum_of_squares(m: Match, new: Replacement) -> Value:
-    """sum(x * x)  ==  sum_square(x)
-
-    Entry F11 (Sum of squares): Mul(x, x) or Pow(x, 2) and ReduceSum are ReduceSumSquare.
-
-    Takes: Mul of a value by itself, or Pow by 2, and ReduceSum, over any axes, with keepdims or
-    without.
-    """
+    """Mul(x, x) or Pow(x, 2) and ReduceSum are ReduceSumSquare."""
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceSumSquare", m["x"])
 
@@ -554,18 +536,16 @@ def _widens(m: Match) -> Way | None:
     "l2-norm",
     op.Sqrt(reduced_by("ReduceSumSquare", "sum", var("x"))),
     serves_the_engine(_widens),
-    entry="F12",
+    equation=Equation("sqrt(sum_square(x))", "l2(x)"),
+    takes="ReduceSumSquare and Sqrt; with sum-of-squares also what is spelled out. In float16 "
+    "they stay a group, spelled-l2-norm, unless they are over the last axis of three dimensions "
+    'at most, or the objective is "graph".',
+    entry=F12,
     since=1,
 )
 def l2_norm(m: Match, new: Replacement) -> Value:
-    """sqrt(sum_square(x))  ==  l2(x)
-
-    Entry F12 (L2Norm): a sum of squares and Sqrt are ReduceL2. In float16 the square may overflow
-    where the norm does not: that is an improvement.
-
-    Takes: ReduceSumSquare and Sqrt; with sum-of-squares also what is spelled out. In float16 they
-    stay a group, spelled-l2-norm, unless they are over the last axis of three dimensions at most,
-    or the objective is "graph".
+    """A sum of squares and Sqrt are ReduceL2. In float16 the square may overflow where the norm
+    does not: that is an improvement.
     """
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceL2", m["x"])
@@ -575,17 +555,14 @@ def l2_norm(m: Match, new: Replacement) -> Value:
     "log-sum",
     op.Log(reduced_by("ReduceSum", "sum", var("x"))),
     serves_the_engine(_widens),
-    entry="F13",
+    equation=Equation("log(sum(x))", "log_sum(x)"),
+    takes="ReduceSum and Log. In float16 they stay a group, spelled-log-sum, unless they are "
+    'over the last axis of three dimensions at most, or the objective is "graph".',
+    entry=F13,
     since=1,
 )
 def log_sum(m: Match, new: Replacement) -> Value:
-    """log(sum(x))  ==  log_sum(x)
-
-    Entry F13 (LogSum): ReduceSum and Log are ReduceLogSum.
-
-    Takes: ReduceSum and Log. In float16 they stay a group, spelled-log-sum, unless they are over
-    the last axis of three dimensions at most, or the objective is "graph".
-    """
+    """ReduceSum and Log are ReduceLogSum."""
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceLogSum", m["x"])
 
@@ -598,19 +575,15 @@ def _guarded(_: Match) -> Way:
     "log-sum-exp",
     reduced_by("ReduceLogSum", "sum", op.Exp(var("x"))),
     serves_the_engine(_guarded),
-    entry="F14",
+    equation=Equation("log_sum(exp(x))", "log_sum_exp(x)"),
+    takes="Exp, ReduceSum and Log, in two steps: log-sum takes the last two. TensorRT for RTX "
+    "runs the spelled-out form in fewer kernels, so it stays a group, spelled-log-sum-exp, "
+    'unless the objective is "graph".',
+    entry=F14,
     since=1,
 )
 def log_sum_exp(m: Match, new: Replacement) -> Value:
-    """log_sum(exp(x))  ==  log_sum_exp(x)
-
-    Entry F14 (LogSumExp): Exp, ReduceSum and Log are ReduceLogSumExp, which does not overflow
-    where Exp does.
-
-    Takes: Exp, ReduceSum and Log, in two steps: log-sum takes the last two. TensorRT for RTX runs
-    the spelled-out form in fewer kernels, so it stays a group, spelled-log-sum-exp, unless the
-    objective is "graph".
-    """
+    """Exp, ReduceSum and Log are ReduceLogSumExp, which does not overflow where Exp does."""
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceLogSumExp", m["x"])
 
@@ -640,17 +613,15 @@ _below_maximum = op.Sub(var("x"), reduced_by("ReduceMax", "max", var("x")), out=
         _maximum_is_added_back,
     ),
     floating("x"),
-    entry="F14",
+    equation=Equation("log_sum_exp(x - max(x)) + max(x)", "log_sum_exp(x)"),
+    takes="ReduceMax, Sub, Exp, ReduceSum, Log and Add, or ReduceLogSum or ReduceLogSumExp for "
+    "those in the middle, the addition in either order.",
+    entry=F14,
     shared=("below", "added"),
 )
 def log_sum_exp_max(m: Match, new: Replacement) -> Value:
-    """log_sum_exp(x - max(x)) + max(x)  ==  log_sum_exp(x)
-
-    Entry F14 (LogSumExp), as PyTorch and TensorFlow spell it so that Exp does not overflow: the
-    operator sees to that by itself.
-
-    Takes: ReduceMax, Sub, Exp, ReduceSum, Log and Add, or ReduceLogSum or ReduceLogSumExp for those
-    in the middle, the addition in either order.
+    """PyTorch and TensorFlow spell it so that Exp does not overflow: the operator sees to that by
+    itself.
     """
     reduce: Reduce = m["sum"]
     return reduce.rebuilt(new, "ReduceLogSumExp", m["x"])

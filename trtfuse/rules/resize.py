@@ -11,9 +11,10 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Value
 from trtfuse.ir.products import quotient
 from trtfuse.ir.sizes import sizes, sizes_of
+from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.pattern import Match, given, op, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 #: A float32 holds a number of this many bits, divided by any power of 2 that a size has.
 _BITS = 24
@@ -48,7 +49,7 @@ def _scales(m: Match) -> list[Fraction] | None:
     return scales
 
 
-@guard
+@guard(helps="resize by scales, or by whole numbers, halves, quarters and so on")
 def exact_scales(m: Match) -> str | None:
     """Each size is that of `x` times a number that a float32 holds exactly."""
     if _scales(m) is not None:
@@ -59,11 +60,11 @@ def exact_scales(m: Match) -> str | None:
     )
 
 
-@guard
+@guard(helps="resize by scales, which say the same for every size")
 def scales_do_as_sizes_do(m: Match) -> str | None:
     """The result depends on the sizes only through the scales that they amount to."""
     policy = m.root.attribute("keep_aspect_ratio_policy", "stretch")
-    mode = m.root.attribute("coordinate_transformation_mode", "half_pixel")
+    mode = m.root.attribute("coordinate_transformation_mode")
     if policy != "stretch":
         return f"{m.root.label} keeps the aspect ratio ({policy})"
     if mode == "tf_crop_and_resize":
@@ -79,16 +80,14 @@ def scales_do_as_sizes_do(m: Match) -> str | None:
     ),
     scales_do_as_sizes_do(),
     exact_scales(),
-    entry="Cleanup",
+    equation=Equation("resize(x, sizes = h * 2)", "resize(x, scales = 2)"),
+    takes="Resize, axes listed or not, of open dimensions times whole numbers, and of fixed "
+    "ones times whole numbers, halves, quarters and so on.",
+    entry=CLEANUP.part("constant folding"),
 )
 def resize_sizes(m: Match, new: Replacement) -> Value:
-    """resize(x, sizes = h * 2)  ==  resize(x, scales = 2)
-
-    Entry Cleanup (constant folding): sizes that exporters compute with Shape, Mul and Floor become
-    constant scales where they come to the same for every size.
-
-    Takes: Resize, axes listed or not, of open dimensions times whole numbers, and of fixed ones
-    times whole numbers, halves, quarters and so on.
+    """Sizes that exporters compute with Shape, Mul and Floor become constant scales where they come
+    to the same for every size.
     """
     scales = np.array([float(scale) for scale in _scales(m) or ()])
     fixed = new.constant(scales, TensorProto.FLOAT, f"{m.root.label}.scales")

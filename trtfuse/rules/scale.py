@@ -15,6 +15,8 @@ from trtfuse.layers.gelu import SpelledGelu
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Factor, Scale
 from trtfuse.layers.ways import DEQUANTIZED_GEMM, MEAN_IN_THE_SCALE, SHARED_WEIGHTS, Way
+from trtfuse.rewrite.condition import CAST_BEFORE, STATIC_SHAPES
+from trtfuse.rewrite.entries import F7, F8
 from trtfuse.rewrite.guards import (
     consumers,
     floating,
@@ -24,17 +26,17 @@ from trtfuse.rewrite.guards import (
 )
 from trtfuse.rewrite.pattern import Match, given, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 
-@guard
+@guard(helps=CAST_BEFORE)
 def floating_weights(m: Match, layer: str) -> str | None:
     """The weights are float16, bfloat16, float32 or float64; integers are never regrouped."""
     seen: Linear = m[layer]
     return floating_type(seen.weight.type, seen.w.name)
 
 
-@guard
+@guard(helps="nothing: a power is no part of a layer's weights")
 def power_of_one(m: Match, scale: str) -> str | None:
     """The scale raises to no power, or to 1."""
     power: Factor | None = m[scale].power
@@ -44,14 +46,14 @@ def power_of_one(m: Match, scale: str) -> str | None:
     return f"the power `{power.name}` is {shown[0] if len(shown) == 1 else shown}, not 1"
 
 
-@guard
+@guard(helps="`[C]` added to NCHW aligns with W: export it as `[1, C, 1, 1]`")
 def one_value_per_channel(m: Match, scale: str, of: str) -> str | None:
     """The scale has one number for all, or one for each output channel of the layer before it."""
     seen: Linear = m[of]
     return _per_channel(m[scale], seen.axis, seen.rank, seen.channels)
 
 
-@guard
+@guard(helps=f"`[C]` aligns with W: export it as `[1, C, 1, 1]`; {STATIC_SHAPES}")
 def one_value_per_input_channel(m: Match, scale: str, of: str) -> str | None:
     """The scale has one number for all, or one for each input channel of the layer after it."""
     seen: Linear = m[of]
@@ -63,7 +65,9 @@ def one_value_per_input_channel(m: Match, scale: str, of: str) -> str | None:
     return why
 
 
-@guard
+@guard(
+    helps="pad explicitly in front of the shift, or move the normalization behind the convolution"
+)
 def no_shift_into_padding(m: Match, scale: str, conv: str) -> str | None:
     """The scale does not shift, or the convolution pads nothing: padding is not shifted."""
     seen: Convolution = m[conv]
@@ -76,7 +80,7 @@ def no_shift_into_padding(m: Match, scale: str, conv: str) -> str | None:
     return None
 
 
-@guard
+@guard(helps="nothing: the builder needs the factor where it is")
 def is_not_of_gelu(m: Match, scale: str) -> str | None:
     """The scale is not the last factor of a GELU spelled out, which TensorRT runs as one kernel."""
     node = m[scale].node
@@ -105,16 +109,14 @@ def _shift_has_a_place(m: Match) -> bool:
     "identity-scale",
     seen_as(Scale, "scale", var("x"), where=Scale.is_identity),
     keeps_shape("scale"),
-    entry="F7",
+    equation=Equation("(1 * x + 0) ^ 1", "x"),
+    takes="Mul and Div by 1, Add and Sub of 0, Pow by 1, and a BatchNormalization that does "
+    "nothing, with the constant on either side where the algebra allows; integers too.",
+    entry=F7,
 )
 def identity_scale(m: Match, _: Replacement) -> Value:
-    """(1 * x + 0) ^ 1  ==  x
-
-    Entry F7 (Scale): a Scale that adds 0, multiplies by 1 and raises to 1 is erased. That turns
-    -0.0 + 0 into -0.0 where ONNX has 0.0, and leaves a signalling NaN as it is.
-
-    Takes: Mul and Div by 1, Add and Sub of 0, Pow by 1, and a BatchNormalization that does nothing,
-    with the constant on either side where the algebra allows; integers too.
+    """A Scale that adds 0, multiplies by 1 and raises to 1 is erased. That turns -0.0 + 0 into -0.0
+    where ONNX has 0.0, and leaves a signalling NaN as it is.
     """
     x: Value = m["x"]
     return x
@@ -133,7 +135,7 @@ def _alike(m: Match) -> bool:
     return shifts == [False, False] or scales == [False, False]
 
 
-@guard
+@guard(helps="export the constant as `[1, C, 1, 1]`")
 def one_value_per_normalized_channel(m: Match) -> str | None:
     """After a BatchNormalization, the scale has one number for all, or one for each channel."""
     inner: Scale = m["inner"]
@@ -145,7 +147,7 @@ def one_value_per_normalized_channel(m: Match) -> str | None:
     return _per_channel(m["outer"], 1, inner.x.rank, inner.scale.shape[0])
 
 
-@guard
+@guard(helps="nothing: one constant would be larger than both")
 def no_more_numbers(m: Match) -> str | None:
     """The numbers of both together are no more than the larger of them has."""
     inner: Scale = m["inner"]
@@ -164,7 +166,7 @@ def no_more_numbers(m: Match) -> str | None:
     )
 
 
-@guard
+@guard(helps="rescale the factors: together they are too small for the type")
 def normal_product(m: Match) -> str | None:
     """The product of two factors is no smaller than the normal numbers of its type."""
     inner: Scale = m["inner"]
@@ -185,16 +187,16 @@ def normal_product(m: Match) -> str | None:
     one_value_per_normalized_channel(),
     no_more_numbers(),
     normal_product(),
-    entry="F8",
+    equation=Equation("(x * a) * b", "x * (a * b)")
+    .also("(x + a) + b", "x + (a + b)")
+    .also("bn(x) * a + b", "bn'(x)"),
+    takes="two in a row of Mul, Div and Neg, or of Add and Sub; or any of these after "
+    "BatchNormalization.",
+    entry=F8,
 )
 def scale_scale(m: Match, new: Replacement) -> Value:
-    """(x * a) * b  ==  x * (a * b),  (x + a) + b  ==  x + (a + b),  bn(x) * a + b  ==  bn'(x)
-
-    Entry F8 (Convolution and Scale), where no layer takes the scales in: two factors are one, two
-    shifts are one, and what follows a BatchNormalization is part of its gain and bias.
-
-    Takes: two in a row of Mul, Div and Neg, or of Add and Sub; or any of these after
-    BatchNormalization.
+    """Where no layer takes the scales in, two factors are one, two shifts are one, and what follows
+    a BatchNormalization is part of its gain and bias.
     """
     inner: Scale = m["inner"]
     outer: Scale = m["outer"]
@@ -289,18 +291,17 @@ def _is_scaled_alike(product: Node, scale: Scale, behind: int) -> bool:
     one_value_per_channel("scale", of="conv"),
     serves_the_engine(_costs_weights),
     serves_the_engine(_mean_rides_along),
-    entry="F8",
+    equation=Equation("s * (w * x + b) + t", "(s * w) * x + (s * b + t)"),
+    takes="Conv or ConvTranspose of any rank, group, dilation and padding, with a bias or "
+    "without, then Mul, Div, Add, Sub, Neg or BatchNormalization, in any chain and order of "
+    "operands; also where another layer has the same weights, if it goes on with the same "
+    "scale.",
+    entry=F8,
     explains=("BatchNormalization",),
 )
 def conv_scale(m: Match, new: Replacement) -> Value:
-    """s * (w * x + b) + t  ==  (s * w) * x + (s * b + t)
-
-    Entry F8 (Convolution and Scale): a scale that is uniform or per output channel becomes part of
-    the weights and the bias of the Conv or ConvTranspose before it, whatever its padding.
-
-    Takes: Conv or ConvTranspose of any rank, group, dilation and padding, with a bias or without,
-    then Mul, Div, Add, Sub, Neg or BatchNormalization, in any chain and order of operands; also
-    where another layer has the same weights, if it goes on with the same scale.
+    """A scale that is uniform or per output channel becomes part of the weights and the bias of the
+    Conv or ConvTranspose before it, whatever its padding.
     """
     conv: Convolution = m["conv"]
     return conv.then_scaled(new, _vector(m["scale"].scale), _vector(m["scale"].shift))
@@ -316,17 +317,16 @@ def conv_scale(m: Match, new: Replacement) -> Value:
     power_of_one("scale"),
     one_value_per_channel("scale", of="product"),
     serves_the_engine(_costs_weights),
-    entry="F8",
+    equation=Equation("s * (x w + b) + t", "x (w * s) + (s * b + t)"),
+    takes="Gemm with any alpha, beta, transA, transB and constant C of any shape, or MatMul by "
+    "constant weights with or without the Add of a bias, then the same Scales as conv-scale "
+    "takes.",
+    entry=F8,
     explains=("BatchNormalization",),
 )
 def fc_scale(m: Match, new: Replacement) -> Value:
-    """s * (x w + b) + t  ==  x (w * s) + (s * b + t)
-
-    Entry F8 (Convolution and Scale), for a Gemm or a MatMul by constant weights. A MatMul of two
-    dimensions becomes a Gemm where it needs a bias.
-
-    Takes: Gemm with any alpha, beta, transA, transB and constant C of any shape, or MatMul by
-    constant weights with or without the Add of a bias, then the same Scales as conv-scale takes.
+    """As conv-scale, for a Gemm or a MatMul by constant weights. A MatMul of two dimensions becomes
+    a Gemm where it needs a bias.
     """
     product: FullyConnected = m["product"]
     return product.then_scaled(new, _vector(m["scale"].scale), _vector(m["scale"].shift))
@@ -341,15 +341,13 @@ def fc_scale(m: Match, new: Replacement) -> Value:
     no_shift_into_padding("scale", "conv"),
     is_not_of_gelu("scale"),
     serves_the_engine(_costs_weights),
-    entry="F8",
+    equation=Equation("w * (s * x + t) + b", "(w * s) * x + (w * t + b)"),
+    takes="the same Scales and layers as conv-scale, the other way round.",
+    entry=F8,
 )
 def scale_conv(m: Match, new: Replacement) -> Value:
-    """w * (s * x + t) + b  ==  (w * s) * x + (w * t + b)
-
-    Entry F8 (Convolution and Scale), for a scale before the convolution. With a shift only where
-    nothing is padded, since the padding is not shifted.
-
-    Takes: the same Scales and layers as conv-scale, the other way round.
+    """As conv-scale, for a scale before the convolution. With a shift only where nothing is padded,
+    since the padding is not shifted.
     """
     conv: Convolution = m["conv"]
     scale: Scale = m["scale"]
@@ -368,15 +366,12 @@ def scale_conv(m: Match, new: Replacement) -> Value:
     is_not_of_gelu("scale"),
     serves_the_engine(_costs_weights),
     serves_the_engine(_parts_from_dequantization),
-    entry="F8",
+    equation=Equation("(s * x + t) w + b", "x (s * w) + (t w + b)"),
+    takes="the same Scales and products as fc-scale, the other way round.",
+    entry=F8,
 )
 def scale_fc(m: Match, new: Replacement) -> Value:
-    """(s * x + t) w + b  ==  x (s * w) + (t w + b)
-
-    Entry F8 (Convolution and Scale), for a scale before a Gemm or a MatMul by constant weights.
-
-    Takes: the same Scales and products as fc-scale, the other way round.
-    """
+    """As fc-scale, for a scale before a Gemm or a MatMul by constant weights."""
     product: FullyConnected = m["product"]
     scale: Scale = m["scale"]
     return product.of_scaled(new, scale.x, _vector(scale.scale), _vector(scale.shift))

@@ -11,9 +11,11 @@ from trtfuse.ir.sizes import sizes, sizes_of
 from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.limits import RANK, SIZE
 from trtfuse.layers.shuffle import Shuffle, squeezes_nothing_or_all
+from trtfuse.rewrite.condition import STATIC_SHAPES
+from trtfuse.rewrite.entries import CLEANUP, F6
 from trtfuse.rewrite.pattern import Match, any_of, given, op, rest, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
-from trtfuse.rewrite.rule import guard, rule
+from trtfuse.rewrite.rule import Equation, guard, rule
 
 
 def _can_be_shorter(chain: Shuffle) -> bool:
@@ -21,7 +23,7 @@ def _can_be_shorter(chain: Shuffle) -> bool:
     return steps is not None and len(steps) < len(chain.nodes)
 
 
-@guard
+@guard(helps="nothing: TensorRT takes the chain as it is, and no tensor of more dimensions")
 def no_more_dimensions(m: Match) -> str | None:
     """Nothing in between has more dimensions than TensorRT takes, unless the chain had as many."""
     chain: Shuffle = m["chain"]
@@ -35,7 +37,7 @@ def no_more_dimensions(m: Match) -> str | None:
     )
 
 
-@guard
+@guard(helps="nothing: TensorRT takes the chain as it is, and no axis that long")
 def no_longer_axis(m: Match) -> str | None:
     """No axis in between has more elements than TensorRT takes in one."""
     chain: Shuffle = m["chain"]
@@ -46,7 +48,7 @@ def no_longer_axis(m: Match) -> str | None:
     return f"an axis in between would have {longest:,} elements, and TensorRT takes {SIZE.most:,}"
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def as_good_without_elements(m: Match) -> str | None:
     """It adds no -1 beside a size that may be 0: what the -1 stands for would not follow then."""
     chain: Shuffle = m["chain"]
@@ -63,18 +65,18 @@ def as_good_without_elements(m: Match) -> str | None:
     no_more_dimensions(),
     no_longer_axis(),
     as_good_without_elements(),
-    entry="F6",
+    equation=Equation(
+        "reshape(transpose(reshape(x)))", "reshape(transpose(x)), transpose(x), reshape(x) or x"
+    ),
+    takes="chains of up to eight of Transpose, Reshape, Flatten, Squeeze and Unsqueeze, axes "
+    "and shapes as attributes or as inputs, 0 and -1 in Reshape, dynamic dimensions; a chain "
+    "whose inner values others read is taken up to there.",
+    entry=F6,
 )
 def shuffle_shuffle(m: Match, new: Replacement) -> Value:
-    """reshape(transpose(reshape(x)))  ==  reshape(transpose(x)), transpose(x), reshape(x) or x
-
-    Entry F6 (Shuffle and Shuffle): a chain of Transpose, Reshape, Flatten, Squeeze and Unsqueeze is
-    at most reshape, transpose, reshape. It becomes the fewest of them that move every element to
-    the same place, for every size of the dynamic dimensions; a chain that moves nothing goes.
-
-    Takes: chains of up to eight of Transpose, Reshape, Flatten, Squeeze and Unsqueeze, axes and
-    shapes as attributes or as inputs, 0 and -1 in Reshape, dynamic dimensions; a chain whose inner
-    values others read is taken up to there.
+    """A chain of Transpose, Reshape, Flatten, Squeeze and Unsqueeze is at most reshape, transpose,
+    reshape. It becomes the fewest of them that move every element to the same place, for every size
+    of the dynamic dimensions; a chain that moves nothing goes.
     """
     chain: Shuffle = m["chain"]
     steps = chain.steps()
@@ -91,7 +93,7 @@ def _directly(m: Match) -> list[int] | str:
     x, y, root = m["x"], m["y"], m.root
     own, between = sizes_of(x) or (), sizes_of(y) or ()
     listed = constant(root.input(1)) if root.op == "Reshape" else None
-    copies = root.attribute("allowzero", 0) != 1
+    copies = root.attribute("allowzero") != 1
     if listed is not None:
         wanted = listed.integers()
     else:
@@ -118,7 +120,7 @@ def _directly(m: Match) -> list[int] | str:
     return target
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def no_size_from_in_between(m: Match) -> str | None:
     """The last shape follows from `x` and from fixed sizes, whatever the first one is."""
     found = _directly(m)
@@ -135,29 +137,26 @@ _first = any_of(*(op[operator](var("x"), rest("first"), out="y") for operator in
         any_of(*(op[operator](_first, rest("last")) for operator in _RESHAPES)), _says_its_target
     ),
     no_size_from_in_between(),
-    entry="F6",
+    equation=Equation("reshape(reshape(x, a), b)", "reshape(x, b)"),
+    takes="Reshape, Flatten, Squeeze and Unsqueeze in any order; in the target of the last one "
+    "-1, and 0 where it copies a size that is fixed or that the tensor has in the same place.",
+    entry=F6,
 )
 def reshape_reshape(m: Match, new: Replacement) -> Value:
-    """reshape(reshape(x, a), b)  ==  reshape(x, b)
-
-    Entry F6 (Shuffle and Shuffle): of two in a row the last one says the shape, also where the
-    sizes of the first one split none of its own, as in 3x4 to 2x6 to 12x1, and where they are
-    computed at run time.
-
-    Takes: Reshape, Flatten, Squeeze and Unsqueeze in any order; in the target of the last one -1,
-    and 0 where it copies a size that is fixed or that the tensor has in the same place.
+    """Of two in a row the last one says the shape, also where the sizes of the first one split none
+    of its own, as in 3x4 to 2x6 to 12x1, and where they are computed at run time.
     """
     target = _directly(m)
     assert isinstance(target, list)
     name = f"{m.root.label}.shape"
     shape = new.constant(np.array(target, np.int64), TensorProto.INT64, name)
-    kept = {"allowzero": 1} if m.root.attribute("allowzero", 0) == 1 and 0 in target else {}
+    kept = {"allowzero": 1} if m.root.attribute("allowzero") == 1 and 0 in target else {}
     return new.Reshape(m["x"], shape, like=m.root, **kept)
 
 
 def _is_computed(m: Match) -> bool:
     """The target is computed at run time, and it is known how many sizes it has."""
-    allows_zero = m.root.attribute("allowzero", 0) == 1
+    allows_zero = m.root.attribute("allowzero") == 1
     return constant(m["target"]) is None and not allows_zero and _target(m) is not None
 
 
@@ -179,7 +178,7 @@ def _target(m: Match) -> list[int] | None:
     return found
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def one_size_at_most_is_open(m: Match) -> str | None:
     """All sizes of the target but one are fixed, or those of what is reshaped."""
     target = _target(m)
@@ -189,7 +188,7 @@ def one_size_at_most_is_open(m: Match) -> str | None:
     return f"{target.count(-1)} sizes of the target `{m['target'].name}` are computed at run time"
 
 
-@guard
+@guard(helps=STATIC_SHAPES)
 def open_size_follows(m: Match) -> str | None:
     """What -1 stands for follows from the other sizes, also where `x` has no elements."""
     target, listed, x = _target(m), sizes(m["target"]), m["x"]
@@ -208,16 +207,14 @@ def open_size_follows(m: Match) -> str | None:
     given(op.Reshape(var("x"), var("target")), _is_computed),
     one_size_at_most_is_open(),
     open_size_follows(),
-    entry="Cleanup",
+    equation=Equation("reshape(x, concat(shape(x)[0], c, -1))", "reshape(x, (0, c, -1))"),
+    takes="targets made by Shape and all that fixed-shape follows, of the tensor itself or of "
+    "another with the same symbols, also where several dimensions are one in between.",
+    entry=CLEANUP.part("constant folding"),
 )
 def reshape_target(m: Match, new: Replacement) -> Value:
-    """reshape(x, concat(shape(x)[0], c, -1))  ==  reshape(x, (0, c, -1))
-
-    Entry Cleanup (constant folding): a target that exporters compute becomes a constant where it
-    says the same for every size: 0 copies a dimension, and -1 is what the others leave.
-
-    Takes: targets made by Shape and all that fixed-shape follows, of the tensor itself or of
-    another with the same symbols, also where several dimensions are one in between.
+    """A target that exporters compute becomes a constant where it says the same for every size: 0
+    copies a dimension, and -1 is what the others leave.
     """
     target = np.array(_target(m), np.int64)
     name = f"{m.root.label}.shape"
