@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fusing import rewrite
 from onnx import ModelProto
 from pages import EDGES, ODD, everything, large, odd_names
-
-import trtfuse
 
 CHROMIUM, DRIVER = (
     shutil.which("chromium") or shutil.which("google-chrome"),
@@ -131,7 +130,7 @@ def sizes(*given: object) -> str:
 
 
 def page_of(proto: ModelProto, **given: Any) -> str:
-    return trtfuse.fuse(proto, objective="graph", **given).report.to_html()
+    return rewrite(proto, objective="graph", **given).report.to_html()
 
 
 @pytest.fixture(scope="module")
@@ -382,7 +381,7 @@ def test_the_edges_say_something_sensible(browser: Browser, name: str, sentence:
 def test_a_report_without_details_is_shown_as_far_as_it_goes(browser: Browser) -> None:
     from trtfuse.report.page import page
 
-    data = trtfuse.fuse(everything(), objective="graph").report.to_dict()
+    data = rewrite(everything(), objective="graph").report.to_dict()
     for key in ("rules", "guards", "provenance", "cost", "pictures", "graph", "versions"):
         del data[key]
     for entry in data["fused"]:
@@ -400,7 +399,7 @@ def test_a_report_without_details_is_shown_as_far_as_it_goes(browser: Browser) -
 def test_engines_are_compared_where_there_was_a_build(browser: Browser) -> None:
     from trtfuse.report.page import page
 
-    data = trtfuse.fuse(everything(), objective="graph").report.to_dict()
+    data = rewrite(everything(), objective="graph").report.to_dict()
     sides = [
         {"name": n, "kernels": k, "traffic": t, "seconds": 1.5, "size": 10, "weights": 8,
          "activation": None}
@@ -432,7 +431,7 @@ def test_engines_are_compared_where_there_was_a_build(browser: Browser) -> None:
 def test_a_group_is_drawn_as_one_kernel(browser: Browser) -> None:
     from trtfuse.report.page import page
 
-    data = trtfuse.fuse(everything(), rules=["conv-scale"], objective="graph").report.to_dict()
+    data = rewrite(everything(), rules=["conv-scale"], objective="graph").report.to_dict()
     drawn = next(entry for entry in data["fused"] if entry["picture"] is not None)
     plain = {"rule": "conv-relu", "kind": "group", "error": None, "note": "A note."}
     picture = {**drawn, **plain, "name": "conv9 + relu9", "into": ["conv9 + relu9"], "check": None}
