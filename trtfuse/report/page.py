@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from trtfuse.report.headline import headline, kind
+from trtfuse.report.script import dagre, script
 from trtfuse.report.text import printable
 
 _FOLDER = importlib.resources.files("trtfuse.report") / "html"
@@ -27,7 +28,8 @@ def page(data: dict[str, Any]) -> str:
         data={"versions": {}, "engine": None, "notes": [], **data},
         headline=headline(data),
         style=_text("page.css"),
-        script=_text("page.js"),
+        dagre=dagre(),
+        script=script(),
         content=_embedded(_content(data)),
         seconds=sum(data.get("seconds", {}).values()),
     )
