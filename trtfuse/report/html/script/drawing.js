@@ -1,11 +1,13 @@
 // Drawings of a few nodes: boxes for nodes, pills for the values that go in and come out, wires.
 import { draw } from "./elements.js";
-import { shape, short } from "./format.js";
+import { shape } from "./format.js";
 import { layOut } from "./layout.js";
 import { groupBy } from "./lists.js";
+import { fit, widthOf } from "./text.js";
 
-const WIDE = 206, LINE = 16, PILL = 24, TIP = 5, MARGIN = 8;
-const MOST_CONSTANTS = 4, LABEL_SIGN = 6.7; // an 11px sign of a fixed-width font is so wide
+const WIDE = 206, INSET = 12, LINE = 16, PILL = 24, LABEL = 10, TIP = 7, MARGIN = 8;
+const ROOM = WIDE - 2 * INSET; // for a text in a box
+const MOST_CONSTANTS = 4, LONGEST_LABEL = 240;
 
 // The nodes of one side of a picture.
 //
@@ -54,7 +56,7 @@ export function drawNodes({ nodes, labels, values, names, other = [], className,
 export function drawNote(text, note, className) {
   return draw("svg", { class: className, viewBox: "0 0 216 66", width: 216, height: 66, role: "img", "aria-label": `${text}, ${note}` },
     draw("rect", { class: "pill", x: 8, y: 8, width: 200, height: 26, rx: 13 }),
-    draw("text", { x: 108, y: 25, "text-anchor": "middle" }, short(text, 26)),
+    draw("text", { x: 108, y: 25, "text-anchor": "middle" }, fit("pill", text, 184)),
     draw("text", { class: "small", x: 108, y: 54, "text-anchor": "middle" }, note));
 }
 
@@ -66,8 +68,8 @@ export function drawNames(operators, labels, className) {
   return draw("svg", { class: className, viewBox: `0 0 216 ${height}`, width: 216, height, role: "img", "aria-label": list.join(", ") || "nothing" },
     ...list.map((label, i) => draw("g", {},
       draw("rect", { class: "box", x: 8, y: 8 + i * step, width: 200, height: 42, rx: 7 }),
-      draw("text", { class: "op", x: 20, y: 26 + i * step }, short(operators ? operators[i] : label, 24)),
-      draw("text", { class: "small", x: 20, y: 42 + i * step }, operators ? short(label, 28) : ""),
+      draw("text", { class: "op", x: 20, y: 26 + i * step }, fit("op", operators ? operators[i] : label, 176)),
+      draw("text", { class: "small", x: 20, y: 42 + i * step }, operators ? fit("small", label, 176) : ""),
       draw("title", {}, label))),
     ...(more ? [note(20, 30 + most * step, `and ${more} more`, "start")] : []),
     ...(list.length ? [] : [note(108, 34, "nothing", "middle")]));
@@ -75,10 +77,11 @@ export function drawNames(operators, labels, className) {
 
 function nodeBox([operator, reads, , attributes], label, values, names, producer) {
   const constants = [...new Set(reads)].filter((v) => values[v][2] && !producer.has(v));
-  const lines = [["op", short(operator, 24)], ["small", short(label, 28)]];
+  const lines = [["op", operator], ["small", label]].map(([kind, text]) => [kind, fit(kind, text, ROOM)]);
   constants.slice(0, MOST_CONSTANTS).forEach((v) => {
-    const size = shape(values[v][0]);
-    lines.push(["small", short(`${short(names[v] ?? "constant", Math.max(8, 26 - size.length))}  ${short(size, 18)}`, 29)]);
+    const size = fit("small", shape(values[v][0]), ROOM * 0.6);
+    const name = fit("small", names[v] ?? "constant", ROOM - widthOf("small", `  ${size}`));
+    lines.push(["small", `${name}  ${size}`]);
   });
   const more = constants.length - MOST_CONSTANTS;
   if (more > 0) lines.push(["small", `and ${more} constants more`]);
@@ -86,8 +89,8 @@ function nodeBox([operator, reads, , attributes], label, values, names, producer
 }
 
 function wireLabel(sizes) {
-  const text = short(shape(sizes), 36);
-  return { text, wide: LABEL_SIGN * [...text].length, high: 14 };
+  const text = fit("shape", shape(sizes), LONGEST_LABEL);
+  return { text, wide: widthOf("shape", text), high: LABEL };
 }
 
 const rectangle = ({ x, y, width, height }) => ({ x: x - width / 2, y: y - height / 2, width, height });
@@ -96,14 +99,14 @@ function drawBox(box) {
   const place = rectangle({ ...box, width: box.wide, height: box.high });
   return draw("g", {},
     draw("rect", { class: "box", ...place, rx: 7 }),
-    ...box.lines.map(([kind, text], k) => draw("text", { class: kind, x: place.x + 12, y: place.y + 20 + LINE * k }, text)),
+    ...box.lines.map(([kind, text], k) => draw("text", { class: kind, x: place.x + INSET, y: place.y + 20 + LINE * k }, text)),
     draw("title", {}, box.title));
 }
 
 function drawPill(pill, name, [sizes, type]) {
   return draw("g", {},
     draw("rect", { class: "pill", ...rectangle({ ...pill, width: pill.wide, height: pill.high }), rx: PILL / 2 }),
-    draw("text", { x: pill.x, y: pill.y + 4, "text-anchor": "middle" }, short(name, 27)),
+    draw("text", { x: pill.x, y: pill.y + 4, "text-anchor": "middle" }, fit("pill", name, ROOM)),
     draw("title", {}, `${name} ${shape(sizes)} ${type}`));
 }
 
@@ -134,10 +137,10 @@ function drawWire({ from, to, points }, end, rank) {
     x = point.x;
     y = point.y + half;
   }
-  bendTo(end, to.y - rank(to.y) / 2);
   const top = to.y - to.high / 2;
+  bendTo(end, to.y - rank(to.y) / 2 - TIP);
   d += `V${top - TIP}`;
-  return draw("g", {}, draw("path", { class: "wire", d }), draw("path", { class: "tip", d: `M${end - 4} ${top - 7}h8l-4 7z` }));
+  return draw("g", {}, draw("path", { class: "wire", d }), draw("path", { class: "tip", d: `M${end - 4} ${top - TIP}h8l-4 ${TIP}z` }));
 }
 
 function extent(items, wires, frame) {
