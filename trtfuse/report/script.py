@@ -1,4 +1,4 @@
-"""The script of the page: the modules in `html/script` as one, and the library that lays out graphs."""
+"""The script of the page: its modules joined, and the library that lays out graphs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 // The whole graph as a map: a mark for each node, coloured by what happened to it.
 //
 // The marks run in lines, as text does: nodes of one depth above each other, and a new line where one
-// is full. That is no task for dagre: it takes MEASURED
+// is full. dagre would not help here. Measured in Chromium, it takes 1.3 s for a network of 371 nodes,
+// 3 s for 1,000, and at 2,000 it runs out of stack; and what it makes of those 371 is 9,540 pixels wide.
 import { data } from "./data.js";
 import { byId, draw, make, notice } from "./elements.js";
 import { number, short } from "./format.js";

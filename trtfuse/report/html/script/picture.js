@@ -4,9 +4,18 @@ import { drawNames, drawNodes, drawNote } from "./drawing.js";
 import { make } from "./elements.js";
 import { shape } from "./format.js";
 
-export const GROUP = 1, CLEANUP = 2; // what `is` says of an entry; the others are fusions
+// What `is` says of an entry; the others are fusions.
+export const GROUP = 1;
+const CLEANUP = 2;
 
-export const pictureData = (entry) => data.pictures?.[entry.picture] ?? null;
+const MOST_VALUES = 200; // dagre needs a second for so many, and nobody could read more
+
+// What is drawn of an entry; null if that is not known, or too much.
+export function pictureData(entry) {
+  const known = data.pictures?.[entry.picture];
+  const wired = known?.values.filter(([, , constant]) => !constant).length;
+  return wired <= MOST_VALUES ? known : null;
+}
 
 export function pictureOf(entry) {
   const shown = pictureData(entry);
