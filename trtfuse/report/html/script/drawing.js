@@ -5,7 +5,7 @@ import { layOut } from "./layout.js";
 import { groupBy } from "./lists.js";
 import { fit, widthOf } from "./text.js";
 
-const WIDE = 206, INSET = 12, LINE = 16, PILL = 24, LABEL = 10, TIP = 7, MARGIN = 8;
+const WIDE = 206, INSET = 12, LINE = 16, PILL = 24, LABEL = 14, TIP = 7, MARGIN = 8;
 const ROOM = WIDE - 2 * INSET; // for a text in a box
 const MOST_CONSTANTS = 4, LONGEST_LABEL = 240;
 

@@ -1,6 +1,6 @@
 // Where the nodes and wires of a drawing stand. dagre does it; it is a script of its own, before this.
 
-const BETWEEN_NODES = 20, BETWEEN_WIRES = 20, BETWEEN_RANKS = 42, LABEL_GAP = 7;
+const BETWEEN_NODES = 20, BETWEEN_WIRES = 20, BETWEEN_RANKS = 40, LABEL_GAP = 7;
 
 // Lays out nodes from top to bottom.
 //
