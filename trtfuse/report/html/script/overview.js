@@ -5,9 +5,10 @@
 // 3 s for 1,000, and at 2,000 it runs out of stack; and what it makes of those 371 is 9,540 pixels wide.
 import { data } from "./data.js";
 import { byId, draw, make, notice } from "./elements.js";
-import { number, short } from "./format.js";
+import { number } from "./format.js";
 import { goToFusion } from "./fusions.js";
 import { goToMiss } from "./misses.js";
+import { fit } from "./text.js";
 
 const FATES = {
   fused: "fused", cleaned: "cleaned up", grouped: "grouped for one kernel", declined: "left, with a near miss", kept: "left as it was",
@@ -120,7 +121,7 @@ function drawMap(nodes, map, width, label) {
   ...Object.entries(marks).filter(([, d]) => d).map(([fate, d]) => draw("path", { class: `fate-${fate}`, d })));
   if (map.named) {
     svg.append(...nodes.map(({ operator, fate }, i) => draw("text",
-      { class: `inbox ${fate}`, x: map.places[i].x + map.wide / 2, y: map.places[i].y + 17, "pointer-events": "none" }, short(operator, 18))));
+      { class: `inbox ${fate}`, x: map.places[i].x + map.wide / 2, y: map.places[i].y + 17, "pointer-events": "none" }, fit("inbox", operator, map.wide - 2))));
   }
   return svg;
 }

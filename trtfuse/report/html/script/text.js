@@ -7,6 +7,7 @@ const FONTS = {
   op: `650 13px ${SANS}`,
   small: `11px ${SANS}`,
   pill: `12px ${SANS}`,
+  inbox: `600 10px ${SANS}`,
   shape: '11px ui-monospace, SFMono-Regular, "DejaVu Sans Mono", Menlo, Consolas, monospace',
 };
 const canvas = document.createElement("canvas").getContext("2d");
