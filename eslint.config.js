@@ -17,7 +17,6 @@ export default [
       curly: ["error", "multi-line"],
       eqeqeq: "error",
       "no-shadow": "error",
-      "no-use-before-define": ["error", { functions: false, variables: false }],
       "no-var": "error",
       "prefer-const": "error",
     },
