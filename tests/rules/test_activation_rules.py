@@ -112,8 +112,8 @@ def test_bounds_that_cross_or_are_computed_are_no_range() -> None:
         zero=0.0,
     )
     assert declined(rewrite_and_explain(made)) == [
-        ("clip-clip", "r1", "inner", "its bounds 1 and 0 cross"),
-        ("clip-clip", "r2", "inner", "its bound `given` is an input of the graph, not a constant"),
+        ("clip-clip", "r1", "clip", "its bounds 1 and 0 cross"),
+        ("clip-clip", "r2", "clip", "its bound `given` is an input of the graph, not a constant"),
     ]
 
 
@@ -269,7 +269,7 @@ def test_a_min_that_broadcasts_or_reads_more_is_no_limit() -> None:
         one=1.0,
     )
     assert declined(rewrite_and_explain(made)) == [
-        ("clip-clip", "r", "inner", "`wide` has shape [1, 1], of more dimensions than `x` (1)")
+        ("clip-clip", "r", "clip", "`wide` has shape [1, 1], of more dimensions than `x` (1)")
     ]
 
 

@@ -264,7 +264,7 @@ def test_a_slice_with_computed_limits_says_so() -> None:
         end=np.array([5]),
     )
     assert declined(rewrite_and_explain(made, rules=["slice-slice"])) == [
-        ("slice-slice", "last", "inner", "its limits `s` are an input of the graph, not a constant")
+        ("slice-slice", "last", "slice", "its limits `s` are an input of the graph, not a constant")
     ]
 
 
