@@ -338,7 +338,7 @@ def test_axes_that_are_computed_or_name_one_twice_are_no_reduction() -> None:
         two=np.array([1, -1]),
     )
     result = rewrite_and_explain(made, rules=["l1-norm", "log-sum"])
-    assert declined(result) == [("log-sum", "log", "sum", "its axes [1, -1] repeat an axis")]
+    assert declined(result) == [("log-sum", "log", "reduce", "its axes [1, -1] repeat an axis")]
 
 
 def test_axes_that_stay_as_they_are_stay_one_initializer() -> None:
@@ -520,13 +520,15 @@ def test_reductions_in_a_row_are_one_where_they_keep_the_same(
     drawn: tuple[ModelProto, dict[str, Any], bool],
 ) -> None:
     made, feeds, alike = drawn
+    # Whatever the builder makes of it: this is about the algebra.
+    asked: dict[str, Any] = {"rules": ["reduce-reduce"], "objective": "graph"}
     for verify in ("none", "rewrite"):
-        result = rewrite_and_explain(made, rules=["reduce-reduce"], verify=verify)
+        result = rewrite_and_explain(made, verify=verify, **asked)
         assert {miss.guard for miss in result.report.declined} <= {"same-dimensions-kept"}
         assert len(result.model.graph.node) == 1 or not alike
         onnx.checker.check_model(result.model, full_check=True)
         assert_same(made, result.model, **feeds)
-        again = rewrite_and_explain(result.model, rules=["reduce-reduce"], verify="none")
+        again = rewrite_and_explain(result.model, verify="none", **asked)
         assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
