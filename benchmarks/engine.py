@@ -26,7 +26,7 @@ from speed import OVER, apart
 
 import trtfuse
 from trtfuse.check.model import running_shapes
-from trtfuse.ir.model import read_model
+from trtfuse.interop.reading import read_model
 from trtfuse.result.comparison import CONFIRMED
 
 ORIGINAL = "original"

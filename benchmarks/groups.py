@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trtfuse
 from trtfuse.check.model import running_shapes
-from trtfuse.ir.model import read_model
+from trtfuse.interop.reading import read_model
 from trtfuse.result.comparison import CONFIRMED
 
 #: Operators that move data or reckon with shapes, and compute nothing.

@@ -57,7 +57,7 @@ def test_an_error_of_ours_is_an_internal_error(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("one\ntwo")
 
-    monkeypatch.setattr("trtfuse.ir.model._read", fail)
+    monkeypatch.setattr("trtfuse.interop.reading.read_proto", fail)
     with pytest.raises(TrtfuseError) as error:
         getattr(trtfuse, name)(proto)
     assert str(error.value) == (

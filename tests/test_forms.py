@@ -12,10 +12,7 @@ from collections.abc import Iterator
 import onnx
 import pytest
 from backend_cases import cases, model_of
-from claims import KINDS, with_nodes_backwards, with_open_inputs, with_wrong_claims
-from onnx import ModelProto
-from onnx.backend.test.case.test_case import TestCase as Case
-from test_onnx_backend import (
+from backend_runs import (
     INVALID,
     RUNTIMES,
     Data,
@@ -25,6 +22,9 @@ from test_onnx_backend import (
     with_constants,
     wrong_in_float64,
 )
+from claims import KINDS, with_nodes_backwards, with_open_inputs, with_wrong_claims
+from onnx import ModelProto
+from onnx.backend.test.case.test_case import TestCase as Case
 
 import trtfuse
 from trtfuse.run import GroupsAs, VerifyLevel

@@ -19,7 +19,7 @@ from oracle import widened
 from reference import Reference, expected, outputs
 
 import trtfuse
-from trtfuse.ir.model import Objective
+from trtfuse.model.model import Objective
 
 #: How far two spellings may be apart, relative to what rounding does to the original.
 TOLERANCE = 1e-10

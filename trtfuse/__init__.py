@@ -22,7 +22,7 @@ from trtfuse.errors import (
     UsageError,
     VerifyError,
 )
-from trtfuse.ir.networkx import to_networkx
+from trtfuse.interop.networkx import to_networkx
 from trtfuse.result.explanation import Explanation
 from trtfuse.result.fusion_result import FusionResult
 from trtfuse.result.report import Report

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, NoReturn, get_args
 import click
 
 import trtfuse
+from trtfuse.analysis.growth import FOLD_LIMIT
 from trtfuse.errors import EngineError, InternalError, TrtfuseError, UsageError, internal, one_line
-from trtfuse.ir.growth import FOLD_LIMIT
-from trtfuse.ir.model import Objective
-from trtfuse.ir.save import same_file, written
+from trtfuse.model.model import Objective
+from trtfuse.model.saving import same_file, written
 from trtfuse.progress import Progress
 from trtfuse.result.report import Report
 from trtfuse.run import VerifyLevel

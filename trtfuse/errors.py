@@ -8,11 +8,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-
-if TYPE_CHECKING:
-    from trtfuse.engine.unsupported import Unsupported
-
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +33,35 @@ class ModelError(TrtfuseError):
 
 class VerifyError(TrtfuseError):
     """A check that could not be made, as opposed to one that was made and failed."""
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """A node that TensorRT cannot take.
+
+    Attributes:
+        operator: with its domain, like `com.microsoft.FusedConv`.
+        name: of the node; where it has none, its first output.
+        because: what is wrong with it.
+        advice: what to do about it.
+        origin: where it came from, as far as is known: the nodes that it was fused from, the
+            function or body that it is in, the line of the program that was exported.
+    """
+
+    operator: str
+    name: str
+    because: str
+    advice: str
+    origin: str = ""
+
+    def __str__(self) -> str:
+        """The node in one line."""
+        return f"{self.operator} {self.named}: {self.because}; {self.advice}"
+
+    @property
+    def named(self) -> str:
+        """Its name, and where it came from."""
+        return f"'{self.name}' ({self.origin})" if self.origin else f"'{self.name}'"
 
 
 class EngineError(TrtfuseError):

@@ -13,7 +13,7 @@ import onnx
 from onnx import ModelProto, helper
 
 from trtfuse.errors import ModelError, UsageError, VerifyError
-from trtfuse.ir.model import ModelLike, read_model
+from trtfuse.interop.reading import ModelLike, read_model
 from trtfuse.result.fusion_result import FusionResult
 from trtfuse.run import fuse
 

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from onnx import ModelProto
 
+from trtfuse.analysis.growth import FOLD_LIMIT
 from trtfuse.check.inputs import Search
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
@@ -23,12 +24,13 @@ from trtfuse.groups.find import find_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.partition import Group
 from trtfuse.groups.target import shared_memory
-from trtfuse.ir.claims import refusal, refused_already, settle_claims
+from trtfuse.interop.reading import ModelLike, read_model
 from trtfuse.ir.graph import Node
-from trtfuse.ir.growth import FOLD_LIMIT
-from trtfuse.ir.model import Model, ModelLike, Objective, collector_paused, read_model
 from trtfuse.ir.operators import NOT_UTF_8
 from trtfuse.ir.tensor import ExternalData
+from trtfuse.model.claims import refusal, refused_already, settle_claims
+from trtfuse.model.collector import collector_paused
+from trtfuse.model.model import Model, Objective
 from trtfuse.progress import Progress, staged
 from trtfuse.result.fusion_result import FusionResult
 from trtfuse.result.not_fused import NotFused

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from trtfuse.analysis.growth import FOLD_LIMIT
 from trtfuse.errors import UsageError, nothing_else_raised
 from trtfuse.groups.partition import Group
+from trtfuse.interop.reading import ModelLike
 from trtfuse.ir.graph import Node
-from trtfuse.ir.growth import FOLD_LIMIT
-from trtfuse.ir.model import ModelLike, Objective
+from trtfuse.model.model import Objective
 from trtfuse.progress import Progress
 from trtfuse.result.explanation import Explanation, Step
 from trtfuse.result.not_fused import NotFused

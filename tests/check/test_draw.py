@@ -9,7 +9,7 @@ from onnx import ModelProto, parser
 import trtfuse
 from trtfuse.check.inputs import MOST_DRAWN, MOST_ELEMENTS, Search, drawn
 from trtfuse.check.model import verify_models
-from trtfuse.ir.model import Model
+from trtfuse.model.model import Model
 
 #: What a model reads, computes, and how, by what is drawn in it.
 OPERANDS = {

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, parser
 import trtfuse
 from trtfuse.check.draw import all_readers, extents_of, index_limit
 from trtfuse.check.inputs import SIZES, drawn, numbers, runtime_inputs, shapes
-from trtfuse.ir.model import Model
 from trtfuse.ir.tensor import Array
+from trtfuse.model.model import Model
 
 
 def with_text(text: str, ir_version: int = 8) -> Model:

@@ -9,8 +9,7 @@ from onnx import ModelProto, parser
 
 import trtfuse
 from trtfuse.engine.backend import find_backend
-from trtfuse.engine.unsupported import Unsupported
-from trtfuse.errors import EngineError
+from trtfuse.errors import EngineError, Unsupported
 
 
 def parsed(text: str, *domains: str, opset: int = 17) -> ModelProto:

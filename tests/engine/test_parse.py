@@ -9,8 +9,8 @@ from models import model
 from onnx import ModelProto, parser
 
 import trtfuse
-from trtfuse.engine.unsupported import Unsupported, listed
-from trtfuse.errors import EngineError, ModelError
+from trtfuse.engine.unsupported import listed
+from trtfuse.errors import EngineError, ModelError, Unsupported
 
 
 def refused(made: ModelProto) -> EngineError:

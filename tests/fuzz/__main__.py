@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-# The models and strategies of the tests stand beside the package.
-sys.path.insert(0, str(Path(__file__).parents[1]))
+# Where the models and strategies of the tests are.
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 
 from .corpus import Corpus, corpus
 from .making import make

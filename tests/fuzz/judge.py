@@ -19,7 +19,7 @@ import onnxruntime as ort
 from onnx import ModelProto
 
 import trtfuse
-from trtfuse.ir.model import Objective
+from trtfuse.model.model import Objective
 
 from .comparing import Difference, agrees
 from .feeds import CannotFeed, feeds

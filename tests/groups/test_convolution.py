@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from found import groups, misses
+from grouped import groups, misses
 from models import model
 from onnx import ModelProto
 

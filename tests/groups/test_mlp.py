@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 import pytest
-from found import groups, misses, report
+from grouped import groups, misses, report
 from models import model
 from onnx import ModelProto
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import onnx
 import onnxruntime as ort
+from graphs import Drawn as DrawnGraph
+from graphs import graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from node_order import contents, shuffled
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from strategies import Drawn, models
 
 import trtfuse
 from trtfuse.groups.find import find_groups
-from trtfuse.ir.model import Model
-
-sys.path.append(str(Path(__file__).parent.parent / "rewrite"))
-
-from graphs import Drawn as DrawnGraph
-from graphs import graphs
-from strategies import Drawn, models
-from test_order import contents, shuffled
+from trtfuse.model.model import Model
 
 SIDE = 4
 Draw = Callable[[st.SearchStrategy[Any]], Any]

@@ -12,8 +12,8 @@ from models import nodes
 from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, helper, parser
 
 from trtfuse.ir.graph import Graph, Value
-from trtfuse.ir.model import Model
 from trtfuse.ir.tensor import Array
+from trtfuse.model.model import Model
 
 
 def parsed(text: str, *, full: bool = True, check: bool = True) -> ModelProto:

@@ -15,8 +15,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 import trtfuse
 from trtfuse.ir.graph import Graph, Node, Value
-from trtfuse.ir.model import Model
 from trtfuse.ir.tensor import Array, FoldedTensor
+from trtfuse.model.model import Model
 
 Path = tuple[int, ...]
 Vertex = tuple[Path, int | str]

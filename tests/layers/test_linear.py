@@ -9,7 +9,7 @@ import pytest
 from models import Array, model, node
 from oracle import evaluate
 
-from trtfuse.ir.model import read_model
+from trtfuse.interop.reading import read_model
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 
 

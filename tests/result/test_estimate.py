@@ -8,7 +8,7 @@ from models import model
 from onnx import ModelProto
 
 from trtfuse.ir.graph import Shape, Value
-from trtfuse.ir.model import Model
+from trtfuse.model.model import Model
 from trtfuse.result.estimate import Cost, cost, is_known
 
 

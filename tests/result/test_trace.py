@@ -11,7 +11,7 @@ from models import model
 from pages import everything
 
 from trtfuse.check.rewrite import TOLERANCE
-from trtfuse.ir.model import Model
+from trtfuse.model.model import Model
 from trtfuse.result.trace import MOST_ORIGINS, Trace
 
 W = np.arange(1, 5, dtype=np.float32).reshape(2, 2, 1, 1)

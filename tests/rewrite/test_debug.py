@@ -7,7 +7,7 @@ from fusing import rewrite
 from models import model
 
 import trtfuse
-from trtfuse.ir.model import read_model
+from trtfuse.interop.reading import read_model
 from trtfuse.rewrite.debug import LawBrokenError, check_uses
 from trtfuse.rewrite.pattern import Match, op, var
 from trtfuse.rewrite.replacement import Replacement

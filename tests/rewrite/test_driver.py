@@ -15,7 +15,7 @@ from oracle import assert_equivalent
 
 from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Value
-from trtfuse.ir.model import Model
+from trtfuse.model.model import Model
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.pattern import Match, Pattern, op, rest, var
 from trtfuse.rewrite.replacement import Replacement

@@ -10,7 +10,7 @@ from onnx import AttributeProto, ModelProto, helper, numpy_helper, parser
 
 import trtfuse
 from trtfuse.errors import InternalError
-from trtfuse.ir.model import Model
+from trtfuse.model.model import Model
 from trtfuse.rewrite.condition import MALFORMED
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.pattern import Match, op, var

@@ -8,9 +8,9 @@ from models import model, value
 from onnx import ModelProto
 
 from trtfuse.ir.graph import Value
-from trtfuse.ir.model import Model
 from trtfuse.layers.linear import FullyConnected
 from trtfuse.layers.scale import Scale
+from trtfuse.model.model import Model
 from trtfuse.rewrite.match import Lack, NearMatch
 from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, rest, seen_as, var
 

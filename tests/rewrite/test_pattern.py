@@ -12,10 +12,10 @@ from onnx import ModelProto, NodeProto, helper
 
 from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Value
-from trtfuse.ir.model import Model
 from trtfuse.layers.linear import Convolution, FullyConnected
 from trtfuse.layers.scale import Scale
 from trtfuse.layers.shuffle import Shuffle
+from trtfuse.model.model import Model
 from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, rest, seen_as, var
 from trtfuse.rewrite.refusal import Reason
 from trtfuse.rewrite.rule import CATALOGUE, Rule

@@ -16,7 +16,7 @@ import trtfuse
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Value
-from trtfuse.ir.model import Model
+from trtfuse.model.model import Model
 from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.driver import Checked
 from trtfuse.rewrite.entries import (

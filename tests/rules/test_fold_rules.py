@@ -12,7 +12,7 @@ from onnx import ModelProto, parser
 
 import trtfuse
 from trtfuse.check.constants import WIDENED
-from trtfuse.ir.model import read_model
+from trtfuse.interop.reading import read_model
 from trtfuse.ir.tensor import Array
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.rule import selected
@@ -837,7 +837,7 @@ def test_all_constants_together_have_a_limit_and_a_second_run_stops_there() -> N
 
 
 def test_the_limit_for_all_is_noted_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trtfuse.ir.growth.TOGETHER", 5)
+    monkeypatch.setattr("trtfuse.analysis.growth.TOGETHER", 5)
     result = rewrite_and_explain(many(8), fold_limit=60000, **ALONE)
     assert len(fused(result)) == 5
     ((rule, at, guard, because), *others) = declined(result)

@@ -21,7 +21,7 @@ from oracle import assert_equivalent, evaluate, widened
 from strategies import DTYPES, Drawn, models
 
 import trtfuse
-from trtfuse.ir.model import read_model
+from trtfuse.interop.reading import read_model
 from trtfuse.rewrite.debug import Watch
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.pattern import Match

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 
 from onnx import ModelProto
 
+from trtfuse.analysis.shapes import without_weights
+from trtfuse.analysis.sizes import sizes
 from trtfuse.ir.graph import Dimension, Node, Shape, Value
-from trtfuse.ir.model import Model
 from trtfuse.ir.operators import ELEMENTWISE
-from trtfuse.ir.shapes import without_weights
-from trtfuse.ir.sizes import sizes
+from trtfuse.model.model import Model
 
 #: So often what was found is looked at for more.
 _ROUNDS = 4

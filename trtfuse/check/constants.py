@@ -16,10 +16,10 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, numpy_helper
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.shapes import forget_shape
 from trtfuse.ir.functions import called_by, functions_of, operator, run_by
 from trtfuse.ir.graph import Node, Value, written
-from trtfuse.ir.shapes import forget_shape
 from trtfuse.ir.tensor import (
     FLOATING,
     Array,
@@ -31,7 +31,8 @@ from trtfuse.ir.tensor import (
 )
 
 #: Arithmetic that is done in float64. The reference implementation, with the operators of our own
-#: in its place (`trtfuse.check.float64`), agrees there with ONNX Runtime on every backend test.
+#: in its place (`trtfuse.analysis.reference_operators`), agrees there with ONNX Runtime on every
+#: backend test.
 WIDENED = frozenset(
     (
         *("Acos", "Acosh", "Add", "Asin", "Asinh", "Atan", "Atanh", "AveragePool"),
@@ -134,7 +135,7 @@ class Computation:
 
     def _in_float64(self) -> Tensor:
         # It takes its time to load; not every run needs it.
-        from trtfuse.check.float64 import Evaluator
+        from trtfuse.analysis.reference_operators import Evaluator
 
         (value,), graph = self.wanted, self.node.graph
         assert graph is not None

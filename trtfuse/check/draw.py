@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, Array, numpy_type
 

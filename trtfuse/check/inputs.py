@@ -12,14 +12,14 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto
 
+from trtfuse.analysis.shapes import type_and_shape, without_claims, without_weights
+from trtfuse.analysis.wording import shown
 from trtfuse.check.asked import asked_sizes, multiples, with_shapes
 from trtfuse.check.draw import all_readers, choices, extents_of
 from trtfuse.errors import UsageError, VerifyError
 from trtfuse.ir.graph import Dimension, Shape, Value
-from trtfuse.ir.model import Model
-from trtfuse.ir.shapes import type_and_shape, without_claims, without_weights
 from trtfuse.ir.tensor import FLOATING, Array, numpy_type
-from trtfuse.ir.wording import shown
+from trtfuse.model.model import Model
 
 #: What a model is tried at whose sizes are open, in this order; the first it runs at is taken.
 #: Networks that halve their input a few times want multiples of 32, others a length below 64.

@@ -18,12 +18,12 @@ import ml_dtypes
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.shapes import type_and_shape
 from trtfuse.check.inputs import SIZES, Search, Shapes, drawn, runtime_inputs
 from trtfuse.errors import VerifyError
-from trtfuse.ir.constants import constant
-from trtfuse.ir.model import Model
-from trtfuse.ir.shapes import type_and_shape
 from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
+from trtfuse.model.model import Model
 
 #: How many times the measured rounding of the original the result may differ by.
 MARGIN = 8

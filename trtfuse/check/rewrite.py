@@ -16,13 +16,13 @@ from dataclasses import replace
 import numpy as np
 from onnx import TensorProto
 
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.products import MADE_UP, Derived, Dim
+from trtfuse.analysis.sizes import sizes
 from trtfuse.check.draw import Readers, choices, extents_of, readers_in
 from trtfuse.check.inputs import numbers
 from trtfuse.check.model import Verification
-from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Dimension, Node, Shape, Value, in_order
-from trtfuse.ir.products import MADE_UP, Derived, Dim
-from trtfuse.ir.sizes import sizes
 from trtfuse.ir.tensor import FLOATING, Array, Float64, numpy_type, rounded, stands_for
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Scale
@@ -125,7 +125,7 @@ class RewriteCheck:
             if there is no value of unknown rank, and the first rank has been tried.
         """
         # The reference implementation takes its time to load; no report needs it.
-        from trtfuse.check.float64 import Evaluator
+        from trtfuse.analysis.reference_operators import Evaluator
 
         opsets = new.graph.opset_imports
         # A rule may leave out the last outputs, where nothing reads them.

@@ -16,11 +16,12 @@ from trtfuse.engine.native.log import Log
 from trtfuse.engine.native.session import Job
 from trtfuse.engine.parse import dims, inputs, prepared, refusal, refuse
 from trtfuse.engine.process import in_a_child, in_this_process
-from trtfuse.engine.shapes import ShapeLike, check_names, profiles
+from trtfuse.engine.profiles import ShapeLike, check_names, profiles
 from trtfuse.errors import EngineError, ModelError, UsageError, nothing_else_raised, one_line
-from trtfuse.ir.model import Model, ModelLike, read_model
-from trtfuse.ir.save import save_model, written
+from trtfuse.interop.reading import ModelLike, read_model
 from trtfuse.ir.tensor import ExternalData, StoredTensor
+from trtfuse.model.model import Model
+from trtfuse.model.saving import save_model, written
 from trtfuse.progress import Progress
 from trtfuse.result.fusion_result import FusionResult
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trtfuse.analysis.shapes import type_and_shape
 from trtfuse.check.inputs import Shapes, runtime_inputs
 from trtfuse.check.inputs import shapes as candidates
 from trtfuse.check.model import running_shapes
@@ -16,10 +17,10 @@ from trtfuse.engine.difference import difference
 from trtfuse.engine.engine import Engine
 from trtfuse.engine.layers import kernels, layers_in, read_text, traffic
 from trtfuse.engine.names import with_own_names
-from trtfuse.engine.shapes import profiles, written
+from trtfuse.engine.profiles import profiles, written
 from trtfuse.errors import EngineError, UsageError, nothing_else_raised
-from trtfuse.ir.model import Model, ModelLike, read_model
-from trtfuse.ir.shapes import type_and_shape
+from trtfuse.interop.reading import ModelLike, read_model
+from trtfuse.model.model import Model
 from trtfuse.progress import Progress
 from trtfuse.result.comparison import Built, Comparison, Kernel
 from trtfuse.result.fusion_result import FusionResult

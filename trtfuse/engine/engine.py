@@ -13,9 +13,9 @@ from typing import Any
 from trtfuse.engine.backend import PACKAGES
 from trtfuse.engine.layers import kernels, read_log, traffic
 from trtfuse.engine.native.log import Message
-from trtfuse.engine.shapes import Profile
+from trtfuse.engine.profiles import Profile
 from trtfuse.errors import EngineError, nothing_else_raised
-from trtfuse.ir.save import written
+from trtfuse.model.saving import written
 from trtfuse.result.layer import Layer
 
 #: The end of what TensorRT says of each node of a function that is called twice, as functions of

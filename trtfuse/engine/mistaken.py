@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterator, Mapping
 
 from onnx import FunctionProto, ModelProto, NodeProto, defs
 
-from trtfuse.engine.unsupported import Unsupported, called, exported_from, label, nodes_of
+from trtfuse.engine.unsupported import called, exported_from, label, nodes_of
+from trtfuse.errors import Unsupported
 from trtfuse.ir.graph import Value
-from trtfuse.ir.model import Model
 from trtfuse.layers.limits import RANK
+from trtfuse.model.model import Model
 
 _STANDARD = ("", "ai.onnx")
 _BY_NAME = "it goes by the name alone and"

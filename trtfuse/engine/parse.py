@@ -16,8 +16,8 @@ from trtfuse.engine.backend import Backend
 from trtfuse.engine.mistaken import crashing
 from trtfuse.engine.native.log import Log, plain
 from trtfuse.engine.native.session import ParserError
-from trtfuse.engine.unsupported import Unsupported, called, exported_from, label, listed, nodes_of
-from trtfuse.errors import EngineError
+from trtfuse.engine.unsupported import called, exported_from, label, listed, nodes_of
+from trtfuse.errors import EngineError, Unsupported
 
 #: The element types that TensorRT has.
 TYPES = frozenset(

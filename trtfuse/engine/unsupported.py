@@ -5,40 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from onnx import AttributeProto, ModelProto, NodeProto
 
+from trtfuse.errors import Unsupported
+
 #: How many nodes of a kind the message names; `EngineError.unsupported` has them all.
 _NAMED = 5
-
-
-@dataclass(frozen=True)
-class Unsupported:
-    """A node that TensorRT cannot take.
-
-    Attributes:
-        operator: with its domain, like `com.microsoft.FusedConv`.
-        name: of the node; where it has none, its first output.
-        because: what is wrong with it.
-        advice: what to do about it.
-        origin: where it came from, as far as is known: the nodes that it was fused from, the
-            function or body that it is in, the line of the program that was exported.
-    """
-
-    operator: str
-    name: str
-    because: str
-    advice: str
-    origin: str = ""
-
-    def __str__(self) -> str:
-        """The node in one line."""
-        return f"{self.operator} {self._named}: {self.because}; {self.advice}"
-
-    @property
-    def _named(self) -> str:
-        return f"'{self.name}' ({self.origin})" if self.origin else f"'{self.name}'"
 
 
 def listed(nodes: Iterable[Unsupported]) -> str:
@@ -51,7 +24,7 @@ def listed(nodes: Iterable[Unsupported]) -> str:
         named, operator = [], ""
         for node in members[:_NAMED]:
             named.append(
-                f"{node.operator} {node._named}" if node.operator != operator else node._named
+                f"{node.operator} {node.named}" if node.operator != operator else node.named
             )
             operator = node.operator
         more = f" and {len(members) - _NAMED} more" if len(members) > _NAMED else ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from trtfuse.analysis.constants import constant
 from trtfuse.groups.partition import Partition, only_reader, other_operand
-from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.clip import Clip
 from trtfuse.layers.gelu import SpelledGelu

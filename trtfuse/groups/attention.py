@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.wording import rank_not_known
 from trtfuse.groups.partition import ONE_CONSUMER, Partition, computed, other_operand
-from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
-from trtfuse.ir.wording import rank_not_known
 from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.entries import C11
 from trtfuse.rewrite.guards import consumers

@@ -23,7 +23,7 @@ from onnx import AttributeProto, FunctionProto, NodeProto, defs
 from trtfuse.groups.names import Names
 from trtfuse.groups.partition import Group
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value, called
-from trtfuse.ir.model import Model
+from trtfuse.model.model import Model
 
 #: The first IR version with functions.
 _SINCE = 8

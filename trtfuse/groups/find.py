@@ -25,7 +25,8 @@ from trtfuse.groups.names import Names
 from trtfuse.groups.partition import Group, Partition
 from trtfuse.groups.target import DEFAULT_KIB, shared_memory
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph
-from trtfuse.ir.model import Model, collector_paused
+from trtfuse.model.collector import collector_paused
+from trtfuse.model.model import Model
 from trtfuse.rewrite.refusal import Refusal
 from trtfuse.rewrite.rule import AnyRule, GroupRule
 

@@ -8,7 +8,7 @@ from onnx import NodeProto
 
 from trtfuse.groups.partition import Group
 from trtfuse.ir.graph import Node
-from trtfuse.ir.model import Model
+from trtfuse.model.model import Model
 
 #: The key in the metadata of a node; its value is the name of the group.
 KEY = "trtfuse.group"

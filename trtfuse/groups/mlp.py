@@ -6,6 +6,8 @@ import itertools
 import logging
 from dataclasses import dataclass, field
 
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.wording import rank_not_known, shown
 from trtfuse.groups.activation import Activations
 from trtfuse.groups.partition import (
     ONE_CONSUMER,
@@ -16,10 +18,8 @@ from trtfuse.groups.partition import (
     other_operand,
 )
 from trtfuse.groups.target import DEFAULT_KIB, memory_limits
-from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Tensor, numpy_type
-from trtfuse.ir.wording import rank_not_known, shown
 from trtfuse.layers.linear import misspelled_transposition
 from trtfuse.layers.scale import Scale, not_constant
 from trtfuse.rewrite.condition import FOLDED_CONSTANTS, STATIC_SHAPES, Condition

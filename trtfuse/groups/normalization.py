@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from trtfuse.analysis.constants import constant
 from trtfuse.groups.activation import Activations
 from trtfuse.groups.partition import ONE_CONSUMER, Partition, only_reader, other_operand
-from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.scale import Factor, Scale
 from trtfuse.rewrite.condition import LAST_AXES, Condition

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.products import equal
+from trtfuse.analysis.wording import shape_not_known, shown
 from trtfuse.ir.graph import Graph, Node, Value
-from trtfuse.ir.products import equal
-from trtfuse.ir.wording import shape_not_known, shown
 from trtfuse.rewrite.condition import NO_OTHER_READER, Condition
 from trtfuse.rewrite.guards import consumers
 from trtfuse.rewrite.refusal import Reason, Refusal

@@ -60,7 +60,7 @@ _WRITTEN_FIELDS = frozenset(
 
 
 class Limit(Protocol):
-    """How much larger constants may make a model (`trtfuse.ir.growth`)."""
+    """How much larger constants may make a model (`trtfuse.analysis.growth`)."""
 
     def why_not(self, name: str, size: int, nodes: Sequence[Node]) -> str | None:
         """Why constants of so many bytes in place of nodes would be too large."""
@@ -69,7 +69,7 @@ class Limit(Protocol):
 class WholeModel(Protocol):
     """What a graph, and a pass over graphs, asks of the model that they are of.
 
-    Attributes: see `trtfuse.ir.model.Model`.
+    Attributes: see `trtfuse.model.model.Model`.
     """
 
     proto: ModelProto
@@ -110,7 +110,8 @@ class Value:
             for each body.
         outputs: how often it is listed as an output of its graph.
         is_input: whether it is an input of its graph.
-        constant_cache: what `trtfuse.ir.constants` found; False for no constant, None for unasked.
+        constant_cache: what `trtfuse.analysis.constants` found; False for no constant, None if
+            nobody has asked.
         tensor: the initializer of this name, or None. A constant only if `overridable` is False.
         source: the outer value that a captured one stands for, or None.
     """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trtfuse.analysis.products import Dim, Size, equal
+from trtfuse.analysis.sizes import Sizes, sizes, sizes_of
 from trtfuse.ir.graph import Value
-from trtfuse.ir.products import Dim, Size, equal
-from trtfuse.ir.sizes import Sizes, sizes, sizes_of
 
 
 def larger_than(target: Sizes, operands: Sequence[Value]) -> str | None:

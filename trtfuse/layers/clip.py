@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Tensor, numpy_type
 from trtfuse.ir.types import INTEGERS

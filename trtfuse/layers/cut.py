@@ -8,9 +8,9 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 from onnx import TensorProto
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.sizes import LARGEST_END
 from trtfuse.ir.graph import Dimension, Node, Value
-from trtfuse.ir.sizes import LARGEST_END
 from trtfuse.layers.scale import not_constant
 from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition
 from trtfuse.rewrite.replacement import Replacement

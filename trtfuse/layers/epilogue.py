@@ -6,7 +6,7 @@ convolution's kernel is in the convolution's layout, one that a pointwise kernel
 
 from __future__ import annotations
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
 from trtfuse.ir.graph import Node, Value
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")

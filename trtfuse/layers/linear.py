@@ -11,10 +11,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.wording import rank_not_known
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, FoldedWeights, Tensor
-from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.scale import Scale, not_constant
 from trtfuse.layers.window import Window, misfit
 from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition

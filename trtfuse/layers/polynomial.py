@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, Tensor
 

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 from onnx import TensorProto
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.scale import not_constant
 from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition

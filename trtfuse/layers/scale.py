@@ -13,10 +13,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.wording import rank_not_known, shown
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, Tensor
-from trtfuse.ir.wording import rank_not_known, shown
 from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition
 
 #: What the report has where an operator that could be a Scale is none.

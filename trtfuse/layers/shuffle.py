@@ -18,9 +18,9 @@ from typing import ClassVar, Self
 import numpy as np
 from onnx import TensorProto
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.products import Dim, Product, Size, dimension, is_whole, product, quotient
 from trtfuse.ir.graph import Node, Shape, Value
-from trtfuse.ir.products import Dim, Product, Size, dimension, is_whole, product, quotient
 from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.replacement import Replacement
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.rewrite.condition import Condition
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from onnx import TensorProto
 
+from trtfuse.analysis.products import MADE_UP
 from trtfuse.ir.graph import Node, Shape, Value
-from trtfuse.ir.products import MADE_UP
 from trtfuse.ir.tensor import numpy_type
 
 #: The type and shape of a value, as far as they are known.

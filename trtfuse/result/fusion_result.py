@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from onnx import ModelProto
 
 from trtfuse.errors import UsageError, nothing_else_raised
-from trtfuse.ir.save import same_file, save_model
+from trtfuse.model.saving import same_file, save_model
 from trtfuse.result.report import Report
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class FusionResult:
             ModelError: external weights cannot be found, or the model has what GraphSurgeon cannot
                 hold and computes with it: overloads of functions, attributes of rare kinds.
         """
-        from trtfuse.ir.graphsurgeon import to_graphsurgeon
+        from trtfuse.interop.graphsurgeon import to_graphsurgeon
 
         return to_graphsurgeon(self.model, self.folder)
 
@@ -91,6 +91,6 @@ class FusionResult:
             UsageError: onnx-ir is not installed.
             ModelError: the model has sparse initializers, which onnx-ir does not have.
         """
-        from trtfuse.ir.onnx_ir import to_onnx_ir
+        from trtfuse.interop.onnx_ir import to_onnx_ir
 
         return to_onnx_ir(self.model, self.folder)

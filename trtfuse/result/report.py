@@ -11,7 +11,7 @@ from typing import Any
 from trtfuse.check.model import Verification
 from trtfuse.errors import nothing_else_raised
 from trtfuse.groups.partition import Group
-from trtfuse.ir.model import Model
+from trtfuse.model.model import Model
 from trtfuse.report.entries import operators
 from trtfuse.result.comparison import Comparison
 from trtfuse.result.not_fused import NotFused

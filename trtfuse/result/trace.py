@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from trtfuse.analysis.products import MADE_UP
 from trtfuse.check.rewrite import TOLERANCE
 from trtfuse.ir.graph import Node, Shape, Value
-from trtfuse.ir.model import Model
-from trtfuse.ir.products import MADE_UP
 from trtfuse.ir.tensor import type_name
+from trtfuse.model.model import Model
 from trtfuse.result.estimate import cost, is_known
 from trtfuse.rewrite.driver import Fused
 from trtfuse.rewrite.refusal import Refusal

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from trtfuse.ir.graph import Graph, Node, Value
-from trtfuse.ir.model import Model
+from trtfuse.model.model import Model
 from trtfuse.rewrite.pattern import Match
 
 #: Whether rewrites are watched.

@@ -14,11 +14,12 @@ from typing import NoReturn
 
 import numpy as np
 
+from trtfuse.analysis.constants import became_constant
 from trtfuse.errors import TrtfuseError, UsageError, internal
-from trtfuse.ir.constants import became_constant
 from trtfuse.ir.graph import Graph, Node, Value
-from trtfuse.ir.model import Model, collector_paused
 from trtfuse.ir.tensor import FLOATING, type_name
+from trtfuse.model.collector import collector_paused
+from trtfuse.model.model import Model
 from trtfuse.rewrite.condition import (
     AGREES,
     BOUNDED_GROWTH,

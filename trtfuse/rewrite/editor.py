@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from trtfuse.ir.constants import became_constant, constant
+from trtfuse.analysis.constants import became_constant, constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.rewrite.replacement import Replacement
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from onnx import TensorProto, defs
 
+from trtfuse.analysis.wording import type_not_known
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, type_name
-from trtfuse.ir.wording import type_not_known
-from trtfuse.layers.scale import Scale
-from trtfuse.layers.ways import Way
-from trtfuse.rewrite.condition import CAST_BEFORE, STATIC_SHAPES
+from trtfuse.rewrite.condition import CAST_BEFORE
 from trtfuse.rewrite.pattern import Match
 from trtfuse.rewrite.rule import guard
 
@@ -53,28 +49,6 @@ def operator_takes(m: Match, operator: str, name: str) -> str | None:
     if f"tensor({TensorProto.DataType.Name(value.type).lower()})" in taken:
         return None
     return f"{operator} takes no {type_name(value.type)} in opset {opset}"
-
-
-@guard(helps=STATIC_SHAPES)
-def keeps_shape(m: Match, scale: str) -> str | None:
-    """Applying the scale certainly gives the shape of its input."""
-    seen: Scale = m[scale]
-    return next((why for f in seen.factors if (why := f.broadcasts(seen.x))), None)
-
-
-@guard(
-    helps='nothing, for this engine; `objective="graph"`, or `--objective graph`, makes the '
-    "rewrite all the same"
-)
-def serves_the_engine(m: Match, way: Callable[[Match], Way | None]) -> str | None:
-    """The rewrite is not known to cost the engine kernels or traffic where it stands.
-
-    With the objective "graph" this is not asked.
-    """
-    graph = m.root.graph
-    assert graph is not None
-    costs = None if graph.model.objective == "graph" else way(m)
-    return None if costs is None else str(costs)
 
 
 def consumers(value: Value, besides: tuple[Node, ...]) -> str | None:

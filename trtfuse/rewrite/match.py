@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
+from trtfuse.analysis.constants import constant
 from trtfuse.errors import UsageError
-from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value, in_order
 from trtfuse.ir.tensor import Tensor
 from trtfuse.rewrite.refusal import Reason

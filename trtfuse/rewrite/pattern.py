@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from trtfuse.ir.constants import EVALUATED, constant
+from trtfuse.analysis.constants import EVALUATED, constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.operators import misspelled
 from trtfuse.ir.tensor import Tensor
@@ -533,7 +533,7 @@ def var(name: str, *, optional: bool = False) -> Pattern:
 def const(
     name: str, *, optional: bool = False, where: Callable[[Tensor], bool] | None = None
 ) -> Pattern:
-    """A constant (`trtfuse.ir.constants`), bound to `name`.
+    """A constant (`trtfuse.analysis.constants`), bound to `name`.
 
     Args:
         name: what the match and the guards know it by.

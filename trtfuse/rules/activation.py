@@ -6,26 +6,21 @@ import math
 
 import numpy as np
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.wording import type_not_known
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, type_name
 from trtfuse.ir.types import INTEGERS, integer_range
-from trtfuse.ir.wording import type_not_known
 from trtfuse.layers.clip import Bounded, Clip
 from trtfuse.layers.epilogue import is_fed_by_product
+from trtfuse.layers.guards import keeps_shape, serves_the_engine
 from trtfuse.layers.hard_sigmoid import SWISH, SpelledHardSigmoid, SpelledHardSwish
 from trtfuse.layers.linear import Convolution, FullyConnected
 from trtfuse.layers.scale import Scale
 from trtfuse.layers.ways import FLATTENED_SOFTMAX, LOG_SOFTMAX_AT_THE_END, Way
 from trtfuse.rewrite.condition import STATIC_SHAPES
 from trtfuse.rewrite.entries import C4, C6, F3
-from trtfuse.rewrite.guards import (
-    floating,
-    keeps_shape,
-    known_type,
-    operator_takes,
-    serves_the_engine,
-)
+from trtfuse.rewrite.guards import floating, known_type, operator_takes
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
 from trtfuse.rewrite.rule import Equation, guard, rule

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
 from trtfuse.rewrite.editor import GraphEditor
 from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.rule import Change, Changes, Equation, graph_rule

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from onnx import TensorProto
 
+from trtfuse.analysis.wording import type_not_known
 from trtfuse.ir.graph import Value
 from trtfuse.ir.tensor import type_name
 from trtfuse.ir.types import INTEGERS, PLAIN, holds
-from trtfuse.ir.wording import type_not_known
 from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.guards import known_type
 from trtfuse.rewrite.pattern import Match, op, var

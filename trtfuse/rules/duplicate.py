@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from onnx import TensorProto
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
 from trtfuse.ir.functions import operator
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.tensor import ExternalData, StoredTensor, Tensor

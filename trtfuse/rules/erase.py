@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.products import Size, at_least
+from trtfuse.analysis.sizes import LARGEST_END, Sizes, sizes, sizes_of
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.operators import OF_MANY, OF_TWO
-from trtfuse.ir.products import Size, at_least
-from trtfuse.ir.sizes import LARGEST_END, Sizes, sizes, sizes_of
 from trtfuse.layers.broadcast import expands_beyond
 from trtfuse.rewrite.condition import STATIC_SHAPES
 from trtfuse.rewrite.editor import must_keep_name

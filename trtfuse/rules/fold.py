@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeGuard
 import numpy as np
 from onnx import TensorProto, defs
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.sizes import FOLLOWED, INTEGERS, sizes
 from trtfuse.ir.functions import operator, run_by
 from trtfuse.ir.graph import GROUP_DOMAIN, Node, Shape, Value
-from trtfuse.ir.sizes import FOLLOWED, INTEGERS, sizes
 from trtfuse.ir.tensor import Array, Tensor, numpy_type, type_name
 from trtfuse.layers.cut import Cut
 from trtfuse.layers.shuffle import squeezes_nothing_or_all

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
 from trtfuse.ir.graph import Value
 from trtfuse.layers.gelu import INNER, OUTER, SpelledGelu
 from trtfuse.layers.polynomial import Terms

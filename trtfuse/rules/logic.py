@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from onnx import TensorProto
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.sizes import sizes_of
+from trtfuse.analysis.wording import rank_not_known, type_not_known
 from trtfuse.ir.graph import Node, Value
-from trtfuse.ir.sizes import sizes_of
 from trtfuse.ir.tensor import type_name
 from trtfuse.ir.types import INTEGERS
-from trtfuse.ir.wording import rank_not_known, type_not_known
 from trtfuse.layers.broadcast import larger_than
 from trtfuse.rewrite.condition import STATIC_SHAPES
 from trtfuse.rewrite.entries import CLEANUP

@@ -11,15 +11,16 @@ import math
 import numpy as np
 from onnx import TensorProto
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.wording import rank_not_known, shown
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.tensor import Tensor
-from trtfuse.ir.wording import rank_not_known, shown
+from trtfuse.layers.guards import serves_the_engine
 from trtfuse.layers.reduce import Mean
 from trtfuse.layers.ways import GAIN_OF_ONES, NORMALIZATION_OF_SEVERAL_AXES, Way
 from trtfuse.rewrite.condition import LAST_AXES, STATIC_SHAPES
 from trtfuse.rewrite.entries import C9
-from trtfuse.rewrite.guards import floating, serves_the_engine
+from trtfuse.rewrite.guards import floating
 from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
 from trtfuse.rewrite.rule import Equation, guard, rule

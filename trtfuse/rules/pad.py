@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.limits import PADDING
 from trtfuse.layers.scale import not_constant

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.cut import Cut, Limits
 from trtfuse.layers.epilogue import is_fed_by_convolution
+from trtfuse.layers.guards import serves_the_engine
 from trtfuse.layers.ways import PARTS_AT_THE_END, Way
 from trtfuse.rewrite.condition import STATIC_SHAPES
 from trtfuse.rewrite.entries import CLEANUP
-from trtfuse.rewrite.guards import serves_the_engine
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
 from trtfuse.rewrite.rule import Equation, guard, rule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.tensor import StoredTensor
 from trtfuse.rewrite.condition import Condition

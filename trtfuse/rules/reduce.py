@@ -8,17 +8,18 @@ from collections.abc import Callable
 import numpy as np
 from onnx import TensorProto
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.sizes import Sizes, sizes_of
+from trtfuse.analysis.wording import rank_not_known, shown
 from trtfuse.ir.graph import Node, Value
-from trtfuse.ir.sizes import Sizes, sizes_of
 from trtfuse.ir.tensor import Tensor
-from trtfuse.ir.wording import rank_not_known, shown
 from trtfuse.layers.epilogue import (
     feeds_product,
     is_fed_by_convolution,
     is_pointwise_kernel,
     reads_space,
 )
+from trtfuse.layers.guards import serves_the_engine
 from trtfuse.layers.limits import WINDOWS
 from trtfuse.layers.reduce import Reduce, Reduction
 from trtfuse.layers.ways import (
@@ -39,7 +40,7 @@ from trtfuse.layers.ways import (
 )
 from trtfuse.rewrite.condition import STATIC_SHAPES
 from trtfuse.rewrite.entries import CLEANUP, F5, F9, F10, F11, F12, F13, F14
-from trtfuse.rewrite.guards import floating, serves_the_engine, why_not_floating
+from trtfuse.rewrite.guards import floating, why_not_floating
 from trtfuse.rewrite.pattern import Match, Pattern, any_of, const, given, op, rest, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
 from trtfuse.rewrite.rule import Equation, guard, rule

@@ -7,10 +7,10 @@ from fractions import Fraction
 import numpy as np
 from onnx import TensorProto
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.products import quotient
+from trtfuse.analysis.sizes import sizes, sizes_of
 from trtfuse.ir.graph import Value
-from trtfuse.ir.products import quotient
-from trtfuse.ir.sizes import sizes, sizes_of
 from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.pattern import Match, given, op, var
 from trtfuse.rewrite.replacement import Replacement

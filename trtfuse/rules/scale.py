@@ -6,24 +6,19 @@ import math
 
 import numpy as np
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.wording import rank_not_known
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Float64, smallest_normal
-from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.epilogue import ACTIVATIONS, feeds_product, reads_space
 from trtfuse.layers.gelu import SpelledGelu
+from trtfuse.layers.guards import keeps_shape, serves_the_engine
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
 from trtfuse.layers.scale import Factor, Scale
 from trtfuse.layers.ways import DEQUANTIZED_GEMM, MEAN_IN_THE_SCALE, SHARED_WEIGHTS, Way
 from trtfuse.rewrite.condition import CAST_BEFORE, STATIC_SHAPES
 from trtfuse.rewrite.entries import F7, F8
-from trtfuse.rewrite.guards import (
-    consumers,
-    floating,
-    floating_type,
-    keeps_shape,
-    serves_the_engine,
-)
+from trtfuse.rewrite.guards import consumers, floating, floating_type
 from trtfuse.rewrite.pattern import Match, given, seen_as, var
 from trtfuse.rewrite.replacement import Replacement
 from trtfuse.rewrite.rule import Equation, guard, rule

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
-from trtfuse.ir.constants import constant
+from trtfuse.analysis.constants import constant
+from trtfuse.analysis.sizes import sizes, sizes_of
+from trtfuse.analysis.wording import rank_not_known
 from trtfuse.ir.graph import Value
-from trtfuse.ir.sizes import sizes, sizes_of
-from trtfuse.ir.wording import rank_not_known
 from trtfuse.layers.limits import RANK, SIZE
 from trtfuse.layers.shuffle import Shuffle, squeezes_nothing_or_all
 from trtfuse.rewrite.condition import STATIC_SHAPES

@@ -1,0 +1,141 @@
+"""Which symbols stand for one size, beyond what ONNX's shape inference sees.
+
+Inference gives a dimension that it cannot follow a symbol of its own: what -1 in a Reshape leaves,
+what a computed target says, the sum of two tensors whose symbols differ. Where the graph says which
+size that is, all values further down are told the size's own symbol instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from trtfuse.analysis.products import Size, dimension, is_whole, product, quotient
+from trtfuse.analysis.sizes import sizes, sizes_of
+from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value
+from trtfuse.ir.operators import ELEMENTWISE
+
+#: Operators that ONNX's inference does not know, whose first output is like their first input.
+LIKE_FIRST = frozenset(
+    (
+        "GroupNormalization",
+        "com.microsoft::BiasGelu",
+        "com.microsoft::FastGelu",
+        "com.microsoft::Gelu",
+        "com.microsoft::QuickGelu",
+    )
+)
+
+
+def settle_symbols(graph: Graph, same: Mapping[str, Dimension]) -> None:
+    """Tells the values of a graph and its bodies the same symbol where the size is the same.
+
+    Args:
+        graph: the graph.
+        same: symbols that inference made up for sizes known otherwise.
+    """
+    known = dict(same)
+    pending = [graph]
+    while pending:
+        current = pending.pop()
+        for value in current.inputs:
+            known.update((size, size) for size in value.shape or () if isinstance(size, str))
+        for node in current.nodes():
+            for output in node.outputs:
+                if output is not None:
+                    _settle(output, node, known)
+            pending.extend(node.bodies)
+
+
+def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
+    """Tells a value its sizes as far as the graph tells."""
+    element_type, shape = value.known
+    if shape is None:
+        first = node.input(0)
+        if node.op in LIKE_FIRST and value is node.outputs[0] and first is not None:
+            element_type = element_type or first.type
+        value.know(element_type, _derived(node))
+        return
+    if all(isinstance(size, int) for size in shape):
+        return
+    better: Shape | None = None
+    settled = []
+    for axis, size in enumerate(shape):
+        if size is None or (isinstance(size, str) and size not in known):
+            if better is None:
+                better = _derived(node) or ()
+            found = better[axis] if axis < len(better) else None
+            if isinstance(size, str):
+                known[size] = size if found is None else found
+            size = size if found is None else found
+        elif isinstance(size, str):
+            size = known[size]
+        settled.append(size)
+    value.know(element_type, tuple(settled))
+
+
+def _derived(node: Node) -> Shape | None:
+    """The shape of what a node computes, as far as its inputs tell."""
+    first = node.input(0)
+    if node.op == "Reshape":
+        return _reshaped(first, node.input(1), node.attribute("allowzero") == 1)
+    if node.op == "Flatten":
+        return _flattened(first, node.attribute("axis"))
+    if node.op == "Expand":
+        target = _shape(sizes(node.input(1)))
+        return _broadcast((first.shape if first else None, target))
+    if node.op in ELEMENTWISE:
+        return _broadcast(value.shape for value in node.inputs if value is not None)
+    if node.op in LIKE_FIRST and first is not None:
+        return first.shape
+    return None
+
+
+def _shape(found: Iterable[Size] | None) -> Shape | None:
+    if found is None:
+        return None
+    sizes_found = (dimension(size) for size in found)
+    # A node that is told to make less than nothing fails.
+    return tuple(None if isinstance(s, int) and s < 0 else s for s in sizes_found)
+
+
+def _broadcast(shapes: Iterable[Shape | None]) -> Shape | None:
+    listed = list(shapes)
+    if not listed or None in listed:
+        return None
+    rank = max(len(shape) for shape in listed if shape is not None)
+    padded = [(1,) * (rank - len(shape)) + shape for shape in listed if shape is not None]
+    result: list[Dimension] = []
+    for column in zip(*padded, strict=True):
+        sizes_here = set(column) - {1}
+        # Two symbols may be one size, or one of them 1.
+        result.append(sizes_here.pop() if len(sizes_here) == 1 else None if sizes_here else 1)
+    return tuple(result)
+
+
+def _reshaped(x: Value | None, target: Value | None, allows_zero: bool) -> Shape | None:
+    listed = sizes(target)
+    own = sizes_of(x)
+    if listed is None:
+        return None
+    result: list[Size] = []
+    rest: int | None = None
+    for axis, size in enumerate(listed):
+        if size == 0 and not allows_zero:
+            result.append(own[axis] if own is not None and axis < len(own) else None)
+        elif size == -1:
+            rest = axis
+            result.append(1)
+        else:
+            result.append(size)
+    if rest is not None:
+        left = None if own is None else quotient(product(*own), product(*result))
+        result[rest] = left if is_whole(left) else None
+    return _shape(result)
+
+
+def _flattened(x: Value | None, axis: int) -> Shape | None:
+    own = sizes_of(x)
+    if own is None:
+        return None
+    middle = axis + len(own) if axis < 0 else axis
+    return _shape((product(*own[:middle]), product(*own[middle:])))

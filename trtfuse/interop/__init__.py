@@ -1,0 +1,1 @@
+"""Models as other tools hold them: GraphSurgeon, onnx-ir, networkx."""

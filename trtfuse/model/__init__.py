@@ -1,0 +1,1 @@
+"""A model as a whole: read, put right, saved."""
