@@ -267,6 +267,17 @@ class Node:
         """The input at an index; None where it is left out, by an empty name or by the end."""
         return self.inputs[index] if index < len(self.inputs) else None
 
+    def operand(self, index: int) -> Value:
+        """The input at an index, which the operator has to have.
+
+        Raises:
+            LookupError: it is left out, so that no runtime runs the node.
+        """
+        value = self.input(index)
+        if value is None:
+            raise LookupError(f"{self.label} has no input {index}")
+        return value
+
     def rename(self, name: str) -> None:
         """Gives it a name; its proto may be of a model that is not ours to change."""
         proto = NodeProto()

@@ -135,13 +135,12 @@ class Shuffle:
         """The longest chain that ends here and that nobody else reads from in between."""
         nodes = [node]
         while len(nodes) < _LONGEST:
-            x = nodes[-1].inputs[0]
-            above = None if x is None else x.producer
-            if x is None or above is None or above.op not in cls.operators or x.shared:
+            x = nodes[-1].operand(0)
+            above = x.producer
+            if above is None or above.op not in cls.operators or x.shared:
                 break
             nodes.append(above)
-        x = nodes[-1].inputs[0]
-        assert x is not None
+        x = nodes[-1].operand(0)
         while nodes:
             seen = cls._traced(tuple(nodes), x)
             if seen is not None:

@@ -176,9 +176,8 @@ def exact_cast(m: Match) -> str | None:
     node: Node = m.root
     if node.op not in ("Cast", "CastLike") or _known(node) is not None:
         return None
-    value, like = node.input(0), constant(node.input(1))
+    value, like = node.operand(0), constant(node.input(1))
     source = constant(value)
-    assert value is not None
     assert source is not None
     target = numpy_type(node.attribute("to") if like is None else like.type)
     array = source.array()
