@@ -21,6 +21,7 @@ from onnx import TensorProto
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.products import Dim, Product, Size, dimension, is_whole, product, quotient
+from trtfuse.ir.reshape import target
 from trtfuse.rewrite.replacement import Replacement
 
 #: From this opset on the axes of Squeeze and Unsqueeze are an input.
@@ -384,9 +385,9 @@ def _moved(node: Node, groups: Groups) -> Groups:
         raise UngroupableError
     if node.op == "Reshape":
         # What inference lost, the target may still say.
-        target = constant(node.input(1))
-        if target is not None:
-            shape = _target(node, target.integers(), groups)
+        listed = constant(node.input(1))
+        if listed is not None:
+            shape = _target(node, listed.integers(), groups)
     if shape is None or 0 in shape:
         raise UngroupableError
     factors = _flat(groups)
@@ -402,15 +403,9 @@ def squeezes_nothing_or_all(node: Node) -> bool:
     return axes is not None and len(axes) == 0
 
 
-def _target(node: Node, target: list[int], groups: Groups) -> Sequence[Size]:
-    copies = not node.attribute("allowzero", 0)
-    if node.attribute("allowzero", 0) not in (0, 1):
-        # Runtimes differ on what that means.
+def _target(node: Node, listed: Sequence[Size], groups: Groups) -> Sequence[Size]:
+    said = target(node, listed, [_size(group) for group in groups])
+    if not said.runs or node.attribute("allowzero", 0) not in (0, 1):
+        # Runtimes differ on what another allowzero means.
         raise UngroupableError
-    if copies and 0 in target[len(groups) :]:
-        # Nothing is there to be copied, so it fails at run time.
-        raise UngroupableError
-    return tuple(
-        _size(groups[axis]) if size == 0 and copies else None if size == -1 else size
-        for axis, size in enumerate(target)
-    )
+    return said.sizes
