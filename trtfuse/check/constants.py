@@ -17,7 +17,7 @@ import onnx
 from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, numpy_helper
 
 from trtfuse.ir.constants import constant
-from trtfuse.ir.functions import called_by, functions_of, operator, run_by
+from trtfuse.ir.functions import called_by, functions_of, run_by
 from trtfuse.ir.graph import Node, Value, written
 from trtfuse.ir.shapes import forget_shape
 from trtfuse.ir.tensor import (
@@ -330,7 +330,9 @@ def _refuse_undefined(node: Node) -> None:
 def _refuse_left_out(node: Node) -> None:
     """A kernel of ONNX Runtime that counts on an input ends the process where there is none."""
     assert node.graph is not None
-    domain, _, name = operator(node).rpartition("::")
+    domain, name = node.operator.domain, node.operator.name
+    if node.operator.whose == "function":
+        return
     opsets = {each.domain: each.version for each in node.graph.opset_imports}
     version = opsets.get(domain, 1) if domain else node.graph.opset
     if not onnx.defs.has(name, version, domain):
@@ -383,6 +385,6 @@ def _refuse_endless(node: Node) -> None:
             if times > _MOST_ITERATIONS:
                 raise NotComputableError(f"the Loop {current.label} may run {times} times")
         graphs = list(current.bodies)
-        if (function := functions.get(operator(current))) is not None:
+        if (function := functions.get(current.operator.base)) is not None:
             graphs.append(function)
         pending.extend((inner, times) for graph in graphs for inner in graph.nodes())

@@ -22,8 +22,9 @@ from onnx import AttributeProto, FunctionProto, NodeProto, defs
 
 from trtfuse.groups.names import Names
 from trtfuse.groups.partition import Group
-from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value, called
+from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value
 from trtfuse.ir.model import Model
+from trtfuse.ir.operators import Operator
 
 #: The first IR version with functions.
 _SINCE = 8
@@ -82,7 +83,7 @@ def _replace(graph: Graph, group: Group, functions: _Functions) -> None:
         written = call.attribute.add()
         written.CopyFrom(attribute)
         written.name = formal
-    operator = called(GROUP_DOMAIN, function.name, "")
+    operator = Operator(GROUP_DOMAIN, function.name, "function")
     made = Node(call, operator, list(inputs), [group.last.output])
     made.stale = True
     graph.insert(made, before=group.last)

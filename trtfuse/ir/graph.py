@@ -13,6 +13,7 @@ use of the source.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import onnx
@@ -29,7 +30,7 @@ from onnx import (
 )
 
 from trtfuse.errors import ModelError
-from trtfuse.ir.operators import default_opset, defaults, label
+from trtfuse.ir.operators import Operator, default_opset, defaults, label
 from trtfuse.ir.tensor import LOOKED_AT, StoredTensor, Tensor, misdeclared, misfilled
 
 if TYPE_CHECKING:
@@ -165,8 +166,9 @@ class Node:
 
     Attributes:
         proto: the node as it was read or made; names in it may be out of date if `stale`.
-        op: the operator: `Conv` for the default domain, `com.microsoft::Gelu` for another, and
-            `ai.onnx::EfficientNMS_TRT` for what the default domain does not have at this opset.
+        operator: what it runs.
+        op: the same in one word: `Conv` for the default domain, `com.microsoft::Gelu` for another,
+            and `ai.onnx::EfficientNMS_TRT` for what the default domain does not have at this opset.
         inputs: what it reads; None for an optional input left out.
         outputs: what it computes; None for an optional output left out.
         bodies: the graphs in its attributes, in the order of the attributes.
@@ -181,6 +183,7 @@ class Node:
         "inputs",
         "next",
         "op",
+        "operator",
         "outputs",
         "previous",
         "proto",
@@ -191,13 +194,14 @@ class Node:
     def __init__(
         self,
         proto: NodeProto,
-        op: str,
+        operator: Operator,
         inputs: list[Value | None],
         outputs: list[Value | None],
         graph: Graph | None = None,
     ) -> None:
         self.proto = proto
-        self.op = op
+        self.operator = operator
+        self.op = str(operator)
         self.inputs = inputs
         self.outputs = outputs
         self.graph = graph
@@ -245,7 +249,7 @@ class Node:
         """
         value = self._given.get(name)
         if value is None:
-            value = defaults(self.op, self.opset).get(name, default)
+            value = defaults(self.operator, self.opset).get(name, default)
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
     def given(self, name: str) -> Any:
@@ -485,7 +489,7 @@ class Graph:
         # no function, runtimes differ on what is meant.
         referring = [a.name for a in proto.attribute if a.ref_attr_name]
         if referring:
-            operator = f"{operator}<@{', @'.join(map(str, referring))}>"
+            operator = replace(operator, refers=tuple(map(str, referring)))
         node = Node(proto, operator, inputs, [])
         for name in proto.input:
             value = scope.get(name) if name else None
@@ -521,9 +525,9 @@ class Graph:
             node.outputs.append(value)
         if node.bodies:
             _check_bodies(node, self.opset)
-        elif operator == "Gemm":
+        elif node.op == "Gemm":
             _check_gemm(node)
-        elif operator == "Constant" and not proto.attribute:
+        elif node.op == "Constant" and not proto.attribute:
             raise ModelError(f"{label(proto)} holds no value; give it one")
         self.insert(node, None)
 
@@ -930,12 +934,6 @@ def _check_bodies(node: Node, opset: int) -> None:
                     f"the body '{body.proto.name}' of {label(node.proto)} {what} {values}, and as "
                     f"that of this {node.op} it would have to be {wanted}"
                 )
-
-
-def called(domain: str, name: str, overload: str) -> str:
-    """What `Node.op` says of a call of a model-local function."""
-    domain = "" if domain == "ai.onnx" else domain
-    return f"function {domain}::{name}" + (f":{overload}" if overload else "")
 
 
 def in_order(nodes: Collection[Node]) -> tuple[Node, ...]:
