@@ -822,9 +822,8 @@ def test_an_attribute_that_a_call_decides_is_no_default() -> None:
     assert (str(operator), operator.base) == ("Softmax<@axis>", "Softmax")
     node = Node(NodeProto(op_type="Softmax"), operator, [], [])
     assert node.attribute("axis") is None
-    assert (
-        Node(NodeProto(op_type="Softmax"), Operator("", "Softmax"), [], []).attribute("axis") == -1
-    )
+    own = Node(NodeProto(op_type="Softmax"), Operator("", "Softmax"), [], [])
+    assert own.attribute("axis") == -1
 
 
 def test_attributes_and_inputs_left_out_are_told_from_given_ones() -> None:

@@ -247,25 +247,25 @@ class Node:
             name: its name.
             default: where ONNX has no default either, or no such attribute at the node's opset.
         """
-        value = self._given.get(name)
-        if value is None:
-            value = defaults(self.operator, self.opset).get(name, default)
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        value = self.given(name)
+        if value is not None:
+            return value
+        operator = self.operator
+        if operator.whose != "standard" or name in operator.refers:
+            return default
+        value = defaults(operator.name, self.opset).get(name, default)
+        return value.decode() if isinstance(value, bytes) else value
 
     def given(self, name: str) -> Any:
         """The value of an attribute as Python has it; None where the node leaves it out."""
-        value = self._given.get(name)
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-    @property
-    def _given(self) -> dict[str, Any]:
         if self._attributes is None:
             self._attributes = {
                 a.name: helper.get_attribute_value(a)
                 for a in self.proto.attribute
                 if a.type not in _GRAPHS and not a.ref_attr_name
             }
-        return self._attributes
+        value = self._attributes.get(name)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
     def input(self, index: int) -> Value | None:
         """The input at an index; None where it is left out, by an empty name or by the end."""

@@ -149,23 +149,19 @@ def misspelled(operator: str, attributes: Iterable[str], opset: int | None = Non
 
 
 @functools.cache
-def defaults(operator: Operator, opset: int) -> Mapping[str, Any]:
+def defaults(operator: str, opset: int) -> Mapping[str, Any]:
     """What ONNX takes for attributes that a node leaves out, as `onnx.helper` has their values.
 
     Args:
-        operator: only of ONNX's own it is known.
-        opset: the version of ONNX's own operators; 0 for the newest.
+        operator: the name of one of ONNX's own.
+        opset: the version of these; 0 for the newest.
     """
-    newest = onnx.defs.onnx_opset_version()
-    if operator.whose != "standard" or not onnx.defs.has(operator.name, opset or newest, ""):
+    version = opset or onnx.defs.onnx_opset_version()
+    if not onnx.defs.has(operator, version, ""):
         return {}
-    schema = onnx.defs.get_schema(operator.name, opset or newest, "")
+    schema = onnx.defs.get_schema(operator, version, "")
     given = (attribute.default_value for attribute in schema.attributes.values())
-    return {
-        each.name: onnx.helper.get_attribute_value(each)
-        for each in given
-        if each.name and each.name not in operator.refers
-    }
+    return {each.name: onnx.helper.get_attribute_value(each) for each in given if each.name}
 
 
 @functools.cache
