@@ -26,8 +26,8 @@ from speed import OVER, apart
 
 import trtfuse
 from trtfuse.check.model import running_shapes
-from trtfuse.engine.agreement import CONFIRMED
 from trtfuse.ir.model import read_model
+from trtfuse.result.comparison import CONFIRMED
 
 ORIGINAL = "original"
 Shapes = dict[str, tuple[int, ...]]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import trtfuse
 from trtfuse.check.model import running_shapes
-from trtfuse.engine.agreement import CONFIRMED
 from trtfuse.ir.model import read_model
+from trtfuse.result.comparison import CONFIRMED
 
 #: Operators that move data or reckon with shapes, and compute nothing.
 MOVES = frozenset(

@@ -16,7 +16,7 @@ import trtfuse
 from trtfuse.cli import command
 from trtfuse.layers.limits import LIMITS
 from trtfuse.layers.ways import WAYS
-from trtfuse.report.advice import BEFORE
+from trtfuse.result.advice import BEFORE
 from trtfuse.rewrite.condition import IMPLIED, Condition
 from trtfuse.rewrite.entries import FUSION_LIST
 from trtfuse.rewrite.rule import AnyRule, GraphRule

@@ -11,7 +11,10 @@ from onnx import GraphProto, ModelProto, NodeProto, numpy_helper, parser
 
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.model import Model
-from trtfuse.pipeline import FusionResult
+from trtfuse.result.fusion_result import FusionResult
+from trtfuse.result.not_fused import NotFused
+from trtfuse.rewrite.condition import Condition
+from trtfuse.rewrite.refusal import Reason
 
 Array = npt.NDArray[Any]
 
@@ -92,3 +95,8 @@ def value(read: Model, name: str) -> Value:
     computed = [v for n in graph.nodes() for v in n.outputs if v is not None]
     (only,) = [v for v in (*graph.inputs, *graph.initializers, *computed) if v.name == name]
     return only
+
+
+def not_fused(rule: str, at: str, guard: str, because: str) -> NotFused:
+    """An entry of `declined`, as a guard makes it at one node."""
+    return NotFused(rule, at, [at], ["Relu"], 1, 1, [Reason(Condition(guard), because)])

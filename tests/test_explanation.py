@@ -12,8 +12,8 @@ from models import model
 from onnx import ModelProto
 
 import trtfuse
-from trtfuse.explanation import Explanation
-from trtfuse.report.advice import helps
+from trtfuse.result.advice import helps
+from trtfuse.result.explanation import Explanation
 
 W = np.arange(1, 5, dtype=np.float32).reshape(2, 2, 1, 1)
 S = np.float32([2, 3]).reshape(1, 2, 1, 1)
@@ -227,3 +227,37 @@ def test_a_group_that_does_not_grow_says_why() -> None:
     (miss,) = [each for each in found.misses if each.rule == "mlp"]
     assert (miss.at, [each.guard for each in miss.objections]) == ("ip2", ["only-read-inside"])
     assert miss.entry.startswith("F16 ")
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20])
+def test_an_explanation_knows_how_much_constants_may_grow(limit: int) -> None:
+    made = model(
+        "(float[64,64] x) => (float[64,64] y) { wide = Tile(c, times) y = Add(x, wide) }",
+        c=np.full((1, 64), 2, np.float32),
+        times=np.int64([64, 1]),
+    )
+    declined = {miss.guard for miss in trtfuse.fuse(made, fold_limit=limit).report.declined}
+    explained = said(trtfuse.explain(made, fold_limit=limit))
+    guards = {guard for _, _, reasons in explained for guard, _ in reasons}
+    assert ("bounded-growth" in declined) == ("bounded-growth" in guards) == (limit == 0)
+
+
+def test_fuse_and_explain_tell_of_the_same_groups_and_misses() -> None:
+    """A size that only a rewrite makes known is not known to groups, or a second run knew more."""
+    text = """(float[N,4] x, float[N,4] v) => (float[?,?] z, float[N,4] e) {
+        [shape] s = Shape(v)
+        [same] r = Reshape(x, s)
+        [a] p = Exp(r)
+        [c] q = Add(p, v)
+        [twice] z = Mul(q, q)
+        [other] e = Tanh(v)
+    }"""
+    made = model(text)
+    report = trtfuse.fuse(made, groups="flat").report
+    grouped = {name: f.name for f in report.fused if f.kind == "group" for name in f.nodes}
+    for node in made.graph.node:
+        found = trtfuse.explain(made, node.name)
+        kernels = [step.into[0] for step in found.steps if step.sentence.startswith("one kernel")]
+        assert kernels == ([grouped[node.name]] if node.name in grouped else [])
+    misses = {(rule, at, *why[0]) for rule, at, why in said(trtfuse.explain(made))}
+    assert {(m.rule, m.at, m.guard, m.because) for m in report.declined} <= misses

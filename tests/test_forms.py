@@ -27,7 +27,7 @@ from test_onnx_backend import (
 )
 
 import trtfuse
-from trtfuse.pipeline import GroupsAs, VerifyLevel
+from trtfuse.run import GroupsAs, VerifyLevel
 
 EVERY = os.environ.get("TRTFUSE_ALL_MODELS") == "1"
 CHUNKS = 24

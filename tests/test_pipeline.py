@@ -177,7 +177,7 @@ def test_a_second_run_changes_nothing(make: Callable[[], ModelProto]) -> None:
 @made
 @pytest.mark.parametrize("verify", ["none", "rewrite", "model"])
 def test_the_same_model_gives_the_same_bytes(
-    make: Callable[[], ModelProto], verify: trtfuse.pipeline.VerifyLevel
+    make: Callable[[], ModelProto], verify: trtfuse.run.VerifyLevel
 ) -> None:
     first, second = trtfuse.fuse(make(), verify=verify), trtfuse.fuse(make(), verify=verify)
     assert first.ok

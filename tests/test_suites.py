@@ -23,7 +23,7 @@ from onnx import ModelProto
 from suites import SUITES, suite_model
 
 import trtfuse
-from trtfuse.pipeline import GroupsAs, VerifyLevel
+from trtfuse.run import GroupsAs, VerifyLevel
 
 EVERY = os.environ.get("TRTFUSE_ALL_MODELS") == "1"
 LEVELS: tuple[VerifyLevel, ...] = ("none", "rewrite")

@@ -22,18 +22,22 @@ from trtfuse.errors import (
     UsageError,
     VerifyError,
 )
-from trtfuse.explanation import Explanation, explain
 from trtfuse.ir.networkx import to_networkx
-from trtfuse.pipeline import FusionResult, fuse, verify
-from trtfuse.report.data import Report
+from trtfuse.result.explanation import Explanation
+from trtfuse.result.fusion_result import FusionResult
+from trtfuse.result.report import Report
 from trtfuse.rewrite.rule import Rule, rule, rules
+from trtfuse.run import fuse, verify
+from trtfuse.why_not import explain
 
 if _TYPE_CHECKING:
-    from trtfuse.engine.agreement import Agreement, agreement
+    from trtfuse.engine.agreement import agreement
     from trtfuse.engine.build import build
-    from trtfuse.engine.compare import Comparison, compare
+    from trtfuse.engine.compare import compare
     from trtfuse.engine.engine import Engine
-    from trtfuse.engine.layers import Layer, read_layers
+    from trtfuse.engine.layers import read_layers
+    from trtfuse.result.comparison import Agreement, Comparison
+    from trtfuse.result.layer import Layer
 
 __version__ = _version("trtfuse")
 
@@ -67,10 +71,10 @@ __all__ = [
 
 #: What is imported when it is asked for, from where: fusing needs nothing of TensorRT.
 _LAZY = {
-    "Agreement": "trtfuse.engine.agreement",
-    "Comparison": "trtfuse.engine.compare",
+    "Agreement": "trtfuse.result.comparison",
+    "Comparison": "trtfuse.result.comparison",
     "Engine": "trtfuse.engine.engine",
-    "Layer": "trtfuse.engine.layers",
+    "Layer": "trtfuse.result.layer",
     "agreement": "trtfuse.engine.agreement",
     "build": "trtfuse.engine.build",
     "compare": "trtfuse.engine.compare",

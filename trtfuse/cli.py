@@ -12,6 +12,7 @@ import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, get_args
 
@@ -21,9 +22,10 @@ import trtfuse
 from trtfuse.errors import EngineError, InternalError, TrtfuseError, UsageError, internal, one_line
 from trtfuse.ir.growth import FOLD_LIMIT
 from trtfuse.ir.model import Objective
-from trtfuse.ir.save import written
-from trtfuse.pipeline import Progress, VerifyLevel, same_file
-from trtfuse.report.data import Report
+from trtfuse.ir.save import same_file, written
+from trtfuse.progress import Progress
+from trtfuse.result.report import Report
+from trtfuse.run import VerifyLevel
 
 if TYPE_CHECKING:
     from trtfuse.rewrite.rule import AnyRule
@@ -100,6 +102,15 @@ _target = click.option(
     metavar="CAPABILITY",
     help="Compute capability of the GPU, like 8.9, which limits the weights in an MLP.",
 )
+_fold_limit = click.option(
+    "--fold-limit",
+    metavar="BYTES",
+    type=click.IntRange(min=0),
+    default=FOLD_LIMIT,
+    show_default=True,
+    help="By how much a constant may be larger than what the model stores of those that it is made "
+    "from; all together may add 256 times as much, or as much as the model's own take.",
+)
 _model = click.Path(path_type=Path)
 
 
@@ -140,15 +151,7 @@ def command() -> None:
     help="Check nothing, each rewrite in float64, or the whole model on ONNX Runtime as well.",
 )
 @_input_shapes
-@click.option(
-    "--fold-limit",
-    metavar="BYTES",
-    type=click.IntRange(min=0),
-    default=FOLD_LIMIT,
-    show_default=True,
-    help="By how much a constant may be larger than what the model stores of those that it is made "
-    "from; all together may add 256 times as much, or as much as the model's own take.",
-)
+@_fold_limit
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
 @click.option(
     "--build",
@@ -226,9 +229,12 @@ def fuse(
     if not quiet:
         from rich.console import Console
 
-        from trtfuse.report.text import printable, show, summary
+        from trtfuse.report.terminal import show
+        from trtfuse.report.text import summary
+        from trtfuse.report.wording import printable
 
-        show(Console(highlight=False), summary(result.report, everything=verbose > 0))
+        data = result.report.to_dict(details=False)
+        show(Console(highlight=False), summary(data, everything=verbose > 0))
         if result.ok and not dry_run:
             click.echo(f"wrote {printable(str(output))}")
     if trouble is not None:
@@ -254,9 +260,9 @@ def verify(
     with _progress(quiet) as progress:
         found = trtfuse.verify(original, result, input_shapes=dict(input_shapes), progress=progress)
     if not quiet:
-        from trtfuse.report.text import verdict
+        from trtfuse.report.entries import verdict
 
-        click.echo(verdict(found))
+        click.echo("\n  ".join(verdict(asdict(found))))
     return 0 if found.ok else 1
 
 
@@ -266,6 +272,7 @@ def verify(
 @click.option("--rules", "names", metavar="NAME,...", callback=_names, help="Ask these rules only.")
 @click.option("--skip", metavar="NAME,...", callback=_names, help="Leave these rules out.")
 @_objective
+@_fold_limit
 @_target
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
@@ -275,12 +282,13 @@ def explain(
     names: tuple[str, ...] | None,
     skip: tuple[str, ...] | None,
     objective: Objective,
+    fold_limit: int,
     target: str | None,
     as_json: bool,
     verbose: int,
 ) -> int:
     """Say why a model, or one node of it, is not fused any further."""
-    from trtfuse.report.why import plain
+    from trtfuse.report.explanation import plain
 
     with _progress(quiet=False) as progress:
         found = trtfuse.explain(
@@ -289,10 +297,11 @@ def explain(
             rules=names,
             skip=skip or (),
             objective=objective,
+            fold_limit=fold_limit,
             target=target,
             progress=progress,
         )
-    text = found.to_json() if as_json else plain(found, everything=verbose > 0)
+    text = found.to_json() if as_json else plain(found.to_dict(), everything=verbose > 0)
     click.echo(text.encode(errors="backslashreplace").decode().rstrip("\n"))
     return 0
 
@@ -315,7 +324,7 @@ def report(source: Path, output: Path | None, quiet: bool) -> int:
     with written(output) as file:
         file.write(text.encode(errors="backslashreplace"))
     if not quiet:
-        from trtfuse.report.text import printable
+        from trtfuse.report.wording import printable
 
         click.echo(f"wrote {printable(str(output))}")
     return 0
@@ -404,9 +413,10 @@ def build(
         from rich.console import Console
 
         from trtfuse.report.engine import engine_summary
-        from trtfuse.report.text import printable, show
+        from trtfuse.report.terminal import show
+        from trtfuse.report.wording import printable
 
-        summary = engine_summary(engine, str(source), everything=verbose > 0)
+        summary = engine_summary(engine.to_dict(), str(source), everything=verbose > 0)
         show(Console(highlight=False), summary)
         click.echo(f"wrote {printable(str(output))}")
     return 0
@@ -468,9 +478,9 @@ def compare(
     from rich.console import Console
 
     from trtfuse.report.comparison import summary
-    from trtfuse.report.text import show
+    from trtfuse.report.terminal import show
 
-    show(Console(highlight=False), summary(found, everything=verbose > 0))
+    show(Console(highlight=False), summary(found.to_dict(), everything=verbose > 0))
     return 0
 
 
@@ -564,12 +574,8 @@ def _check_writable(*paths: Path) -> None:
 
 
 def _write_report(report: Report, path: Path) -> None:
-    from trtfuse.report.markdown import markdown
-
-    if path.suffix == ".html":
-        text = report.to_html()
-    else:
-        text = report.to_json() if path.suffix == ".json" else markdown(report)
+    writers = {".html": report.to_html, ".json": report.to_json, ".md": report.to_markdown}
+    text = writers[path.suffix]()
     with written(path) as file:
         file.write(text.encode(errors="backslashreplace"))
 

@@ -14,7 +14,8 @@ from onnx import ModelProto, helper
 
 from trtfuse.errors import ModelError, UsageError, VerifyError
 from trtfuse.ir.model import ModelLike, read_model
-from trtfuse.pipeline import FusionResult, fuse
+from trtfuse.result.fusion_result import FusionResult
+from trtfuse.run import fuse
 
 try:
     from polygraphy import util

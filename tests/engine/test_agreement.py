@@ -10,10 +10,12 @@ from models import model
 from onnx import ModelProto
 
 from trtfuse.check.model import Verification
-from trtfuse.engine.agreement import Agreement, BuilderFusion, FusionOutcome, agreement
-from trtfuse.engine.layers import Layer, read_layers
-from trtfuse.pipeline import FusionResult
-from trtfuse.report.data import Census, Fusion, Report
+from trtfuse.engine.agreement import agreement
+from trtfuse.engine.layers import read_layers
+from trtfuse.result.comparison import Agreement, BuilderFusion, FusionOutcome
+from trtfuse.result.fusion_result import FusionResult
+from trtfuse.result.layer import Layer
+from trtfuse.result.report import Census, Fusion, Report
 
 
 def report(*fused: Fusion) -> Report:

@@ -12,11 +12,10 @@ from models import model
 from onnx import ModelProto
 
 import trtfuse
-from trtfuse.engine.compare import Built, Comparison, Kernel
 from trtfuse.errors import EngineError, ModelError, UsageError, VerifyError
-from trtfuse.report.comparison import SHOWN, plain
-from trtfuse.report.data import Report
-from trtfuse.report.markdown import markdown
+from trtfuse.report.comparison import SHOWN
+from trtfuse.result.comparison import Built, Comparison, Kernel
+from trtfuse.result.report import Report
 
 pytest.importorskip("tensorrt_rtx", reason="these build engines")
 
@@ -230,8 +229,8 @@ def test_as_text() -> None:
         "built with TensorRT 1 for x:1x2",
         "a note",
     ]
-    assert plain(made(2)).splitlines() == lines
-    assert f"  and {7 - SHOWN} more" in plain(made(7))
+    assert str(made(2)).splitlines() == lines
+    assert f"  and {7 - SHOWN} more" in str(made(7))
 
 
 def test_in_the_report(fused: Comparison) -> None:
@@ -241,7 +240,7 @@ def test_in_the_report(fused: Comparison) -> None:
     content = json.loads(report.to_json())["engine"]
     assert content == json.loads(json.dumps(fused.to_dict()))
     assert "3 of 3 fusions run in one kernel" in str(report)
-    page = markdown(report)
+    page = report.to_markdown()
     assert "## Engine" in page
     assert "| kernels | " in page
     assert "| conv + mul | conv-scale | " in page

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from trtfuse.engine.difference import difference
-from trtfuse.engine.layers import Layer, Tensor
+from trtfuse.result.layer import Layer, LayerTensor
 
 
 def kernel(name: str, *nodes: str, kind: str = "kgen", shape: tuple[int, ...] = (4,)) -> Layer:
-    return Layer(name, kind, outputs=(Tensor("t", shape, "Float"),), nodes=nodes)
+    return Layer(name, kind, outputs=(LayerTensor("t", shape, "Float"),), nodes=nodes)
 
 
 def names(a: list[Layer], b: list[Layer]) -> tuple[list[str], list[str]]:

@@ -10,16 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtfuse.engine.layers import (
-    Layer,
-    Tensor,
-    kernels,
-    read_json,
-    read_layers,
-    read_log,
-    traffic,
-)
+from trtfuse.engine.layers import kernels, read_json, read_layers, read_log, traffic
 from trtfuse.errors import EngineError
+from trtfuse.result.layer import Layer, LayerTensor
 
 LOGS = Path(__file__).parent / "logs"
 
@@ -33,7 +26,7 @@ def test_names_with_everything_that_could_end_them() -> None:
     assert move.nodes == ()
     assert conv.nodes == ("conv] [ONNX Layer: fake]", "réseau/層 ✓")
     assert softmax.nodes == (", LayerType: kgen",)
-    assert move.inputs[0] == Tensor(
+    assert move.inputs[0] == LayerTensor(
         "x, {a]", (1, 3, 8, 8), "Float", "(Linear) Row major linear format"
     )
     assert move.outputs[0].name.startswith("u }, { Name: z")
@@ -178,7 +171,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 NAMES = st.text(alphabet="ab ,]}{[:é層'\"\\", max_size=12)
 TENSORS = st.lists(
     st.builds(
-        Tensor,
+        LayerTensor,
         NAMES,
         st.lists(st.integers(-1, 300), max_size=4).map(tuple),
         st.sampled_from(["Float", "Half", "BFloat16", "Int8", "Int64", "Bool", "FP8", "Int4"]),
@@ -202,7 +195,7 @@ LAYERS = st.lists(
 ).map(tuple)
 
 
-def _listed(tensors: tuple[Tensor, ...]) -> str:
+def _listed(tensors: tuple[LayerTensor, ...]) -> str:
     entries = ", ".join(
         f"{{ Name: {t.name}, Dimensions: [{','.join(map(str, t.shape))}], Strides: "
         f"[{','.join('1' for _ in t.shape)}], StrideOrder: "
@@ -294,7 +287,7 @@ def test_json_of_the_engine_inspector(tmp_path: Path) -> None:
         ("Half", 384),
     ]
     assert [(t.type, t.bytes) for t in conv.constants] == [("Half", 216), ("Float", 16)]
-    assert conv.outputs == (Tensor("y", (-1,), "", "N/A due to dynamic shapes"),)
+    assert conv.outputs == (LayerTensor("y", (-1,), "", "N/A due to dynamic shapes"),)
     assert conv.tactic == "sm80_xmma_fprop"
     assert kernels((reformat, conv, foreign, noop)) == 3
 
@@ -378,17 +371,17 @@ Layer(NoOp): after, Tactic: 0, d[Bool(3)] -> e[Bool(3)]
 def test_older_logs_of_full_tensorrt() -> None:
     """Written after public logs of versions 7 to 10; none could be recorded without a GPU."""
     reformat, constant, conv, foreign = read_log(OLD)
-    assert reformat.inputs == (Tensor("x, y", (-1, 256), "Float"),)
-    assert reformat.outputs == (Tensor("x 8", (-1, 256), "Half"),)
+    assert reformat.inputs == (LayerTensor("x, y", (-1, 256), "Float"),)
+    assert reformat.outputs == (LayerTensor("x 8", (-1, 256), "Half"),)
     assert (reformat.tactic, reformat.nodes) == ("1002", ())
     assert (constant.inputs, constant.outputs) == (
         (),
-        (Tensor("w_output", (1, 4, 2), "Float", "1,4:8,2"),),
+        (LayerTensor("w_output", (1, 4, 2), "Float", "1,4:8,2"),),
     )
     assert [t.bytes for t in (*conv.inputs, *conv.outputs)] == [4, 4, 4]
     assert (conv.nodes, conv.tactic) == (("conv1", "relu1"), "sm80_xmma")
     assert foreign.nodes == ("a", "b")
-    assert foreign.inputs == (Tensor("c", (), "Float"),)
+    assert foreign.inputs == (LayerTensor("c", (), "Float"),)
     assert kernels((reformat, constant, conv, foreign)) == 3
 
 
@@ -405,10 +398,10 @@ def test_an_older_layer_without_tensors() -> None:
 
 
 def test_a_type_without_a_size() -> None:
-    layer = Layer("a", "kgen", (Tensor("x", (2,), "Complex"),))
+    layer = Layer("a", "kgen", (LayerTensor("x", (2,), "Complex"),))
     with pytest.raises(EngineError, match="the type of 'x', 'Complex', has no known size"):
         traffic([layer])
 
 
 def test_types_of_less_than_a_byte() -> None:
-    assert Tensor("w", (3, 3), "Int4").bytes == 5
+    assert LayerTensor("w", (3, 3), "Int4").bytes == 5

@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx
 
 from trtfuse.check.model import Verification
-from trtfuse.engine.layers import Layer
 from trtfuse.engine.names import with_own_names
-from trtfuse.report.data import Census, Fusion, Report
+from trtfuse.result.layer import Layer
+from trtfuse.result.report import Census, Fusion, Report
 
 MODEL = onnx.parser.parse_model("""
     <ir_version: 10, opset_import: ["": 21, "trtfuse": 1, "mine": 1]>

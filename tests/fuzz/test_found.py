@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto, TensorProto, parser
 
 import trtfuse
-from trtfuse.pipeline import GroupsAs
+from trtfuse.run import GroupsAs
 
 from .judge import session
 

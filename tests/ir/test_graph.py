@@ -701,7 +701,7 @@ def test_ir_3_lists_new_initializers_as_inputs_and_unlists_removed_ones(ir_versi
 
 @pytest.mark.parametrize("verify", ["none", "rewrite"])
 def test_ir_3_writes_the_new_constants_of_a_body_as_nodes(
-    verify: trtfuse.pipeline.VerifyLevel,
+    verify: trtfuse.run.VerifyLevel,
 ) -> None:
     model = parsed(
         """

@@ -10,7 +10,7 @@ from onnx import ModelProto, parser
 
 import trtfuse
 from trtfuse.ir.model import Model
-from trtfuse.pipeline import VerifyLevel
+from trtfuse.run import VerifyLevel
 
 LEVELS: tuple[VerifyLevel, ...] = ("none", "rewrite", "model")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trtfuse.report.engine import amount
+from trtfuse.report.wording import amount
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from trtfuse.report.engine import amount
         (262_144_000, "262 MB"),
         (999_999, "1 MB"),
         (4_000_000_000, "4 GB"),
-        (4_321_000_000_000, "4321 GB"),
+        (4_321_000_000_000, "4.32 TB"),
     ],
 )
 def test_amounts_of_memory(size: int, text: str) -> None:

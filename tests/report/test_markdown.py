@@ -7,10 +7,11 @@ import itertools
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from models import not_fused
 
 from trtfuse.check.model import Verification
-from trtfuse.report.data import Census, Fusion, NearMiss, Report
-from trtfuse.report.markdown import markdown
+from trtfuse.result.not_fused import NotFused
+from trtfuse.result.report import Census, Fusion, Report
 
 NAMES = [
     "plain",
@@ -74,7 +75,7 @@ def tables(text: str) -> list[list[list[str]]]:
     return found
 
 
-def report(fused: list[Fusion], declined: list[NearMiss], model: str = "m.onnx") -> Report:
+def report(fused: list[Fusion], declined: list[NotFused], model: str = "m.onnx") -> Report:
     return Report(
         model,
         Census(4, {"Mul": 3, "custom::Some_Thing": 1}),
@@ -93,8 +94,8 @@ def test_a_report_reads_like_this() -> None:
         Fusion("identity-scale", "rewrite", "mul2", [], [], [], None),
         Fusion("conv-scale", "rewrite", "conv3 + mul3", [], [], ["a", "b"], 0.0),
     ]
-    declined = [NearMiss("fc-scale", "mul4", "one-consumer", "`t` has 2 consumers: mul4, relu")]
-    text = markdown(report(fused, declined))
+    declined = [not_fused("fc-scale", "mul4", "one-consumer", "`t` has 2 consumers: mul4, relu")]
+    text = report(fused, declined).to_markdown()
     tokens = rendered(text)
     lines = [
         (before.type, shown(token))
@@ -136,19 +137,17 @@ def test_a_report_reads_like_this() -> None:
 
 
 def test_a_report_of_nothing_has_no_empty_sections() -> None:
-    text = markdown(report([], []))
+    text = report([], []).to_markdown()
     assert "## Fused" not in text
     assert "## Not fused" not in text
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_shown_as_it_is(name: str) -> None:
-    text = markdown(
-        report(
-            [Fusion("r", "rewrite", f"{name} + other", [], [], [name], None)],
-            [NearMiss("r", name, "g", "of this")],
-        )
-    )
+    text = report(
+        [Fusion("r", "rewrite", f"{name} + other", [], [], [name], None)],
+        [not_fused("r", name, "g", "of this")],
+    ).to_markdown()
     _, fused, declined = tables(text)
     assert fused[1] == [f"{name} + other", name, ""]
     assert declined[1] == [name, "r", "g", "of this"]
@@ -157,14 +156,14 @@ def test_a_name_is_shown_as_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if "`" not in name])
 def test_a_name_in_a_sentence_is_shown_as_it_is(name: str) -> None:
     because = f"`{name}` has 2 consumers: {name}, relu"
-    text = markdown(report([], [NearMiss("r", "n", "g", because)]))
+    text = report([], [not_fused("r", "n", "g", because)]).to_markdown()
     assert tables(text)[-1][1] == ["n", "r", "g", because]
 
 
 @pytest.mark.parametrize("name", ["a`b", "`", "``a`"])
 def test_a_backtick_in_a_sentence_stays_in_its_cell(name: str) -> None:
     because = f"`{name}` has 2 consumers"
-    text = markdown(report([], [NearMiss("r", "n", "g", because)]))
+    text = report([], [not_fused("r", "n", "g", because)]).to_markdown()
     *_, (_, row) = tables(text)
     assert row[:3] == ["n", "r", "g"]
     assert row[3].endswith(" has 2 consumers")
@@ -172,7 +171,7 @@ def test_a_backtick_in_a_sentence_stays_in_its_cell(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["one\ntwo", "one\r\ntwo", "one\n\n# two", "one\n| two |"])
 def test_a_line_break_in_a_name_does_not_break_the_table(name: str) -> None:
-    text = markdown(report([], [NearMiss("r", name, "g", f"`{name}` is so")]))
+    text = report([], [not_fused("r", name, "g", f"`{name}` is so")]).to_markdown()
     *_, (_, row) = tables(text)
     assert len(row) == 4
     assert row[0] == " ".join(name.split())
@@ -180,6 +179,6 @@ def test_a_line_break_in_a_name_does_not_break_the_table(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_path_of_the_model_is_shown_as_it_is(name: str) -> None:
-    tokens = rendered(markdown(report([], [], f"folder/{name}.onnx")))
+    tokens = rendered(report([], [], f"folder/{name}.onnx").to_markdown())
     assert tokens[0].tag == "h1"
     assert shown(tokens[1]) == f"folder/{name}.onnx"

@@ -105,7 +105,7 @@ def test_many_fusions_that_look_alike_are_drawn_once() -> None:
 
 
 def test_a_graph_that_is_too_large_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trtfuse.report import trace
+    from trtfuse.result import trace
 
     monkeypatch.setattr(trace, "MOST_LAID_OUT", 3)
     data = report_of(everything())

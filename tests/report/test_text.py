@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
 
 import numpy as np
 import pytest
+from models import not_fused
 from onnx import ModelProto, helper, numpy_helper, parser
 from rich.console import Console
 
 import trtfuse
 from trtfuse.check.model import Verification
-from trtfuse.report.data import Census, Fusion, NearMiss, Report
-from trtfuse.report.markdown import markdown
-from trtfuse.report.text import SHOWN, counted, plain, show, summary, verdict
+from trtfuse.report.entries import verdict
+from trtfuse.report.terminal import show
+from trtfuse.report.text import SHOWN, summary
+from trtfuse.report.wording import counted
+from trtfuse.result.report import Census, Fusion, Report
 
 
 def test_a_report_reads_like_this() -> None:
@@ -57,7 +61,7 @@ def empty(nodes: int = 0) -> Report:
 
 @pytest.mark.parametrize(("nodes", "said"), [(0, "0 nodes"), (1, "1 node"), (2, "2 nodes")])
 def test_where_nothing_fused_it_says_so(nodes: int, said: str) -> None:
-    assert plain(empty(nodes)) == (
+    assert str(empty(nodes)) == (
         f"m.onnx: {said}, nothing to fuse\n\nchecked: nothing was rewritten"
     )
 
@@ -67,14 +71,14 @@ def long() -> Report:
         Fusion("conv-scale", "rewrite", f"conv{i} + mul{i}", [], [], [], None)
         for i in range(SHOWN + 2)
     ]
-    declined = [NearMiss("fc-scale", f"n{i}", "check", "of this") for i in range(SHOWN + 3)]
-    declined.append(NearMiss("fc-scale", "other", "structure", "of that"))
+    declined = [not_fused("fc-scale", f"n{i}", "check", "of this") for i in range(SHOWN + 3)]
+    declined.append(not_fused("fc-scale", "other", "structure", "of that"))
     census = Census(20, {"Mul": 20}), Census(13, {"Mul": 13})
     return Report("m.onnx", *census, fused, declined, Verification("none"))
 
 
 def test_the_first_of_each_kind_are_shown_and_the_rest_counted() -> None:
-    lines = plain(long()).splitlines()
+    lines = str(long()).splitlines()
     at = lines.index("  conv-scale: 7")
     assert lines[at + 1 : at + 6] == [f"    conv{i} + mul{i}" for i in range(5)]
     assert lines[at + 6] == "    and 2 more"
@@ -85,7 +89,10 @@ def test_the_first_of_each_kind_are_shown_and_the_rest_counted() -> None:
 
 def test_everything_is_shown_where_it_is_asked_for() -> None:
     file = io.StringIO()
-    show(Console(file=file, width=100, color_system=None), summary(long(), everything=True))
+    show(
+        Console(file=file, width=100, color_system=None),
+        summary(long().to_dict(details=False), everything=True),
+    )
     text = file.getvalue()
     assert "more" not in text
     assert all(f"    conv{i} + mul{i}\n" in text for i in range(SHOWN + 2))
@@ -97,9 +104,9 @@ def test_long_names_are_neither_broken_nor_cut(width: int) -> None:
     name = "/model/backbone/stage_1/block[0]/conv " * 8
     report = empty()
     report.fused = [Fusion("conv-scale", "rewrite", name.strip(), [], [], [], None)]
-    report.declined = [NearMiss("fc-scale", "n", "check", f"`{name.strip()}` is long")]
+    report.declined = [not_fused("fc-scale", "n", "check", f"`{name.strip()}` is long")]
     file = io.StringIO()
-    show(Console(file=file, width=width, color_system=None), summary(report))
+    show(Console(file=file, width=width, color_system=None), summary(report.to_dict(details=False)))
     lines = [line.rstrip() for line in file.getvalue().splitlines()]
     assert f"    {name.strip()}" in lines
     assert f"    n: `{name.strip()}` is long" in lines
@@ -108,8 +115,8 @@ def test_long_names_are_neither_broken_nor_cut(width: int) -> None:
 def test_names_are_no_markup_and_no_line_breaks() -> None:
     report = empty()
     report.fused = [Fusion("r", "rewrite", "[bold]a[/bold] :smile:", [], [], [], None)]
-    report.declined = [NearMiss("r", "one\ntwo", "g", "`three\r\nfour` is so")]
-    lines = plain(report).splitlines()
+    report.declined = [not_fused("r", "one\ntwo", "g", "`three\r\nfour` is so")]
+    lines = str(report).splitlines()
     assert "    [bold]a[/bold] :smile:" in lines
     assert len([line for line in lines if "one" in line and "two" in line]) == 1
     assert len([line for line in lines if "three" in line and "four" in line]) == 1
@@ -148,7 +155,7 @@ def with_name(name: str) -> ModelProto:
         ),
         (
             Verification("rewrite", True, 0, 1e-10, 8, ["4 share."]),
-            "checked: 8 rewrites in float64, largest error 0.0e+00, tolerance 1.0e-10\n  4 share.",
+            "checked: 8 rewrites in float64, largest error 0.0e+00, tolerance 1.0e-10\n4 share.",
         ),
         (
             Verification("model", True, 1e-7, 1e-5, 6),
@@ -157,12 +164,12 @@ def with_name(name: str) -> ModelProto:
         (
             Verification("model", False, 1, 1e-5, 6, ["output 'y' differs", "so does 'z'"]),
             "check failed: original and result differ, largest error 1.0e+00, tolerance 1.0e-05\n"
-            "  output 'y' differs\n  so does 'z'",
+            "output 'y' differs\nso does 'z'",
         ),
     ],
 )
 def test_the_verdict_is_a_sentence_with_notes(found: Verification, said: str) -> None:
-    assert verdict(found) == said
+    assert verdict(asdict(found)) == said.splitlines()
 
 
 def test_things_are_counted_in_words() -> None:
@@ -177,8 +184,8 @@ def test_notes_on_the_model_come_first() -> None:
         )
     ).report
     assert len(made.notes) == 3
-    lines = plain(made).splitlines()
+    lines = str(made).splitlines()
     assert [line.strip() for line in lines[1:4]] == made.notes
-    assert all(note.replace("_", r"\_") in markdown(made) for note in made.notes[1:2])
+    assert all(note.replace("_", r"\_") in made.to_markdown() for note in made.notes[1:2])
     page = made.to_html()
     assert "nodes sorted, since they came before what they read" in page

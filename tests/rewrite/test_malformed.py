@@ -47,7 +47,7 @@ def test_a_rule_that_stumbles_in_a_malformed_model_is_declined() -> None:
     driver = Driver(Model(model(MALFORMED_MODEL)), [STUMBLES])
     driver.run()
     assert driver.fused == []
-    declined = [each for each in driver.declined if each.guard == MALFORMED.name]
+    declined = [each for each in driver.refused if each.guard == MALFORMED.name]
     assert {each.at.label for each in declined} == {"one", "two"}
     assert all("no runtime can run the model: " in each.because for each in declined)
     assert all("perm" in each.because and "\n" not in each.because for each in declined)
@@ -89,7 +89,7 @@ def test_a_malformed_model_is_explained() -> None:
     said = trtfuse.explain(model(MALFORMED_MODEL), rules=[STUMBLES])
     objections = [each for miss in said.misses for each in miss.objections]
     assert MALFORMED.name in {each.guard for each in objections}
-    assert all(each.helps for each in objections if each.guard == MALFORMED.name)
+    assert all(each.helps for each in objections if each.guard == MALFORMED)
     assert "malformed-node: no runtime can run the model: " in str(said)
 
 

@@ -16,7 +16,8 @@ from trtfuse.ir.model import Model
 from trtfuse.layers.linear import Convolution, FullyConnected
 from trtfuse.layers.scale import Scale
 from trtfuse.layers.shuffle import Shuffle
-from trtfuse.rewrite.pattern import Match, Pattern, Veto, const, given, op, rest, seen_as, var
+from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, rest, seen_as, var
+from trtfuse.rewrite.refusal import Reason
 from trtfuse.rewrite.rule import CATALOGUE, Rule
 
 
@@ -24,7 +25,9 @@ def read(text: str, opset: int = 21, **constants: object) -> Model:
     return Model(model(text, opset=opset, **constants))  # type: ignore[arg-type]
 
 
-def ways(pattern: Pattern, target: Value, vetoes: list[Veto] | None = None) -> list[dict[str, str]]:
+def ways(
+    pattern: Pattern, target: Value, vetoes: list[Reason] | None = None
+) -> list[dict[str, str]]:
     """What each way to match binds, by names."""
     matches = pattern.matches(target, Match([] if vetoes is None else vetoes))
     return [
@@ -83,7 +86,7 @@ def test_where_asks_something_of_a_constant() -> None:
     graph = read(TWO.format("z = Add(a, c)"), c=np.float32([1, 2]))
     positive = const("c", where=lambda tensor: bool((tensor.array() > 0).all()))
     assert ways(op.Add(var("x"), positive), value(graph, "z")) == [{"x": "a", "c": "c"}]
-    vetoes: list[Veto] = []
+    vetoes: list[Reason] = []
     large = const("c", where=lambda tensor: bool((tensor.array() > 1).all()))
     assert ways(op.Add(var("x"), large), value(graph, "z"), vetoes) == []
     assert vetoes == []
@@ -342,9 +345,11 @@ def test_a_layer_that_refuses_says_why_unless_it_is_the_root() -> None:
         two=np.float32(2),
     )
     conv = seen_as(Convolution, "conv", var("x"))
-    vetoes: list[Veto] = []
+    vetoes: list[Reason] = []
     assert ways(seen_as(Scale, "scale", conv), value(graph, "z"), vetoes) == []
-    assert vetoes == [Veto("conv", "the weights `w` are an input of the graph, not a constant")]
+    assert [(each.guard, each.because) for each in vetoes] == [
+        ("conv", "the weights `w` are an input of the graph, not a constant")
+    ]
     vetoes.clear()
     assert ways(conv, value(graph, "y"), vetoes) == []
     assert vetoes == []

@@ -23,7 +23,8 @@ import trtfuse
 from trtfuse.ir.model import read_model
 from trtfuse.rewrite.debug import Watch
 from trtfuse.rewrite.driver import Driver
-from trtfuse.rewrite.pattern import Match, Veto
+from trtfuse.rewrite.pattern import Match
+from trtfuse.rewrite.refusal import Reason
 from trtfuse.rewrite.rule import selected
 
 fuse = functools.partial(trtfuse.fuse, rules=SCALES)
@@ -103,7 +104,7 @@ class Recorder(Driver):
         self.stopped_by: set[str] = set()
         self.run()
 
-    def _attempt(self, rule: trtfuse.Rule, match: Match, watch: Watch | None) -> Veto | None:
+    def _attempt(self, rule: trtfuse.Rule, match: Match, watch: Watch | None) -> Reason | None:
         veto = super()._attempt(rule, match, watch)
         if veto is not None:
             self.stopped_by.add(veto.guard)

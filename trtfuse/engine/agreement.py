@@ -5,88 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
-from trtfuse.engine.layers import Layer
 from trtfuse.engine.names import CALLED, DOMAIN, with_own_names
 from trtfuse.errors import nothing_else_raised
-from trtfuse.pipeline import FusionResult
-from trtfuse.report.data import Fusion, Report
+from trtfuse.result.comparison import Agreement, BuilderFusion, FusionOutcome, Outcome
+from trtfuse.result.fusion_result import FusionResult
+from trtfuse.result.layer import Layer
+from trtfuse.result.report import Fusion, Report
 
-#: In the order of how little is left of the fusion.
-Outcome = Literal["one kernel", "merged further", "several kernels", "unknown"]
-OUTCOMES: tuple[Outcome, ...] = ("one kernel", "merged further", "several kernels", "unknown")
-#: Outcomes in which the fused node runs in one kernel, as it was meant to.
-CONFIRMED = frozenset(("one kernel", "merged further"))
-
+#: What the builder adds to the call of a function.
 _FUNCTION = re.compile(r" \([^()]*\)$")
-
-
-@dataclass(frozen=True)
-class FusionOutcome:
-    """What the builder did with one fusion.
-
-    Attributes:
-        rule, kind, name: of the fusion, as in the report.
-        into: the nodes of the fused model that it became, after what was fused later.
-        outcome: "one kernel" runs them and nothing else; "merged further", one kernel runs them
-            and other nodes; "several kernels"; or "unknown", where no kernel names them.
-        kernels: names of the kernels that run them, in the order of the engine.
-    """
-
-    rule: str
-    kind: str
-    name: str
-    into: list[str]
-    outcome: Outcome
-    kernels: list[str]
-
-
-@dataclass(frozen=True)
-class BuilderFusion:
-    """A kernel in which the builder put nodes that were not fused before: its name, type, nodes."""
-
-    kernel: str
-    type: str
-    nodes: list[str]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """The fusions of a report beside the kernels of the engine that was built from its model.
-
-    Attributes:
-        fusions: what the builder did with each; cleanups, and what is gone again, are left out.
-        beyond: the kernels that run several of the fused model's nodes.
-    """
-
-    fusions: list[FusionOutcome]
-    beyond: list[BuilderFusion]
-
-    @property
-    def counts(self) -> dict[Outcome, int]:
-        """How many fusions came out how."""
-        found = Counter(fusion.outcome for fusion in self.fusions)
-        return {outcome: found[outcome] for outcome in OUTCOMES}
-
-    @property
-    def confirmed(self) -> int:
-        """How many fusions run in one kernel."""
-        return sum(fusion.outcome in CONFIRMED for fusion in self.fusions)
-
-    @property
-    def share(self) -> float | None:
-        """The part of the fusions that runs in one kernel, unknown ones counted as not so.
-
-        None where nothing was fused.
-        """
-        return self.confirmed / len(self.fusions) if self.fusions else None
-
-    @nothing_else_raised
-    def to_dict(self) -> dict[str, Any]:
-        """The agreement as the JSON report has it."""
-        return {"share": self.share, "counts": self.counts, **asdict(self)}
 
 
 @nothing_else_raised

@@ -21,7 +21,8 @@ from trtfuse.errors import EngineError, ModelError, UsageError, nothing_else_rai
 from trtfuse.ir.model import Model, ModelLike, read_model
 from trtfuse.ir.save import save_model, written
 from trtfuse.ir.tensor import ExternalData, StoredTensor
-from trtfuse.pipeline import FusionResult, Progress
+from trtfuse.progress import Progress
+from trtfuse.result.fusion_result import FusionResult
 
 #: The optimization levels that TensorRT knows.
 LEVELS = range(6)

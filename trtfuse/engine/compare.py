@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trtfuse.check.inputs import Shapes, runtime_inputs
 from trtfuse.check.inputs import shapes as candidates
 from trtfuse.check.model import running_shapes
-from trtfuse.engine.agreement import Agreement, agreement
-from trtfuse.engine.backend import PACKAGES
+from trtfuse.engine.agreement import agreement
 from trtfuse.engine.build import build
 from trtfuse.engine.difference import difference
 from trtfuse.engine.engine import Engine
-from trtfuse.engine.layers import Layer, kernels, layers_in, read_text, traffic
+from trtfuse.engine.layers import kernels, layers_in, read_text, traffic
 from trtfuse.engine.names import with_own_names
 from trtfuse.engine.shapes import profiles, written
 from trtfuse.errors import EngineError, UsageError, nothing_else_raised
 from trtfuse.ir.model import Model, ModelLike, read_model
 from trtfuse.ir.shapes import type_and_shape
-from trtfuse.pipeline import FusionResult, Progress
+from trtfuse.progress import Progress
+from trtfuse.result.comparison import Built, Comparison, Kernel
+from trtfuse.result.fusion_result import FusionResult
+from trtfuse.result.layer import Layer
 
-SCHEMA = "trtfuse.comparison/1"
 #: Files with what a builder said, as opposed to models.
 RECORDS = (".json", ".log", ".txt")
 
@@ -33,135 +32,6 @@ RECORDS = (".json", ".log", ".txt")
 _SECONDS = re.compile(r"Engine generation completed in ([\d.]+) seconds")
 _ACTIVATION = re.compile(r"Total Activation Memory: (\d+)")
 _WEIGHTS = re.compile(r"Total Weights Memory: (\d+)")
-
-
-@dataclass(frozen=True)
-class Built:
-    """What the builder made of one model.
-
-    Attributes:
-        name: of the model, or the file that its layers are from.
-        kernels: how many one pass runs.
-        traffic: bytes that they read and write; None where sizes are open.
-        seconds: how long the build took; None where the file does not tell.
-        size, weights, activation: bytes of the plan, of the weights in it, and of all tensors
-            between its layers; None where the file does not tell.
-        layers: all that the engine runs.
-    """
-
-    name: str
-    kernels: int
-    traffic: int | None
-    seconds: float | None
-    size: int | None
-    weights: int | None
-    activation: int | None
-    layers: tuple[Layer, ...] = field(repr=False)
-
-    @staticmethod
-    def of(engine: Engine, name: str, layers: tuple[Layer, ...]) -> Built:
-        """What `build` made; the layers are its own, their nodes perhaps under other names."""
-        sizes = engine.sizes
-        return Built(
-            name,
-            kernels(layers),
-            _traffic(layers),
-            engine.seconds,
-            sizes.engine,
-            sizes.weights,
-            sizes.activation,
-            layers,
-        )
-
-    @staticmethod
-    def read(path: Path) -> Built:
-        """What a log or a layer-information JSON tells of a build elsewhere.
-
-        Raises:
-            EngineError: it cannot be read, or has no layers in it.
-        """
-        text = read_text(path)
-        layers = layers_in(text, path)
-
-        def last(pattern: re.Pattern[str]) -> float | None:
-            found = pattern.findall(text)
-            return float(found[-1]) if found else None
-
-        weights, activation = last(_WEIGHTS), last(_ACTIVATION)
-        return Built(
-            str(path),
-            kernels(layers),
-            _traffic(layers),
-            last(_SECONDS),
-            None,
-            None if weights is None else int(weights),
-            None if activation is None else int(activation),
-            layers,
-        )
-
-    @nothing_else_raised
-    def to_dict(self) -> dict[str, Any]:
-        """The figures, without the layers."""
-        figures = ("name", "kernels", "traffic", "seconds", "size", "weights", "activation")
-        return {figure: getattr(self, figure) for figure in figures}
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A kernel: the builder's name for it, its type, and the ONNX nodes that it runs."""
-
-    name: str
-    type: str
-    nodes: list[str]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What the builder made of two models.
-
-    Attributes:
-        a, b: what it made of each.
-        vanished, appeared: the kernels of `a` that are not in `b`, and those of `b` not in `a`.
-        backend: what built them, with its version; None where both were built elsewhere.
-        shapes: what inputs were fixed to whose sizes vary.
-        notes: what is worth knowing besides, a sentence each.
-        agreement: what became of each fusion, where `b` is what `fuse` returned; else None.
-    """
-
-    a: Built
-    b: Built
-    vanished: list[Kernel]
-    appeared: list[Kernel]
-    backend: str | None = None
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    agreement: Agreement | None = None
-
-    @nothing_else_raised
-    def to_dict(self) -> dict[str, Any]:
-        """The comparison as JSON has it."""
-        return {
-            "backend": self.backend,
-            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
-            "a": self.a.to_dict(),
-            "b": self.b.to_dict(),
-            "vanished": [asdict(kernel) for kernel in self.vanished],
-            "appeared": [asdict(kernel) for kernel in self.appeared],
-            "notes": self.notes,
-            "agreement": None if self.agreement is None else self.agreement.to_dict(),
-        }
-
-    @nothing_else_raised
-    def to_json(self) -> str:
-        """The comparison as JSON text, in the schema `trtfuse.comparison/1`."""
-        content = {"schema": SCHEMA, **self.to_dict()}
-        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-    def __str__(self) -> str:
-        """The comparison as plain text."""
-        from trtfuse.report.comparison import plain
-
-        return plain(self)
 
 
 @nothing_else_raised
@@ -204,7 +74,7 @@ def compare(
     engines: list[Engine] = []
     for side in sides:
         if side.record is not None:
-            built.append(Built.read(side.record))
+            built.append(_recorded(side.record))
             continue
         engine = side.engine
         if engine is None:
@@ -224,7 +94,7 @@ def compare(
                     f"{error} ({sides[0].name} does build)", error.unsupported
                 ) from None
         engines.append(engine)
-        built.append(Built.of(engine, side.name, side.own_names(engine.layers)))
+        built.append(_built(engine, side.name, side.own_names(engine.layers)))
     for one in built:
         if one.traffic is None:
             notes.append(f"{one.name} has sizes that are not known before it runs: no traffic")
@@ -237,7 +107,7 @@ def compare(
         right,
         _kernels(vanished),
         _kernels(appeared),
-        ", ".join(dict.fromkeys(map(_builder, engines))) or None,
+        ", ".join(dict.fromkeys(engine.builder for engine in engines)) or None,
         fixed,
         notes,
         agreement(b, right.layers) if isinstance(b, FusionResult) else None,
@@ -327,10 +197,6 @@ def _fixed(sides: tuple[_Side, _Side], given: Shapes) -> tuple[Shapes, list[str]
     return fixed, [note] if drawn else []
 
 
-def _builder(engine: Engine) -> str:
-    return f"{PACKAGES[engine.backend][0]} {engine.version}"
-
-
 def _traffic(layers: Sequence[Layer]) -> int | None:
     try:
         return traffic(layers)
@@ -340,3 +206,44 @@ def _traffic(layers: Sequence[Layer]) -> int | None:
 
 def _kernels(layers: Sequence[Layer]) -> list[Kernel]:
     return [Kernel(layer.name, layer.type, list(layer.nodes)) for layer in layers]
+
+
+def _built(engine: Engine, name: str, layers: tuple[Layer, ...]) -> Built:
+    """What `build` made; the layers are its own, their nodes perhaps under other names."""
+    sizes = engine.sizes
+    return Built(
+        name,
+        kernels(layers),
+        _traffic(layers),
+        engine.seconds,
+        sizes.engine,
+        sizes.weights,
+        sizes.activation,
+        layers,
+    )
+
+
+def _recorded(path: Path) -> Built:
+    """What a log or a layer-information JSON tells of a build elsewhere.
+
+    Raises:
+        EngineError: it cannot be read, or has no layers in it.
+    """
+    text = read_text(path)
+    layers = layers_in(text, path)
+
+    def last(pattern: re.Pattern[str]) -> float | None:
+        found = pattern.findall(text)
+        return float(found[-1]) if found else None
+
+    weights, activation = last(_WEIGHTS), last(_ACTIVATION)
+    return Built(
+        str(path),
+        kernels(layers),
+        _traffic(layers),
+        last(_SECONDS),
+        None,
+        None if weights is None else int(weights),
+        None if activation is None else int(activation),
+        layers,
+    )

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 
-from trtfuse.engine.layers import Layer
+from trtfuse.result.layer import Layer
 
 #: What the builder puts after a name to make it unique: the graph, and a number in it.
 _NUMBERED = re.compile(r"_myl\d+_\d+$")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from trtfuse.engine.layers import Layer, kernels, read_log, traffic
+from trtfuse.engine.backend import PACKAGES
+from trtfuse.engine.layers import kernels, read_log, traffic
 from trtfuse.engine.native.log import Message
 from trtfuse.engine.shapes import Profile
 from trtfuse.errors import EngineError, nothing_else_raised
 from trtfuse.ir.save import written
+from trtfuse.result.layer import Layer
 
 #: The end of what TensorRT says of each node of a function that is called twice, as functions of
 #: groups are: that it cannot be asked for the tensor by the node's name, which nobody does.
@@ -116,6 +120,45 @@ class Engine:
             EngineError: sizes are open; build with one shape for each input.
         """
         return traffic(self.layers)
+
+    @property
+    def builder(self) -> str:
+        """What built it, for people: "TensorRT 10.13.3"."""
+        return f"{PACKAGES[self.backend][0]} {self.version}"
+
+    @nothing_else_raised
+    def to_dict(self) -> dict[str, Any]:
+        """The engine without the plan: its figures, warnings and layers.
+
+        Kernels and traffic are None where the log does not tell them; `layers` is then the reason.
+        """
+        layers: list[dict[str, Any]] | str
+        count = moved = None
+        try:
+            layers = [
+                {"name": each.name, "type": each.type, "nodes": list(each.nodes)}
+                for each in self.layers
+            ]
+            count = self.kernels
+            # Sizes are open, or this version of TensorRT does not tell them.
+            with contextlib.suppress(EngineError):
+                moved = self.traffic
+        except EngineError as error:
+            layers = str(error)
+        return {
+            "builder": self.builder,
+            "targets": list(self.targets),
+            "profiles": {
+                name: [list(shape) for shape in dict.fromkeys(profile)]
+                for name, profile in self.profiles.items()
+            },
+            "seconds": self.seconds,
+            "kernels": count,
+            "traffic": moved,
+            "sizes": asdict(self.sizes),
+            "warnings": list(self.warnings),
+            "layers": layers,
+        }
 
     @nothing_else_raised
     def save(self, path: str | Path) -> None:

@@ -15,96 +15,18 @@ NVIDIA's documentation and public logs show it: it takes a GPU to be made.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trtfuse.errors import EngineError, nothing_else_raised
+from trtfuse.result.layer import BITS, Layer, LayerTensor
 
-#: Layers that run nothing on the GPU: streams that wait for each other, weights, renamed tensors.
-NO_KERNEL = frozenset(("signal", "wait", "noop", "constant", "shapehosttodevice"))
-
-#: Bits of an element, by the names that TensorRT has for its type, in lower case.
-BITS = {
-    "float": 32,
-    "fp32": 32,
-    "half": 16,
-    "fp16": 16,
-    "bfloat16": 16,
-    "bf16": 16,
-    "int64": 64,
-    "int32": 32,
-    "int8": 8,
-    "uint8": 8,
-    "bool": 8,
-    "fp8": 8,
-    "e8m0": 8,
-    "int4": 4,
-    "fp4": 4,
-}
 #: One name where TensorRT has two for a type.
 _SPELLING = {"fp32": "Float", "fp16": "Half", "bf16": "BFloat16"}
 _TYPE = re.compile(rf"(?i)(?<![a-z0-9])({'|'.join(BITS)})(?![a-z0-9])")
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """What a layer reads or writes.
-
-    Attributes:
-        name: of the ONNX tensor, or one that the builder made up.
-        shape: its sizes; -1 where they are not known before the engine runs.
-        type: as TensorRT says it: Float, Half, BFloat16, Int8, Int64 and so on; empty if the log
-            does not tell.
-        format: how it lies in memory, in TensorRT's words; empty if the log does not tell.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    type: str
-    format: str = ""
-
-    @property
-    def bytes(self) -> int | None:
-        """What its elements take, without padding; None if a size or the type is not known."""
-        bits = BITS.get(self.type.lower())
-        if bits is None or any(size < 0 for size in self.shape):
-            return None
-        return -(-math.prod(self.shape) * bits // 8)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One step of an engine.
-
-    Attributes:
-        name: the builder's.
-        type: kgen, runtime_fusion, gemm, CaskConvolution and so on; signal and wait run no kernel.
-        inputs, constants, outputs: what it reads and writes. A tensor that it reads twice may be
-            listed twice.
-        nodes: names of the ONNX nodes in it, as far as the builder kept them. A node without a
-            name is `node_of_` and its first output; one inside a local function is
-            `inner | call (Function)`.
-        tactic: the builder's name for the implementation; often empty.
-        profile: the optimization profile that it belongs to.
-    """
-
-    name: str
-    type: str
-    inputs: tuple[Tensor, ...] = ()
-    constants: tuple[Tensor, ...] = ()
-    outputs: tuple[Tensor, ...] = ()
-    nodes: tuple[str, ...] = ()
-    tactic: str = ""
-    profile: int = 0
-
-    @property
-    def runs(self) -> bool:
-        """Whether it is a kernel, rather than a signal, a wait or a name for something."""
-        return self.type.lower() not in NO_KERNEL
 
 
 def kernels(layers: Iterable[Layer], profile: int = 0) -> int:
@@ -270,7 +192,7 @@ def _read_block(text: str, at: int) -> Iterator[Layer]:
         if tail is None:
             raise _cut(text, at, number)
         for what, kind, count in _WEIGHTS.findall(tail["fields"]):
-            constants += (Tensor(f"{name} {what}", (int(count),), _type(kind)),)
+            constants += (LayerTensor(f"{name} {what}", (int(count),), _type(kind)),)
         tactic = _TACTIC.search(tail["fields"])
         metadata = tail["metadata"]
         nodes = _joined(name) if metadata is None else _nodes(metadata)
@@ -283,23 +205,23 @@ def _read_block(text: str, at: int) -> Iterator[Layer]:
         raise _cut(text, at, number)
 
 
-def _section(text: str, at: int, title: str, number: int) -> tuple[tuple[Tensor, ...], int]:
+def _section(text: str, at: int, title: str, number: int) -> tuple[tuple[LayerTensor, ...], int]:
     """The tensors of a list that may be left out, with its title, and where it ends."""
     if not text.startswith(title, at):
         return (), at
     return _entries(text, at + len(title), number)
 
 
-def _entries(text: str, at: int, number: int) -> tuple[tuple[Tensor, ...], int]:
+def _entries(text: str, at: int, number: int) -> tuple[tuple[LayerTensor, ...], int]:
     """The tensors of a list `[ { Name: ... }, { Name: ... }]`, and where it ends."""
     if text.startswith("[]", at):
         return (), at + 2
-    found: list[Tensor] = []
+    found: list[LayerTensor] = []
     at += 2
     while entry := _ENTRY.match(text, at):
         both = entry["both"]
         kind, layout = (entry["type"], entry["format"]) if both is None else (both, both)
-        found.append(Tensor(entry["name"], _sizes(entry["shape"]), _type(kind), layout))
+        found.append(LayerTensor(entry["name"], _sizes(entry["shape"]), _type(kind), layout))
         at = entry.end()
         if text.startswith("]", at):
             return tuple(found), at + 1
@@ -339,9 +261,9 @@ def _read_old_block(text: str, at: int) -> Iterator[Layer]:
             return
 
 
-def _old_tensors(text: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None:
+def _old_tensors(text: str) -> tuple[tuple[LayerTensor, ...], tuple[LayerTensor, ...]] | None:
     """What stands before the arrow and behind it, as in `a[Float(1,3)], b[Half(2)] -> c[...]`."""
-    sides: tuple[list[Tensor], list[Tensor]] = [], []
+    sides: tuple[list[LayerTensor], list[LayerTensor]] = [], []
     at = side = 0
     while at < len(text):
         if arrow := _ARROW.match(text, at):
@@ -354,7 +276,7 @@ def _old_tensors(text: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | N
         # `[1,40:8,7]` has its channels in vectors of 8.
         shape, layout = _sizes(re.sub(r":\d+", "", sizes)), sizes if ":" in sizes else ""
         kind = _type(found["type"] or found["type2"])
-        sides[side].append(Tensor(found["name"], shape, kind, layout))
+        sides[side].append(LayerTensor(found["name"], shape, kind, layout))
         at = found.end() + (2 if text.startswith(", ", found.end()) else 0)
     return tuple(sides[0]), tuple(sides[1])
 
@@ -442,7 +364,7 @@ def _from_json(listed: Mapping[str, Any]) -> Layer:
         weights = listed.get(key)
         if isinstance(weights, Mapping) and isinstance(weights.get("Count"), int):
             kind = _type(str(weights.get("Type", "")))
-            constants += (Tensor(f"{name} {key}", (weights["Count"],), kind),)
+            constants += (LayerTensor(f"{name} {key}", (weights["Count"],), kind),)
     return Layer(
         name,
         str(listed.get("LayerType", "")),
@@ -459,9 +381,9 @@ def _list(listed: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     return [e for e in found if isinstance(e, dict)] if isinstance(found, list) else []
 
 
-def _tensor(listed: Mapping[str, Any]) -> Tensor:
+def _tensor(listed: Mapping[str, Any]) -> LayerTensor:
     layout = str(listed.get("Format/Datatype", listed.get("Format", "")))
     sizes = listed.get("Dimensions")
     shape = tuple(s if isinstance(s, int) else -1 for s in sizes) if sizes else ()
     kind = str(listed.get("Datatype", layout))
-    return Tensor(str(listed.get("Name", "")), shape, _type(kind), layout)
+    return LayerTensor(str(listed.get("Name", "")), shape, _type(kind), layout)

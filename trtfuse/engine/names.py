@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from onnx import ModelProto, NodeProto
 
-from trtfuse.engine.layers import Layer
-from trtfuse.report.data import Report
+from trtfuse.result.layer import Layer
+from trtfuse.result.report import Report
 
 #: The domain of the functions that stand for groups.
 DOMAIN = "trtfuse"

@@ -26,7 +26,7 @@ from trtfuse.groups.partition import Group, Partition
 from trtfuse.groups.target import DEFAULT_KIB, shared_memory
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph
 from trtfuse.ir.model import Model, collector_paused
-from trtfuse.rewrite.driver import Declined
+from trtfuse.rewrite.refusal import Refusal
 from trtfuse.rewrite.rule import AnyRule, GroupRule
 
 #: Before this opset, Add and Mul broadcast by an attribute.
@@ -36,19 +36,19 @@ _log = logging.getLogger("trtfuse")
 
 
 @dataclass(frozen=True)
-class Found:
+class Grouping:
     """The groups of a model.
 
     Attributes:
         groups: graph by graph, in the order of their last nodes.
-        declined: what was not grouped and why.
+        refused: what was not grouped and why.
     """
 
     groups: list[Group]
-    declined: list[Declined]
+    refused: list[Refusal]
 
 
-def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = None) -> Found:
+def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = None) -> Grouping:
     """The groups of a model, of the bodies in it, and of its functions.
 
     Functions that import other operator sets than the model are left alone, since TensorRT's parser
@@ -65,9 +65,9 @@ def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = Non
     limit = shared_memory(target)
     called = f"compute capability {target}" if target else f"{DEFAULT_KIB} KiB (no target given)"
     chosen = frozenset(rule.name for rule in rules if isinstance(rule, GroupRule))
-    found = Found([], [])
+    grouping = Grouping([], [])
     if not chosen:
-        return found
+        return grouping
     with collector_paused():
         for graph in _graphs(model):
             partition = Partition(graph, chosen, limit, called)
@@ -76,16 +76,16 @@ def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = Non
             except Exception as error:  # noqa: BLE001
                 _log.info("No groups: %s", model.malformed(error, "finding groups"))
                 continue
-            found.groups.extend(partition.groups)
-            found.declined.extend(
-                sorted(partition.declined, key=lambda each: partition.rank[each.at])
+            grouping.groups.extend(partition.groups)
+            grouping.refused.extend(
+                sorted(partition.refused, key=lambda miss: partition.rank[miss.at])
             )
-    found = Found(_named(model, found.groups), found.declined)
-    for group in found.groups:
+    grouping = Grouping(_named(model, grouping.groups), grouping.refused)
+    for group in grouping.groups:
         _log.info("Fused %s as %s", group.name, group.rule)
-    for miss in found.declined:
+    for miss in grouping.refused:
         _log.info("Not fused as %s at %s: %s", miss.rule, miss.at.label, miss.because)
-    return found
+    return grouping
 
 
 def _graphs(model: Model) -> list[Graph]:

@@ -16,8 +16,8 @@ from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.products import equal
 from trtfuse.ir.wording import shape_not_known, shown
 from trtfuse.rewrite.condition import NO_OTHER_READER, Condition
-from trtfuse.rewrite.driver import Declined
 from trtfuse.rewrite.guards import consumers
+from trtfuse.rewrite.refusal import Reason, Refusal
 from trtfuse.rewrite.rule import GroupRule
 
 #: What holds for every group.
@@ -74,7 +74,7 @@ class Partition:
         self.order = tuple(graph.canonical())
         self.rank = {node: place for place, node in enumerate(self.order)}
         self.group_of: dict[Node, Group] = {}
-        self.declined: list[Declined] = []
+        self.refused: list[Refusal] = []
         self._said: set[tuple[str, Node]] = set()
 
     @property
@@ -109,7 +109,7 @@ class Partition:
         """Notes why a group was not formed or did not grow, once for each rule and node."""
         if self.allows(rule) and (rule.name, at) not in self._said:
             self._said.add((rule.name, at))
-            self.declined.append(Declined(rule.name, at, guard.name, because))
+            self.refused.append(Refusal(rule.name, at, (Reason(guard, because),), (at,)))
 
     def open_value(self, nodes: Iterable[Node], last: Node) -> str | None:
         """Why nodes are no group: a value inside is read outside; None if they can be one."""

@@ -12,9 +12,10 @@ use of the source.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
@@ -23,8 +24,10 @@ from onnx import (
     AttributeProto,
     FunctionProto,
     GraphProto,
+    ModelProto,
     NodeProto,
     OperatorSetIdProto,
+    TensorProto,
     ValueInfoProto,
     helper,
 )
@@ -32,9 +35,6 @@ from onnx import (
 from trtfuse.errors import ModelError
 from trtfuse.ir.operators import Operator, default_opset, defaults, label
 from trtfuse.ir.tensor import LOOKED_AT, StoredTensor, Tensor, misdeclared, misfilled
-
-if TYPE_CHECKING:
-    from trtfuse.ir.model import Model
 
 #: A dimension: its size, its symbol, or None where nothing is known.
 Dimension = int | str | None
@@ -58,6 +58,46 @@ _WRITTEN_FIELDS = frozenset(
         "quantization_annotation",
     )
 )
+
+
+class Limit(Protocol):
+    """How much larger constants may make a model (`trtfuse.ir.growth`)."""
+
+    def why_not(self, name: str, size: int, nodes: Sequence[Node]) -> str | None:
+        """Why constants of so many bytes in place of nodes would be too large."""
+
+
+class WholeModel(Protocol):
+    """What a graph, and a pass over graphs, asks of the model that they are of.
+
+    Attributes: see `trtfuse.ir.model.Model`.
+    """
+
+    proto: ModelProto
+    folder: Path | None
+    ir_version: int
+    names: set[str]
+    notes: list[str]
+    misfit: str | None
+    origins: dict[Callable[[Value], bool], dict[Value, Value]]
+    graph: Graph
+    functions: list[Graph]
+
+    @property
+    def objective(self) -> str: ...
+
+    @property
+    def growth(self) -> Limit: ...
+
+    def graphs(self) -> Iterator[Graph]: ...
+
+    def operator(self, node: NodeProto, opset: int) -> Operator: ...
+
+    def fresh_name(self, stem: str) -> str: ...
+
+    def note_external(self, tensor: TensorProto) -> None: ...
+
+    def infer_shapes(self) -> None: ...
 
 
 class Value:
@@ -353,7 +393,7 @@ class Graph:
 
     def __init__(
         self,
-        model: Model,
+        model: WholeModel,
         proto: GraphProto,
         outer: Graph | None = None,
         owner: Node | None = None,
@@ -385,7 +425,7 @@ class Graph:
         self._read()
 
     @classmethod
-    def of_function(cls, model: Model, function: FunctionProto) -> Graph:
+    def of_function(cls, model: WholeModel, function: FunctionProto) -> Graph:
         """The graph of a model-local function; what its inputs are is known by its calls only."""
         proto = GraphProto(name=function.name)
         proto.node.extend(function.node)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+
+from onnx import ModelProto
 
 from trtfuse.ir.constants import constant, ingredients
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.save import tensors
 from trtfuse.ir.tensor import StoredTensor
-
-if TYPE_CHECKING:
-    from trtfuse.ir.model import Model
 
 #: By how many bytes a constant may be larger than those that it is made from.
 FOLD_LIMIT = 64 * 1024
@@ -36,7 +34,7 @@ class Growth:
     was added by then: a second run stops at the same point.
 
     Args:
-        model: the model, as it was read.
+        proto: the model as it was read.
 
     Attributes:
         limit: by how many bytes a constant may be larger than what it is made from.
@@ -44,15 +42,15 @@ class Growth:
         stopped: whether the limit for all has stopped anything.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, proto: ModelProto) -> None:
+        self._proto = proto
         self.limit = FOLD_LIMIT
         self.added = 0
         self.stopped = False
         self._own: int | None = None
         #: What those would add that the limit for all has stopped, by their names.
         self._stopped: dict[str, int] = {}
-        for entry in model.proto.metadata_props:
+        for entry in proto.metadata_props:
             if entry.key == METADATA:
                 self._read(entry.value)
 
@@ -69,7 +67,7 @@ class Growth:
     def own(self) -> int:
         """The bytes of the constants that the model came with."""
         if self._own is None:
-            self._own = sum(StoredTensor(t).stored_bytes for t in tensors(self._model.proto))
+            self._own = sum(StoredTensor(t).stored_bytes for t in tensors(self._proto))
         return self._own
 
     @property

@@ -66,7 +66,7 @@ class Model:
         self.proto = proto
         self.folder = folder
         self.ir_version = proto.ir_version
-        self.growth = Growth(self)
+        self.growth = Growth(proto)
         self.objective: Objective = "safe"
         self.names: set[str] = set()
         self.external: list[StoredTensor] = []

@@ -145,3 +145,11 @@ def written(path: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             passing.unlink(missing_ok=True)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

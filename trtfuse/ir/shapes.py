@@ -13,7 +13,6 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import onnx
 from onnx import (
@@ -32,12 +31,18 @@ from onnx import (
 
 from trtfuse.errors import one_line
 from trtfuse.ir.functions import function_called
-from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value, bodies_in, copy_fields
+from trtfuse.ir.graph import (
+    Dimension,
+    Graph,
+    Node,
+    Shape,
+    Value,
+    WholeModel,
+    bodies_in,
+    copy_fields,
+)
 from trtfuse.ir.symbols import settle_symbols
 from trtfuse.ir.tensor import FLOATING, StoredTensor
-
-if TYPE_CHECKING:
-    from trtfuse.ir.model import Model
 
 #: What is known of a value: its element type and its shape.
 Known = tuple[int | None, Shape | None]
@@ -79,7 +84,7 @@ LARGEST_LIST = 256
 _LARGEST_SCALES = 16
 
 
-def infer_shapes(model: Model) -> bool:
+def infer_shapes(model: WholeModel) -> bool:
     """Tells every value of a model what inference finds; whether that changes any."""
     lean = without_weights(model)
     declared = declared_symbols(lean)
@@ -91,7 +96,7 @@ def infer_shapes(model: Model) -> bool:
     return changed
 
 
-def contradiction(model: Model, *, propagates: bool = True) -> str | None:
+def contradiction(model: WholeModel, *, propagates: bool = True) -> str | None:
     """What inference finds wrong with the nodes of a model, in one line.
 
     Inference for shapes goes on behind such a node; this is for when something has gone wrong.
@@ -261,7 +266,7 @@ def graphs_in(
             yield from zip(node.bodies, bodies, strict=True)
 
 
-def _called_with(model: Model) -> Iterator[tuple[Graph, list[Known]]]:
+def _called_with(model: WholeModel) -> Iterator[tuple[Graph, list[Known]]]:
     """Functions and what is known of their inputs from all calls, callers before the called."""
     calls: dict[str, list[Node]] = {}
     for graph in model.graphs():
@@ -577,7 +582,7 @@ def type_and_shape(proto: TypeProto) -> tuple[int | None, Shape | None]:
     )
 
 
-def without_weights(model: Model) -> ModelProto:
+def without_weights(model: WholeModel) -> ModelProto:
     """A copy of a model in which large and external initializers are inputs."""
     proto = ModelProto()
     copy_fields(model.proto, proto, without=("graph", "functions", "ir_version"))

@@ -13,6 +13,7 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Tensor, numpy_type
 from trtfuse.ir.types import INTEGERS
 from trtfuse.layers.scale import Factor, not_constant
+from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition
 from trtfuse.rewrite.replacement import Replacement
 
 #: Before this opset the bounds are attributes, and the largest float32 where they are absent.
@@ -30,6 +31,16 @@ _RANGES = {
     "Tanh": (-1.0, 1.0),
 }
 
+CLIP = Condition(
+    "clip",
+    "The node is a Clip with constant bounds, or a Relu.",
+    FOLDED_CONSTANTS,
+)
+RANGE = Condition(
+    "range",
+    "The operator gives numbers of a known range.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Clip:
@@ -44,6 +55,7 @@ class Clip:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Clip", "Relu", "Max", "Min")
+    condition: ClassVar[Condition] = CLIP
     title: ClassVar[str] = "a Clip with constant bounds, or a Relu"
     longest: ClassVar[int] = 1
 
@@ -158,6 +170,7 @@ class Bounded:
     """
 
     operators: ClassVar[tuple[str, ...]] = (*Clip.operators, *_RANGES)
+    condition: ClassVar[Condition] = RANGE
     title: ClassVar[str] = "an operator of a known range"
     longest: ClassVar[int] = 1
 

@@ -12,11 +12,18 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Dimension, Node, Value
 from trtfuse.ir.sizes import LARGEST_END
 from trtfuse.layers.scale import not_constant
+from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition
 from trtfuse.rewrite.replacement import Replacement
 
 #: From this opset on the limits of a Slice are inputs.
 _LIMITS_AS_INPUTS = 10
 _LARGEST = 2**63 - 1
+
+SLICE = Condition(
+    "slice",
+    "The Slice takes a part of one axis, between constant limits.",
+    FOLDED_CONSTANTS,
+)
 
 
 class Limits(NamedTuple):
@@ -69,6 +76,7 @@ class Cut:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Slice",)
+    condition: ClassVar[Condition] = SLICE
     title: ClassVar[str] = "a Slice with constant limits"
     longest: ClassVar[int] = 1
 

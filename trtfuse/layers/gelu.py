@@ -11,6 +11,7 @@ import numpy as np
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import Tensor, stands_for
 from trtfuse.layers.polynomial import Polynomial, Terms, operands
+from trtfuse.rewrite.condition import Condition
 
 _ROOT = math.sqrt(2 / math.pi)
 _CUBE = 0.044715
@@ -29,6 +30,11 @@ INNER: dict[str, Terms] = {
 #: Coefficients that are further off than this are meant to be others.
 _ROUGHLY = 0.02
 
+GELU = Condition(
+    "gelu",
+    "The nodes are a GELU spelled out.",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class SpelledGelu:
@@ -43,6 +49,7 @@ class SpelledGelu:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Mul", "Div")
+    condition: ClassVar[Condition] = GELU
     title: ClassVar[str] = "a GELU spelled out"
     longest: ClassVar[int] = 10
 

@@ -14,6 +14,7 @@ from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import stands_for
 from trtfuse.layers.clip import Clip
 from trtfuse.layers.scale import Scale
+from trtfuse.rewrite.condition import Condition
 
 #: How many scales may stand before the Clip, and how many behind it.
 _SCALES = 2
@@ -26,6 +27,15 @@ _SAME = 1e-14
 
 #: The alpha and beta of the HardSigmoid in a HardSwish, as an operator has them.
 SWISH = (float(np.float32(1 / 6)), 0.5)
+
+HARD_SIGMOID = Condition(
+    "hard-sigmoid",
+    "The nodes are a HardSigmoid spelled out.",
+)
+HARD_SWISH = Condition(
+    "hard-swish",
+    "The nodes are a HardSwish spelled out.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,7 @@ class SpelledHardSigmoid:
     """
 
     operators: ClassVar[tuple[str, ...]] = (*Clip.operators, *Scale.operators)
+    condition: ClassVar[Condition] = HARD_SIGMOID
     title: ClassVar[str] = "a HardSigmoid spelled out"
     longest: ClassVar[int] = 2 * _SCALES + 1
 
@@ -141,6 +152,7 @@ class SpelledHardSwish:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Mul", "Div")
+    condition: ClassVar[Condition] = HARD_SWISH
     title: ClassVar[str] = "a HardSwish spelled out"
     longest: ClassVar[int] = 2 * _SCALES + 3
 

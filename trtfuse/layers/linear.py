@@ -47,6 +47,7 @@ class Linear:
     """
 
     operators: ClassVar[tuple[str, ...]] = ()
+    condition: ClassVar[Condition]
     title: ClassVar[str] = ""
     longest: ClassVar[int] = 1
 
@@ -139,6 +140,7 @@ class Convolution(Linear):
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Conv", "ConvTranspose")
+    condition: ClassVar[Condition] = CONVOLUTION
     title: ClassVar[str] = "a Conv or ConvTranspose with constant weights"
 
     @property
@@ -223,6 +225,7 @@ class FullyConnected(Linear):
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Gemm", "MatMul", "Add")
+    condition: ClassVar[Condition] = PRODUCT
     title: ClassVar[str] = "a Gemm or MatMul by constant weights"
     longest: ClassVar[int] = 2
 

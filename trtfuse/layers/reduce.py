@@ -16,11 +16,23 @@ from onnx import TensorProto
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Value
 from trtfuse.layers.scale import not_constant
+from trtfuse.rewrite.condition import FOLDED_CONSTANTS, Condition
 from trtfuse.rewrite.replacement import Replacement
 
 #: From which opset on the axes are an input, by operator.
 AXES_AS_INPUT = {"ReduceSum": 13}
 _OTHERS = 18
+
+REDUCE = Condition(
+    "reduce",
+    "The reduction goes over axes that are constant and differ.",
+    FOLDED_CONSTANTS,
+)
+MEAN = Condition(
+    "mean",
+    "The node is a mean over constant axes that keeps its dimensions.",
+    FOLDED_CONSTANTS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,7 @@ class Reduce:
         "ReduceLogSum",
         "ReduceLogSumExp",
     )
+    condition: ClassVar[Condition] = REDUCE
     title: ClassVar[str] = "a Reduce over constant axes"
     longest: ClassVar[int] = 1
 
@@ -141,6 +154,7 @@ class Mean(Reduce):
     """A mean that keeps its dimensions: a ReduceMean, or a pooling over the whole plane."""
 
     operators: ClassVar[tuple[str, ...]] = ("ReduceMean", "AveragePool", "GlobalAveragePool")
+    condition: ClassVar[Condition] = MEAN
     title: ClassVar[str] = "a mean that keeps its dimensions"
 
     @classmethod

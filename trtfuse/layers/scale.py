@@ -123,6 +123,7 @@ class Scale:
         "Neg",
         "Pow",
     )
+    condition: ClassVar[Condition] = SCALE
     title: ClassVar[str] = "a Scale"
     longest: ClassVar[int] = 1
 

@@ -22,12 +22,18 @@ from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.products import Dim, Product, Size, dimension, is_whole, product, quotient
 from trtfuse.ir.reshape import target
+from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.replacement import Replacement
 
 #: From this opset on the axes of Squeeze and Unsqueeze are an input.
 AXES_AS_INPUT = 13
 #: Longer chains are taken in pieces.
 _LONGEST = 8
+
+SHUFFLE = Condition(
+    "shuffle",
+    "The nodes are a Shuffle: they move elements and compute nothing.",
+)
 
 
 class Factor:
@@ -123,6 +129,7 @@ class Shuffle:
         "Squeeze",
         "Unsqueeze",
     )
+    condition: ClassVar[Condition] = SHUFFLE
     title: ClassVar[str] = "a Shuffle"
     longest: ClassVar[int] = _LONGEST
 

@@ -7,6 +7,12 @@ from typing import ClassVar, Self
 
 from trtfuse.ir.constants import constant
 from trtfuse.ir.graph import Node, Shape, Value
+from trtfuse.rewrite.condition import Condition
+
+WINDOW = Condition(
+    "window",
+    "The node is a convolution or a pooling with explicit pads.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,7 @@ class Window:
     """
 
     operators: ClassVar[tuple[str, ...]] = ("Conv", "ConvTranspose", "AveragePool", "MaxPool")
+    condition: ClassVar[Condition] = WINDOW
     title: ClassVar[str] = "a convolution or pooling"
     longest: ClassVar[int] = 1
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trtfuse.report.text import counted
-from trtfuse.report.trace import cleans_up
+from trtfuse.report.entries import counts, kind, made
+from trtfuse.report.wording import amount, counted
 
 #: Whether the result may be used: checked, not checked, or found to be wrong.
 Standing = Literal["good", "open", "bad"]
@@ -56,25 +56,6 @@ def headline(data: dict[str, Any]) -> Headline:
     )
 
 
-def kind(entry: dict[str, Any]) -> str:
-    """What an entry of `fused` is: a "fusion", a "cleanup" or a "group"."""
-    if entry["kind"] == "group":
-        return "group"
-    return "cleanup" if cleans_up(entry["rule"]) else "fusion"
-
-
-def counts(data: dict[str, Any]) -> dict[str, int]:
-    """How many fusions, cleanups and groups there are."""
-    kinds = [kind(entry) for entry in data["fused"]]
-    return {each: kinds.count(each) for each in ("fusion", "cleanup", "group")}
-
-
-def _made(data: dict[str, Any]) -> str:
-    listed = [counted(number, each) for each, number in counts(data).items() if number]
-    *first, last = listed or ["no fusion"]
-    return f"{', '.join(first)} and {last}" if first else last
-
-
 def _sentence(data: dict[str, Any], checked: str) -> str:
     before, after = data["before"]["nodes"], data["after"]["nodes"]
     if not before:
@@ -83,8 +64,8 @@ def _sentence(data: dict[str, Any], checked: str) -> str:
         stay = "its only node stays as it is" if before == 1 else f"all {before:,} nodes stay"
         return f"Nothing to fuse: {stay}{checked}."
     if before == after:
-        return f"{_made(data)}, in {counted(before, 'node')}{checked}."
-    return f"{before:,} nodes became {after:,} by {_made(data)}{checked}."
+        return f"{made(data)}, in {counted(before, 'node')}{checked}."
+    return f"{before:,} nodes became {after:,} by {made(data)}{checked}."
 
 
 def _checked(data: dict[str, Any]) -> tuple[Standing, str, str]:
@@ -150,15 +131,5 @@ def _engine(compared: Any) -> str:
     if a["kernels"] == b["kernels"]:
         sentence = f"TensorRT runs {counted(b['kernels'], 'kernel')}, as before"
     if a.get("traffic") and b.get("traffic"):
-        sentence += f", which move {_size(b['traffic'])} instead of {_size(a['traffic'])}"
+        sentence += f", which move {amount(b['traffic'])} instead of {amount(a['traffic'])}"
     return f"{sentence}."
-
-
-def _size(number: float) -> str:
-    """Bytes with three digits and a unit, as the page writes them."""
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while number >= 1000 and len(units) > 1:
-        number /= 1000
-        units.pop(0)
-    digits = 0 if units[0] == "B" else max(0, 3 - len(str(int(number))))
-    return f"{number:.{digits}f} {units[0]}"

@@ -6,8 +6,9 @@ import importlib.resources
 import json
 from typing import Any
 
-from trtfuse.report.headline import headline, kind
-from trtfuse.report.text import printable
+from trtfuse.report.entries import KINDS, kind
+from trtfuse.report.headline import headline
+from trtfuse.report.wording import printable
 
 _FOLDER = importlib.resources.files("trtfuse.report") / "html"
 #: A notebook shows so many near misses.
@@ -66,12 +67,11 @@ def _rendered(template: str, **given: Any) -> str:
 
 def _content(data: dict[str, Any]) -> dict[str, Any]:
     """What the script of the page draws from."""
-    kinds = ("fusion", "group", "cleanup")
     return {
         **{key: data.get(key) for key in ("before", "after", "declined", "pictures", "graph")},
         **{key: data.get(key) or {} for key in ("rules", "guards", "seconds", "versions", "cost")},
         "engine": data.get("engine"),
-        "fused": [{**entry, "is": kinds.index(kind(entry))} for entry in data["fused"]],
+        "fused": [{**entry, "is": KINDS.index(kind(entry))} for entry in data["fused"]],
     }
 
 

@@ -20,6 +20,11 @@ class Condition:
     helps: str = ""
 
     @property
+    def bare(self) -> Condition:
+        """The condition without the function that asks it, which no file can hold."""
+        return self if type(self) is Condition else Condition(self.name, self.doc, self.helps)
+
+    @property
     def advice(self) -> str:
         """An answer to "what would have to change?", even where nobody has given one."""
         return self.helps or f"it takes this: {' '.join(self.doc.split())}"

@@ -24,15 +24,14 @@ from trtfuse.rewrite.condition import (
     BOUNDED_GROWTH,
     MALFORMED,
     NAMED_OUTPUT,
-    ONE_CONSUMER,
     OPSET,
     REPRESENTABLE,
 )
 from trtfuse.rewrite.debug import Watch, check_uses, is_watched
 from trtfuse.rewrite.editor import GraphEditor, must_keep_name, substitute
-from trtfuse.rewrite.explain import nearest_miss
-from trtfuse.rewrite.guards import consumers
-from trtfuse.rewrite.pattern import Match, Veto
+from trtfuse.rewrite.match import Match
+from trtfuse.rewrite.near_misses import nearest_miss, opset_too_old, read_elsewhere
+from trtfuse.rewrite.refusal import Reason, Refusal
 from trtfuse.rewrite.replacement import Replacement
 from trtfuse.rewrite.rule import AnyRule, GraphRule, Rule, RulesByRoot
 
@@ -58,23 +57,6 @@ class Fused:
     error: float | None
     checked: Checked | None = None
     kept: tuple[Node, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """A rewrite that was not made although the structure matched.
-
-    Attributes:
-        rule: its name.
-        at: the node that the rule would have begun at.
-        guard: what stopped it.
-        because: the end of the sentence "not fused because ...".
-    """
-
-    rule: str
-    at: Node
-    guard: str
-    because: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +112,7 @@ class Driver:
         self.fused: list[Fused] = []
         self._at_root = RulesByRoot(self.rules)
         self._by_read: dict[tuple[str, frozenset[str]], list[Rule]] = {}
-        self._declined: dict[Node, dict[str, Veto]] = {}
+        self._refused: dict[Node, dict[str, Reason]] = {}
         self._queue: deque[Node] = deque()
         self._queued: set[Node] = set()
         #: Nodes that have not been visited since all were put into the worklist. Whatever reads
@@ -167,9 +149,9 @@ class Driver:
                 # What has become constant may fix shapes, and what is fixed, become constant.
                 if self.model.infer_shapes_again() or len(self.fused) > drained:
                     graphs = self._enqueue_all()
-                elif self._declined:
+                elif self._refused:
                     # What stood in the way may have changed its name.
-                    for node in self._ranked(list(self._declined)):
+                    for node in self._ranked(list(self._refused)):
                         self._enqueue(node)
                 else:
                     break
@@ -228,35 +210,34 @@ class Driver:
         except Exception as error:  # noqa: BLE001
             because = self.model.malformed(error, f"rule '{rule.name}'")
             if graph.first is not None:
-                self._declined.setdefault(graph.first, {})[rule.name] = Veto(
-                    MALFORMED.name, because
-                )
+                self._refused.setdefault(graph.first, {})[rule.name] = Reason(MALFORMED, because)
 
     @property
-    def declined(self) -> list[Declined]:
+    def refused(self) -> list[Refusal]:
         """What was not rewritten and why, in the order of the graph."""
-        found = []
+        refusals = []
         by_operator: dict[str, list[Rule]] = {}
         for rule in self.rules:
             for operator in rule.explains:
                 by_operator.setdefault(operator, []).append(rule)
         for graph in self.model.graphs():
             for node in graph.nodes():
-                vetoes = self._declined.get(node, {})
-                found += [Declined(name, node, *veto) for name, veto in vetoes.items()]
+                reasons = self._refused.get(node, {})
+                refusals += [
+                    Refusal(name, node, (each,), (node,)) for name, each in reasons.items()
+                ]
                 explaining = by_operator.get(node.op, ())
-                unsaid = not any(rule.name in vetoes for rule in explaining)
+                unsaid = not any(rule.name in reasons for rule in explaining)
                 if explaining and unsaid and node.outputs and node.outputs[0] is not None:
-                    rule, veto = self._nearest_miss(explaining, node)
-                    found.append(Declined(rule.name, node, *veto))
-        return found
+                    refusals.append(self._nearest_miss(explaining, node))
+        return refusals
 
-    def _nearest_miss(self, rules: list[Rule], node: Node) -> tuple[Rule, Veto]:
+    def _nearest_miss(self, rules: list[Rule], node: Node) -> Refusal:
         try:
             return nearest_miss(rules, node)
         except Exception as error:  # noqa: BLE001
             because = self.model.malformed(error, f"explaining {node.label}")
-            return rules[0], Veto(MALFORMED.name, because)
+            return Refusal(rules[0].name, node, (Reason(MALFORMED, because),), (node,))
 
     def _enqueue(self, node: Node) -> None:
         if self._at_root[node.op] and node.graph is not None and node not in self._queued:
@@ -264,28 +245,28 @@ class Driver:
             self._queue.append(node)
 
     def _visit(self, node: Node) -> None:
-        self._declined.pop(node, None)
+        self._refused.pop(node, None)
         result = node.first_result
         if result is None:
             return
-        vetoes: list[Veto] = []
-        start = Match(vetoes)
+        refused: list[Reason] = []
+        start = Match(refused)
         watch = Watch(self.model) if self._watched else None
         for rule in self._candidates(node):
-            vetoes.clear()
+            refused.clear()
             try:
                 for match in rule.pattern.matches(result, start):
-                    veto = self._vetoed(rule, match) or self._attempt(rule, match, watch)
-                    if veto is None:
+                    reason = self._vetoed(rule, match) or self._attempt(rule, match, watch)
+                    if reason is None:
                         return
-                    vetoes.append(veto)
+                    refused.append(reason)
             except Exception as error:  # noqa: BLE001
                 because = self.model.malformed(error, f"rule '{rule.name}' at {node.label}")
-                vetoes[:] = [Veto(MALFORMED.name, because)]
+                refused[:] = [Reason(MALFORMED, because)]
             if watch is not None:
                 watch.nothing_changed(rule.name)
-            if vetoes:
-                self._declined.setdefault(node, {})[rule.name] = vetoes[0]
+            if refused:
+                self._refused.setdefault(node, {})[rule.name] = refused[0]
 
     def _candidates(self, node: Node) -> list[Rule]:
         """The rules that may match at a node, by its operator and by those that it reads from."""
@@ -296,28 +277,21 @@ class Driver:
             self._by_read[key] = [rule for rule in rules if rule.pattern.may_read(read)]
         return self._by_read[key]
 
-    def _vetoed(self, rule: Rule, match: Match) -> Veto | None:
+    def _vetoed(self, rule: Rule, match: Match) -> Reason | None:
         """The first thing that speaks against a match: the opset, other consumers, a guard."""
-        graph = match.root.graph
-        assert graph is not None
-        if rule.since > graph.opset:
-            because = f"the model imports opset {graph.opset}, and the rule needs {rule.since}"
-            return Veto(OPSET.name, because)
-        shared = {match[name] for name in rule.shared}
-        for node in match.nodes[1:]:
-            for value in node.outputs:
-                if value is not None and value not in shared:
-                    others = consumers(value, match.nodes)
-                    if others is not None:
-                        self._waiting.setdefault(value, []).append(match.root)
-                        return Veto(ONE_CONSUMER.name, others)
+        too_old = opset_too_old(rule, match)
+        if too_old is not None:
+            return too_old
+        for value, reason in read_elsewhere(rule, match):
+            self._waiting.setdefault(value, []).append(match.root)
+            return reason
         for guard in rule.guards:
             why_not = guard.check(match)
             if why_not is not None:
-                return Veto(guard.name, why_not)
+                return Reason(guard, why_not)
         return None
 
-    def _attempt(self, rule: Rule, match: Match, watch: Watch | None) -> Veto | None:
+    def _attempt(self, rule: Rule, match: Match, watch: Watch | None) -> Reason | None:
         """Builds, checks and commits one rewrite; says why where it does not."""
         graph = match.root.graph
         assert graph is not None
@@ -336,11 +310,11 @@ class Driver:
         ):
             # Erasing it would put another in its place.
             because = f"`{first.name}` and `{old.name}` are both known outside"
-            return Veto(NAMED_OUTPUT.name, because)
+            return Reason(NAMED_OUTPUT, because)
         for constant in new.constants:
             assert constant.tensor is not None
             if misrounding := constant.tensor.misrounding():
-                return Veto(REPRESENTABLE.name, misrounding)
+                return Reason(REPRESENTABLE, misrounding)
             if (
                 graph.constants_are_nodes
                 and graph.opset < 9
@@ -350,14 +324,14 @@ class Driver:
                 because = (
                     f"opset {graph.opset} has no Constant of {type_name(constant.tensor.type)}"
                 )
-                return Veto(OPSET.name, because)
+                return Reason(OPSET, because)
         if too_large := self._outgrown(match, new):
-            return Veto(BOUNDED_GROWTH.name, too_large)
+            return Reason(BOUNDED_GROWTH, too_large)
         checked = None
         if self.check is not None and not new.as_computed:
             checked = self.check(rule, match, new, tuple(v for v in results if v is not None))
             if checked.why_not is not None:
-                return Veto(AGREES.name, checked.why_not)
+                return Reason(AGREES, checked.why_not)
         if watch is not None:
             watch.nothing_changed(rule.name)
         try:

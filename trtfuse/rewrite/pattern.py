@@ -4,102 +4,47 @@
 
 A pattern matches the value that its outermost call computes. Matching binds names, changes
 nothing, and tries every way to match: `matches` is a generator, and the first match that a rule's
-guards let pass is taken.
+guards let pass is taken. Given a `NearMatch` to begin with, the same matcher remembers what is
+missing and goes on: that is how explanations know how near a rule came.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any
 
-from trtfuse.errors import UsageError
 from trtfuse.ir.constants import EVALUATED, constant
-from trtfuse.ir.graph import Node, Value, in_order
+from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.operators import misspelled
 from trtfuse.ir.tensor import Tensor
-
-
-class Veto(NamedTuple):
-    """Why something whose structure matched is not rewritten.
-
-    Attributes:
-        guard: the name of the guard or view that stopped it.
-        because: the end of the sentence "not fused because ...".
-    """
-
-    guard: str
-    because: str
-
-
-class Match:
-    """What a pattern found.
-
-    Attributes:
-        bound: what each name of the pattern stands for: a `Value`, or the view of a node.
-        nodes: the nodes that the pattern covers, the root first.
-        vetoes: what views refused on the way, for the report.
-        seen: what views said of nodes; good for as long as the graph does not change.
-    """
-
-    __slots__ = ("bound", "nodes", "seen", "vetoes")
-
-    def __init__(self, vetoes: list[Veto], seen: Seen | None = None) -> None:
-        self.bound: dict[Any, Any] = {}
-        self.nodes: tuple[Node, ...] = ()
-        self.vetoes = vetoes
-        self.seen: Seen = {} if seen is None else seen
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return self.bound[name]
-        except KeyError:
-            names = ", ".join(f"'{each}'" for each in self.bound if isinstance(each, str))
-            raise UsageError(f"the pattern binds no '{name}'; it binds {names}") from None
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.bound
-
-    def tensor(self, name: str) -> Tensor:
-        """The constant that a name is bound to."""
-        tensor = constant(self.bound[name])
-        assert tensor is not None, f"'{name}' is bound to no constant"
-        return tensor
-
-    @property
-    def root(self) -> Node:
-        """The node whose outputs the rule replaces."""
-        return self.nodes[0]
-
-    @property
-    def ordered(self) -> tuple[Node, ...]:
-        """The nodes, each after those it reads from."""
-        return self.nodes[::-1] if len(self.nodes) < 3 else in_order(self.nodes)
-
-    def with_(self, name: Any, thing: Any, nodes: tuple[Node, ...] = ()) -> Match:
-        """The match and one more binding."""
-        more = Match(self.vetoes, self.seen)
-        more.bound = self.bound if name is None else {**self.bound, name: thing}
-        more.nodes = self.nodes + nodes
-        return more
-
-    def view(self, view: type[View], node: Node) -> Any:
-        """What a view says of a node."""
-        key = view, node
-        if key not in self.seen:
-            self.seen[key] = view.of(node)
-        return self.seen[key]
-
-
-#: What a view said of a node: itself, why it refused it, or None.
-Seen = dict[tuple[type["View"], Node], Any]
+from trtfuse.rewrite.match import Lack, M, NearMatch, meaning
+from trtfuse.rewrite.match import Match as Match
+from trtfuse.rewrite.refusal import Reason
+from trtfuse.rewrite.view import View
 
 
 class Pattern:
     """What a value may look like."""
 
-    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+    def matches(self, value: Value | None, match: M) -> Iterator[M]:
         """Every way in which the value looks like the pattern, given what is bound already."""
         raise NotImplementedError
+
+    def nearest(self, value: Value | None) -> NearMatch:
+        """How near the value comes to looking like the pattern."""
+        return next(iter(self.matches(value, NearMatch())))
+
+    def lack(self, value: Value | None, match: Match) -> Lack | None:  # noqa: ARG002
+        """What is there where a value does not match; None if it reads another value only."""
+        if value is None:
+            return Lack(f"an input is left out that {self.describe()} would compute")
+        computed = value.producer is not None
+        there = _origin(value, "not" if computed else "not computed")
+        return Lack(there, self.describe(), computed)
+
+    def layers(self) -> int:
+        """How many operators, or layers, it is made of at least."""
+        return sum(part.layers() for part in self.parts())
 
     def roots(self) -> tuple[str, ...]:
         """The operators that can compute a value that matches; empty for any value at all.
@@ -145,13 +90,18 @@ class _Variable(Pattern):
         self.name = name
         self.optional = optional
 
-    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+    def matches(self, value: Value | None, match: M) -> Iterator[M]:
         if value is None and not self.optional:
-            return
-        if self.name not in match.bound:
+            yield from match.without(self, value)
+        elif self.name not in match.bound:
             yield match.with_(self.name, value)
         elif match.bound[self.name] is value:
             yield match
+        else:
+            yield from match.without(self, value)
+
+    def lack(self, value: Value | None, match: Match) -> Lack | None:  # noqa: ARG002
+        return Lack("an input that the rule needs is left out") if value is None else None
 
     def own_names(self) -> tuple[str, ...]:
         return (self.name,)
@@ -165,11 +115,21 @@ class _Constant(_Variable):
         super().__init__(name, optional)
         self.where = where
 
-    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
-        tensor = constant(value)
-        if value is not None and (tensor is None or (self.where and not self.where(tensor))):
-            return
-        yield from super().matches(value, match)
+    def matches(self, value: Value | None, match: M) -> Iterator[M]:
+        if value is not None and not self._takes(constant(value)):
+            yield from match.without(self, value)
+        else:
+            yield from super().matches(value, match)
+
+    def _takes(self, tensor: Tensor | None) -> bool:
+        return tensor is not None and (self.where is None or self.where(tensor))
+
+    def lack(self, value: Value | None, match: Match) -> Lack | None:
+        if value is None or self._takes(constant(value)):
+            return super().lack(value, match)
+        if constant(value) is None:
+            return Lack(_origin(value, "not a constant"))
+        return Lack(f"{_shown(value)} is not the constant that the rule needs")
 
     def describe(self) -> str:
         return "a constant"
@@ -187,13 +147,13 @@ class _Alternatives(Pattern):
             for operator in pattern.roots():
                 self._by_operator.setdefault(operator, []).append(pattern)
 
-    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+    def matches(self, value: Value | None, match: M) -> Iterator[M]:
+        producer = None if value is None else value.producer
         patterns: Iterable[Pattern] = self.patterns
-        if self._by_operator is not None:
-            producer = None if value is None else value.producer
-            patterns = self._by_operator.get(producer.op, ()) if producer is not None else ()
-        for pattern in patterns:
-            yield from pattern.matches(value, match)
+        if self._by_operator is not None and not match.near:
+            patterns = self._by_operator.get("" if producer is None else producer.op, ())
+        ways = (way for pattern in patterns for way in pattern.matches(value, match))
+        yield from match.closest(ways, self, value)
 
     def roots(self) -> tuple[str, ...]:
         roots = [pattern.roots() for pattern in self.patterns]
@@ -207,6 +167,9 @@ class _Alternatives(Pattern):
 
     def parts(self) -> tuple[Pattern, ...]:
         return self.patterns
+
+    def layers(self) -> int:
+        return min(pattern.layers() for pattern in self.patterns)
 
     def describe(self) -> str:
         return " or ".join(pattern.describe() for pattern in self.patterns)
@@ -222,19 +185,18 @@ class _Rest(Pattern):
         self.name = name
         self.each = each
 
-    def matches_all(self, values: tuple[Value | None, ...], match: Match) -> Iterator[Match]:
+    def matches_all(self, values: tuple[Value | None, ...], match: M) -> Iterator[M]:
         if self.each is None:
             yield match.with_(self.name, values)
             return
-        found: list[Match] = []
+        inputs: list[M] = []
         for value in values:
             # Each input binds names of its own; the first way to match it will do.
-            first = next(self.each.matches(value, Match(match.vetoes, match.seen)), None)
+            first = next(self.each.matches(value, match.anew()), None)
             if first is None:
                 return
-            found.append(first)
-        nodes = tuple(dict.fromkeys(node for each in found for node in each.nodes))
-        yield match.with_(self.name, found, nodes)
+            inputs.append(first)
+        yield match.with_all(self.name, inputs)
 
     def depth(self) -> int:
         return 0 if self.each is None else self.each.depth()
@@ -275,31 +237,53 @@ class Call(Pattern):
     def __getitem__(self, index: int) -> Pattern:
         return _Output(self, index)
 
-    def matches(self, value: Value | None, match: Match, index: int = 0) -> Iterator[Match]:
+    def matches(self, value: Value | None, match: M, index: int = 0) -> Iterator[M]:
         node = None if value is None else value.producer
         if node is None or node.op != self.operator or node.outputs[index] is not value:
-            return
-        if self in match.bound:
-            if match.bound[self] is node:
-                yield match
-            return
+            yield from match.without(self, value)
+        elif self in match.bound:
+            yield from (match,) if match.bound[self] is node else match.without(self, value)
+        elif self._other_attribute(node) is not None or self._has_more_inputs(node):
+            yield from match.without(self, value)
+        else:
+            here = match.with_(self, node, (node,))
+            for name, output in zip(self.outs, node.outputs, strict=False):
+                here = here.with_(name, output)
+            orders = self.orders
+            ways = (way for order in orders for way in self._match_inputs(order, node, 0, here))
+            yield from match.closest(ways)
+
+    def _other_attribute(self, node: Node) -> str | None:
+        """The attribute of a node that is not as the pattern wants it."""
         for name, wanted in self.attributes.items():
-            found = node.attribute(name)
-            if not (wanted(found) if callable(wanted) else found == wanted):
-                return
-        inputs = node.inputs
-        fixed = len(self.orders[0])
-        if len(inputs) > fixed and self.rest is None and any(v is not None for v in inputs[fixed:]):
-            return
-        here = match.with_(self, node, (node,))
-        for name, output in zip(self.outs, node.outputs, strict=False):
-            here = here.with_(name, output)
-        for order in self.orders:
-            yield from self._match_inputs(order, node, 0, here)
+            given = node.attribute(name)
+            if not (wanted(given) if callable(wanted) else given == wanted):
+                return name
+        return None
+
+    def _has_more_inputs(self, node: Node) -> bool:
+        more = node.inputs[len(self.orders[0]) :]
+        return self.rest is None and any(value is not None for value in more)
+
+    def lack(self, value: Value | None, match: Match) -> Lack | None:
+        node = None if value is None else value.producer
+        if node is None or node.op != self.operator:
+            return super().lack(value, match)
+        if self in match.bound:
+            return None
+        name = self._other_attribute(node)
+        if name is not None:
+            given = node.attribute(name)
+            return Lack(f"the attribute {name} of {node.op} {node.label} is {given}")
+        if self._has_more_inputs(node):
+            most = len(self.orders[0])
+            inputs = "input" if most == 1 else "inputs"
+            return Lack(f"{node.op} {node.label} has more than {most} {inputs}")
+        return super().lack(value, match)
 
     def _match_inputs(
-        self, patterns: tuple[Pattern, ...], node: Node, index: int, match: Match
-    ) -> Iterator[Match]:
+        self, patterns: tuple[Pattern, ...], node: Node, index: int, match: M
+    ) -> Iterator[M]:
         if index < len(patterns):
             for found in patterns[index].matches(node.input(index), match):
                 yield from self._match_inputs(patterns, node, index + 1, found)
@@ -323,6 +307,9 @@ class Call(Pattern):
     def parts(self) -> tuple[Pattern, ...]:
         return self.inputs
 
+    def layers(self) -> int:
+        return 1 + super().layers()
+
     def own_names(self) -> tuple[str, ...]:
         return self.outs
 
@@ -340,13 +327,15 @@ ANY_OPERATOR = "*"
 class AnyCall(Pattern):
     """A node of any operator whose inputs are all constant. Made by `on_constants`."""
 
-    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+    def matches(self, value: Value | None, match: M) -> Iterator[M]:
         node = None if value is None else value.producer
-        if node is None or node.first_result is not value:
-            return
-        read = [*node.inputs, *node.captured()] if node.bodies else node.inputs
-        if all(v is None or constant(v) is not None for v in read):
+        if node is not None and node.first_result is value and _reads_constants(node):
             yield match.with_(None, None, (node,))
+        else:
+            yield from match.without(self, value)
+
+    def layers(self) -> int:
+        return 1
 
     def roots(self) -> tuple[str, ...]:
         return (ANY_OPERATOR,)
@@ -366,9 +355,11 @@ class _Output(Pattern):
         self.call = call
         self.index = index
 
-    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+    def matches(self, value: Value | None, match: M) -> Iterator[M]:
         producer = None if value is None else value.producer
-        if producer is not None and self.index < len(producer.outputs):
+        if producer is None or value not in producer.outputs[self.index : self.index + 1]:
+            yield from match.without(self, value)
+        else:
             yield from self.call.matches(value, match, self.index)
 
     def roots(self) -> tuple[str, ...]:
@@ -385,32 +376,6 @@ class _Output(Pattern):
 
     def describe(self) -> str:
         return f"output {self.index} of {self.call.describe()}"
-
-
-class View(Protocol):
-    """A node, or a few, seen as one layer of TensorRT.
-
-    Attributes:
-        operators: the operators that can be the last node of such a layer.
-        title: the layer in a few words.
-        longest: how many nodes it is made of at most.
-        nodes: the nodes that make it up, the last one first.
-        x: what it computes from.
-    """
-
-    operators: ClassVar[tuple[str, ...]]
-    title: ClassVar[str]
-    longest: ClassVar[int]
-
-    @property
-    def nodes(self) -> tuple[Node, ...]: ...
-
-    @property
-    def x(self) -> Value: ...
-
-    @classmethod
-    def of(cls, node: Node) -> Self | str | None:
-        """The view of a node; why it has none although it looks so; None if it does not."""
 
 
 class SeenAs(Pattern):
@@ -430,18 +395,35 @@ class SeenAs(Pattern):
         self.out = out
         self.where = where
 
-    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
-        node = None if value is None else value.producer
-        if node is None or node.op not in self.view.operators or node.outputs[0] is not value:
-            return
-        seen = match.view(self.view, node)
-        if isinstance(seen, str):
+    def matches(self, value: Value | None, match: M) -> Iterator[M]:
+        seen = self._seen(value, match)
+        if seen is None or isinstance(seen, str) or (self.where and not self.where(seen)):
             # Of a root that is no such layer there is nothing to say: no structure matched yet.
-            if match.nodes:
-                match.vetoes.append(Veto(self.name, seen))
-        elif seen is not None and (self.where is None or self.where(seen)):
+            if isinstance(seen, str) and match.nodes:
+                match.refused.append(Reason(self.view.condition, seen))
+            yield from match.without(self, value)
+        else:
             here = match.with_(self.name, seen, seen.nodes)
             yield from self.of.matches(seen.x, here.with_(self.out, value) if self.out else here)
+
+    def _seen(self, value: Value | None, match: Match) -> Any:
+        """What the view says of the node that computes a value."""
+        node = None if value is None else value.producer
+        if node is None or node.op not in self.view.operators or node.outputs[0] is not value:
+            return None
+        return match.view(self.view, node)
+
+    def lack(self, value: Value | None, match: Match) -> Lack | None:
+        seen = self._seen(value, match)
+        if value is None or seen is None:
+            return super().lack(value, match)
+        if isinstance(seen, str):
+            return Lack(_origin(value, f"and {seen}") if match.nodes else seen)
+        needed = meaning(self.where) if self.where else ""
+        return Lack(f"{_origin(value)}: {needed or f'not {self.describe()} as the rule needs it'}")
+
+    def layers(self) -> int:
+        return 1 + super().layers()
 
     def roots(self) -> tuple[str, ...]:
         return self.view.operators
@@ -471,9 +453,9 @@ class Given(Pattern):
         self.pattern = pattern
         self.condition = condition
 
-    def matches(self, value: Value | None, match: Match) -> Iterator[Match]:
+    def matches(self, value: Value | None, match: M) -> Iterator[M]:
         for found in self.pattern.matches(value, match):
-            if self.condition(found):
+            if found.holds(self.condition):
                 yield found
 
     def roots(self) -> tuple[str, ...]:
@@ -490,6 +472,31 @@ class Given(Pattern):
 
     def describe(self) -> str:
         return self.pattern.describe()
+
+
+def _reads_constants(node: Node) -> bool:
+    """Whether all that a node reads is constant, in its bodies too."""
+    read = [*node.inputs, *node.captured()] if node.bodies else node.inputs
+    return all(value is None or constant(value) is not None for value in read)
+
+
+def _origin(value: Value, end: str = "") -> str:
+    """What computes a value, as the beginning of a sentence that says what should."""
+    node = value.producer
+    if node is not None:
+        what = f"computed by {node.op} {node.label}"
+    elif constant(value) is not None:
+        what = "a constant"
+    else:
+        what = "an input of the graph" if value.is_input else "given from outside"
+    return f"`{value.name}` is {what}{end and f', {end}'}"
+
+
+def _shown(value: Value) -> str:
+    tensor = constant(value)
+    if tensor is not None and tensor.size == 1:
+        return f"`{value.name}` = {tensor.array().reshape(()).item()!r}"
+    return f"`{value.name}`"
 
 
 class _Operators:

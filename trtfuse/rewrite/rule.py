@@ -456,3 +456,9 @@ def _named(name: str) -> AnyRule:
     near = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.3)
     hint = f"; did you mean '{near[0]}'?" if near else "; `trtfuse rules` lists them"
     raise UsageError(f"unknown rule '{name}'{hint}")
+
+
+def cleans_up(name: str) -> bool:
+    """Whether a rule is of the list's cleanup, as the removal of unused nodes is."""
+    rule = CATALOGUE.get(name)
+    return name == "unused" or (rule is not None and rule.entry.cleans_up)

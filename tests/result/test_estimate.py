@@ -9,7 +9,7 @@ from onnx import ModelProto
 
 from trtfuse.ir.graph import Shape, Value
 from trtfuse.ir.model import Model
-from trtfuse.report.estimate import Cost, cost, is_known
+from trtfuse.result.estimate import Cost, cost, is_known
 
 
 def known(value: Value) -> tuple[int | None, Shape | None]:

@@ -12,7 +12,7 @@ from pages import everything
 import trtfuse
 from trtfuse.check.rewrite import TOLERANCE
 from trtfuse.ir.model import Model
-from trtfuse.report.trace import MOST_ORIGINS, Trace
+from trtfuse.result.trace import MOST_ORIGINS, Trace
 
 W = np.arange(1, 5, dtype=np.float32).reshape(2, 2, 1, 1)
 S = np.float32([2, 3]).reshape(1, 2, 1, 1)

@@ -11,8 +11,8 @@ from trtfuse.ir.graph import Value
 from trtfuse.ir.model import Model
 from trtfuse.layers.linear import FullyConnected
 from trtfuse.layers.scale import Scale
+from trtfuse.rewrite.match import Lack, NearMatch
 from trtfuse.rewrite.pattern import Match, Pattern, const, given, op, rest, seen_as, var
-from trtfuse.rewrite.reach import Reach, layers, reach
 
 TEXT = """(float[2,2] x, float[2,2] v) => (float[2,2] z, float[4,2] q) {
     [neg] a = Neg(x)
@@ -33,8 +33,8 @@ def at(proto: ModelProto, name: str) -> Value:
     return value(Model(proto), name)
 
 
-def told(found: Reach) -> tuple[list[str], int, int, tuple[str, ...]]:
-    return [node.label for node in found.nodes], found.layers, found.missing, found.because
+def told(near: NearMatch) -> tuple[list[str], int, int, tuple[str, ...]]:
+    return [node.label for node in near.nodes], near.layers, near.missing, near.because
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def told(found: Reach) -> tuple[list[str], int, int, tuple[str, ...]]:
             "q",
             ([], 0, 1, ("the attribute axis of Concat both is 0",)),
         ),
-        (op.Add(var("y")), "d", ([], 0, 1, ("Add pair has more than 1 inputs",))),
+        (op.Add(var("y")), "d", ([], 0, 1, ("Add pair has more than 1 input",))),
         (
             seen_as(Scale, "s", seen_as(FullyConnected, "fc", var("x"))),
             "c",
@@ -114,7 +114,7 @@ def test_what_is_there_and_what_is_not(
     name: str,
     expected: tuple[list[str], int, int, tuple[str, ...]],
 ) -> None:
-    assert told(reach(pattern, at(proto, name))) == expected
+    assert told(pattern.nearest(at(proto, name))) == expected
 
 
 def test_where_all_is_there_a_condition_is_named(proto: ModelProto) -> None:
@@ -122,10 +122,10 @@ def test_where_all_is_there_a_condition_is_named(proto: ModelProto) -> None:
         """The moon is full."""
         return False
 
-    found = reach(given(op.Relu(op.Neg(var("x"))), never), at(proto, "b"))
+    found = given(op.Relu(op.Neg(var("x"))), never).nearest(at(proto, "b"))
     assert told(found) == (["relu", "neg"], 2, 0, ("this does not hold: the moon is full",))
-    assert found.condition
-    unnamed = reach(given(op.Relu(var("x")), lambda _: False), at(proto, "b"))
+    assert found.condition == "this does not hold: the moon is full"
+    unnamed = given(op.Relu(var("x")), lambda _: False).nearest(at(proto, "b"))
     assert unnamed.because == ("a condition of the rule fails",)
 
 
@@ -134,12 +134,12 @@ def test_the_name_of_an_operator_in_a_condition_keeps_its_capitals(proto: ModelP
         """MatMul is alone."""
         return False
 
-    found = reach(given(op.Relu(var("x")), never), at(proto, "b"))
+    found = given(op.Relu(var("x")), never).nearest(at(proto, "b"))
     assert found.because == ("this does not hold: MatMul is alone",)
 
 
 def test_one_name_stands_for_one_value(proto: ModelProto) -> None:
-    found = reach(op.Add(op.Relu(var("y")), var("y")), at(proto, "d"))
+    found = op.Add(op.Relu(var("y")), var("y")).nearest(at(proto, "d"))
     assert found.because == ("its parts are there, but do not read the same values",)
     assert (found.layers, found.missing) == (2, 0)
 
@@ -149,7 +149,7 @@ def test_a_condition_on_a_view_is_named(proto: ModelProto) -> None:
         """It is small."""
         return False
 
-    found = reach(seen_as(Scale, "s", var("x"), where=is_small), at(proto, "c"))
+    found = seen_as(Scale, "s", var("x"), where=is_small).nearest(at(proto, "c"))
     assert found.because == ("`c` is computed by Mul scale: it is small",)
 
 
@@ -165,7 +165,7 @@ def test_a_condition_on_a_view_is_named(proto: ModelProto) -> None:
     ],
 )
 def test_how_many_layers_a_pattern_has(pattern: Pattern, size: int) -> None:
-    assert layers(pattern) == size
+    assert pattern.layers() == size
 
 
 def test_another_output_of_a_node_is_another_value() -> None:
@@ -173,11 +173,26 @@ def test_another_output_of_a_node_is_another_value() -> None:
         "(float[4] x) => (float[2] y, float[2] z) { [split] y, z = Split<num_outputs=2>(x) }"
     )
     split = op.Split(var("x"), num_outputs=2)
-    assert told(reach(split[1], at(proto, "z"))) == (["split"], 1, 0, ())
-    assert reach(split[1], at(proto, "y")).missing == 1
+    assert told(split[1].nearest(at(proto, "z"))) == (["split"], 1, 0, ())
+    assert split[1].nearest(at(proto, "y")).missing == 1
+
+
+def near(layers: int, missing: int, *lacks: str) -> NearMatch:
+    match = NearMatch()
+    match.layers, match.missing, match.lacks = layers, missing, tuple(map(Lack, lacks))
+    return match
 
 
 def test_what_is_closer_comes_first() -> None:
-    whole, most = Reach((), 3, 0), Reach((), 2, 1, ("no",))
-    assert whole.closeness > most.closeness > Reach((), 1, 1, ("no",)).closeness
-    assert most.closeness > Reach((), 2, 1, ("no", "nor this")).closeness
+    whole, most = near(3, 0), near(2, 1, "no")
+    assert whole.closeness > most.closeness > near(1, 1, "no").closeness
+    assert most.closeness > near(2, 1, "no", "nor this").closeness
+
+
+def test_a_name_that_stands_for_two_values_is_told_only_where_all_is_there(
+    proto: ModelProto,
+) -> None:
+    absent = op.Add(op.Exp(var("y")), var("y")).nearest(at(proto, "d"))
+    assert (absent.condition, absent.missing) == (None, 1)
+    there = op.Add(op.Relu(var("y")), var("y")).nearest(at(proto, "d"))
+    assert there.condition == "its parts are there, but do not read the same values"

@@ -7,7 +7,7 @@ from models import model
 from onnx import ModelProto
 
 import trtfuse
-from trtfuse.report.why import KINDS, PLACES, STEPS, plain
+from trtfuse.report.explanation import KINDS, PLACES, STEPS, plain
 
 W = np.arange(1, 5, dtype=np.float32).reshape(2, 2, 1, 1)
 S = np.float32([2, 3]).reshape(1, 2, 1, 1)
@@ -46,7 +46,7 @@ def test_an_explanation_reads_like_this() -> None:
 def test_everything_is_listed_where_it_is_asked_for() -> None:
     found = trtfuse.explain(repeated(9), rules=["conv-scale"])
     assert len(found.misses) == 9
-    short, whole = plain(found), plain(found, everything=True)
+    short, whole = str(found), plain(found.to_dict(), everything=True)
     assert short.count("\n  at ") == PLACES
     assert f"  and {9 - PLACES} more" in short
     assert whole.count("\n  at ") == 9
@@ -62,7 +62,7 @@ def test_so_many_kinds_are_listed() -> None:
         Rule(f"rule{i}", op.Relu(var("x")), (never,), lambda m, new: m["x"]) for i in range(20)
     ]
     made = model("(float[2] x) => (float[2] y) { [relu] y = Relu(x) }")
-    text = plain(trtfuse.explain(made, rules=rules))
+    text = str(trtfuse.explain(made, rules=rules))
     assert text.count("never: it is never done") == KINDS
     assert text.endswith(f"{20 - KINDS} more, of {20 - KINDS} kinds; -v shows all")
 
@@ -73,9 +73,9 @@ def test_so_many_steps_are_listed() -> None:
     made = model(f"{text} [relu] z = Relu(v{STEPS + 5}) }}", w=W, s=S)
     found = trtfuse.explain(made, "conv", rules=["conv-scale"])
     assert len(found.steps) == STEPS + 5
-    assert "and 5 more steps; -v shows all" in plain(found)
-    assert "more steps" not in plain(found, everything=True)
-    assert plain(found).endswith("No rule comes near it any more.")
+    assert "and 5 more steps; -v shows all" in str(found)
+    assert "more steps" not in plain(found.to_dict(), everything=True)
+    assert str(found).endswith("No rule comes near it any more.")
 
 
 def test_many_nodes_are_said_by_the_first_and_the_last() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import trtfuse
-from trtfuse.report.advice import BEFORE, helps, holds
+from trtfuse.result.advice import BEFORE, helps, holds
 from trtfuse.rewrite.condition import IMPLIED, Condition
 from trtfuse.rewrite.guards import floating
 from trtfuse.rewrite.pattern import op, var

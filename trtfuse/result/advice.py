@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from trtfuse.layers.clip import CLIP
+from trtfuse.layers.cut import SLICE
 from trtfuse.layers.linear import CONVOLUTION, PRODUCT
+from trtfuse.layers.reduce import MEAN, REDUCE
 from trtfuse.layers.scale import SCALE
 from trtfuse.rewrite.condition import (
     IMPLIED,
@@ -17,7 +20,13 @@ from trtfuse.rewrite.condition import (
 from trtfuse.rewrite.rule import CATALOGUE, AnyRule
 
 #: What stops any rule before its guards are asked.
-BEFORE = (OPSET, STRUCTURE, CONVOLUTION, PRODUCT, SCALE, MALFORMED, NAMED_OUTPUT)
+BEFORE = (
+    OPSET,
+    STRUCTURE,
+    *(CONVOLUTION, PRODUCT, SCALE, REDUCE, MEAN, CLIP, SLICE),
+    MALFORMED,
+    NAMED_OUTPUT,
+)
 
 
 def asked(rule: AnyRule | None = None) -> Iterator[Condition]:

@@ -17,9 +17,10 @@ from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.model import Model
 from trtfuse.ir.products import MADE_UP
 from trtfuse.ir.tensor import type_name
-from trtfuse.report.estimate import cost, is_known
-from trtfuse.rewrite.driver import Declined, Fused
-from trtfuse.rewrite.rule import CATALOGUE
+from trtfuse.result.estimate import cost, is_known
+from trtfuse.rewrite.driver import Fused
+from trtfuse.rewrite.refusal import Refusal
+from trtfuse.rewrite.rule import CATALOGUE, cleans_up
 
 #: An entry names so many original nodes, the nearest first; `complete` is false if
 #: there are more.
@@ -43,7 +44,7 @@ class Details:
     Attributes:
         fused: for each rewrite and then each group, in order, what is added to its entry.
         provenance: for each node of the result that a rewrite made: `node` and `origin`.
-        cost: `before` and `after`: what all nodes cost (`trtfuse.report.estimate`).
+        cost: `before` and `after`: what all nodes cost (`trtfuse.result.estimate`).
         pictures: the distinct neighbourhoods.
         graph: the original as a whole; None if it is too large.
     """
@@ -72,7 +73,7 @@ class Trace:
         self.model = model
         self.original = _nodes(model)
         self.fused: Sequence[Fused] = ()
-        self.declined: Sequence[Declined] = ()
+        self.refused: Sequence[Refusal] = ()
         self.groups: list[list[Drawn]] = []
         self.result: list[Node] = []
         self._details: Details | None = None
@@ -81,19 +82,19 @@ class Trace:
         # The nodes of a graph lead from one to the next, deeper than anything can recurse.
         return _finished, (self.details(),)
 
-    def done(self, fused: Sequence[Fused], declined: Sequence[Declined]) -> None:
+    def done(self, fused: Sequence[Fused], refused: Sequence[Refusal]) -> None:
         """Says what was rewritten, when it is."""
-        self.fused, self.declined = fused, declined
+        self.fused, self.refused = fused, refused
         self.result = _nodes(self.model)
 
-    def grouped(self, groups: Iterable[Iterable[Node]], declined: Sequence[Declined]) -> None:
+    def grouped(self, groups: Iterable[Iterable[Node]], refused: Sequence[Refusal]) -> None:
         """Says which nodes are one kernel, before anything is made of that.
 
         Args:
             groups: the nodes of each group, in the order of their entries in the report.
-            declined: what was not grouped.
+            refused: what was not grouped.
         """
-        self.declined = [*self.declined, *declined]
+        self.refused = [*self.refused, *refused]
         self.groups += [
             [(node, tuple(node.inputs), tuple(node.outputs)) for node in nodes] for nodes in groups
         ]
@@ -297,7 +298,7 @@ class _Tracing:
             for node, *_ in nodes
         }
         missed: dict[Node, int] = {}
-        for index, miss in enumerate(self.trace.declined):
+        for index, miss in enumerate(self.trace.refused):
             missed.setdefault(miss.at, index)
         fates: list[tuple[str, int | None]] = []
         for node in self.trace.original:
@@ -317,12 +318,6 @@ def _nodes(model: Model) -> list[Node]:
     """The nodes of a model, but those in the functions of groups."""
     graphs = (graph for graph in model.graphs() if not graph.root.is_group)
     return [node for graph in graphs for node in graph.nodes()]
-
-
-def cleans_up(name: str) -> bool:
-    """Whether a rule is of the list's cleanup, as the removal of unused nodes is."""
-    rule = CATALOGUE.get(name)
-    return name == "unused" or (rule is not None and rule.entry.cleans_up)
 
 
 def _taken(fusion: Fused) -> Iterable[Node]:

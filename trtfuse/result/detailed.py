@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trtfuse.report.advice import helps, holds
-from trtfuse.report.trace import Trace
+from trtfuse.result.advice import helps, holds
+from trtfuse.result.trace import Trace
 from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.rule import CATALOGUE
 

@@ -1,22 +1,23 @@
-"""The report as data, and as JSON in the schema `trtfuse.report/1`."""
+"""What was fused in a model and what was not, as data, in the schema `trtfuse.report/1`."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from trtfuse.check.model import Verification
 from trtfuse.errors import nothing_else_raised
 from trtfuse.groups.partition import Group
 from trtfuse.ir.model import Model
-from trtfuse.report.trace import Trace, cleans_up
-from trtfuse.rewrite.driver import Declined, Fused
-
-if TYPE_CHECKING:
-    from trtfuse.engine.compare import Comparison
+from trtfuse.report.entries import operators
+from trtfuse.result.comparison import Comparison
+from trtfuse.result.not_fused import NotFused
+from trtfuse.result.trace import Trace
+from trtfuse.rewrite.driver import Fused
+from trtfuse.rewrite.rule import cleans_up
 
 SCHEMA = "trtfuse.report/1"
 
@@ -63,6 +64,13 @@ class Fusion:
     error: float | None
     note: str | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fusion as the report's schema has it."""
+        content = dict(vars(self))
+        if self.note is None:
+            del content["note"]
+        return content
+
     @staticmethod
     def of(fused: Fused) -> Fusion:
         """The fusion with names for nodes."""
@@ -84,21 +92,6 @@ class Fusion:
         operators = [node.op for node in group.nodes]
         became = [group.name] if called else nodes
         return Fusion(group.rule, "group", group.name, nodes, operators, became, None, group.note)
-
-
-@dataclass(frozen=True)
-class NearMiss:
-    """One fusion that was not made: the rule, where, the guard, and why in words."""
-
-    rule: str
-    at: str
-    guard: str
-    because: str
-
-    @staticmethod
-    def of(declined: Declined) -> NearMiss:
-        """The near miss with a name for the node."""
-        return NearMiss(declined.rule, declined.at.label, declined.guard, declined.because)
 
 
 @dataclass
@@ -125,7 +118,7 @@ class Report:
     before: Census
     after: Census
     fused: list[Fusion]
-    declined: list[NearMiss]
+    declined: list[NotFused]
     verification: Verification
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -140,15 +133,29 @@ class Report:
         Args:
             details: whether with all that takes time to work out: origins, pictures, estimates.
         """
-        from trtfuse.report.detailed import detailed
+        from trtfuse.result.detailed import detailed
 
-        content = asdict(replace(self, engine=None, trace=None))
-        content["engine"] = None if self.engine is None else self.engine.to_dict()
-        for fusion in content["fused"]:
-            if fusion["note"] is None:
-                del fusion["note"]
-        content = {"schema": SCHEMA, **content}
+        content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "model": self.model,
+            "before": dict(vars(self.before)),
+            "after": dict(vars(self.after)),
+            "fused": [fusion.to_dict() for fusion in self.fused],
+            "declined": [miss.to_dict() for miss in self.declined],
+            "verification": asdict(self.verification),
+            "seconds": dict(self.seconds),
+            "versions": dict(self.versions),
+            "notes": list(self.notes),
+            "engine": None if self.engine is None else self.engine.to_dict(),
+        }
         return detailed(content, self.trace) if details else content
+
+    @nothing_else_raised
+    def to_markdown(self) -> str:
+        """The whole report: every fusion and every near miss, as GitHub's Markdown has tables."""
+        from trtfuse.report.markdown import markdown
+
+        return markdown(self.to_dict(details=False))
 
     @nothing_else_raised
     def to_html(self) -> str:
@@ -164,9 +171,9 @@ class Report:
 
     def __str__(self) -> str:
         """The report as plain text."""
-        from trtfuse.report.text import plain
+        from trtfuse.report.text import text
 
-        return plain(self)
+        return text(self.to_dict(details=False))
 
     def fusions(self) -> dict[str, list[Fusion]]:
         """The rewrites of each rule, but for those that only clean up."""
@@ -184,15 +191,13 @@ class Report:
         """What each rule cleaned up: nodes that do nothing, constants, duplicates."""
         return {rule: made for rule, made in self.by_rule().items() if cleans_up(rule)}
 
+    def operators(self) -> Iterator[tuple[str, int, int]]:
+        """Each operator with its count before and after, the most frequent first."""
+        return operators({"before": vars(self.before), "after": vars(self.after)})
+
     def by_rule(self) -> dict[str, list[Fusion]]:
         """What each rule did."""
         found: dict[str, list[Fusion]] = {}
         for fusion in self.fused:
             found.setdefault(fusion.rule, []).append(fusion)
         return found
-
-    def operators(self) -> Iterable[tuple[str, int, int]]:
-        """Each operator with its count before and after, the most frequent first."""
-        for operator in {**self.before.operators, **self.after.operators}:
-            counts = self.before.operators.get(operator, 0), self.after.operators.get(operator, 0)
-            yield operator, *counts

@@ -1,0 +1,14 @@
+"""How far the work is, for who waits for it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+#: Called with a stage, how much of it is done, and of how much.
+Progress = Callable[[str, int, int], None]
+
+
+def staged(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+    """What a stage tells how far it is."""
+    return None if progress is None else functools.partial(progress, stage)

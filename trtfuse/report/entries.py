@@ -1,0 +1,80 @@
+"""The entries of a report, as the schema `trtfuse.report/1` has them, counted and put in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from trtfuse.report.wording import counted, joined
+from trtfuse.rewrite.rule import cleans_up
+
+#: A report, or an entry of one, as the schema has it.
+Content = dict[str, Any]
+Kind = Literal["fusion", "group", "cleanup"]
+KINDS: tuple[Kind, ...] = ("fusion", "group", "cleanup")
+
+
+def kind(entry: Content) -> Kind:
+    """What an entry of `fused` is."""
+    if entry["kind"] == "group":
+        return "group"
+    return "cleanup" if cleans_up(entry["rule"]) else "fusion"
+
+
+def titled(entry: Content) -> str:
+    """An entry of `fused` in a line: what was fused, and what else there is to say of it."""
+    note = entry.get("note")
+    return f"{entry['name']} ({note})" if note else str(entry["name"])
+
+
+def by_rule(entries: Iterable[Content]) -> dict[str, list[Content]]:
+    """The entries of each rule, in the order in which the rules come up."""
+    made: dict[str, list[Content]] = {}
+    for entry in entries:
+        made.setdefault(entry["rule"], []).append(entry)
+    return made
+
+
+def of_kind(data: Content, wanted: Kind) -> dict[str, list[Content]]:
+    """The fusions, groups or cleanups of each rule."""
+    return by_rule(entry for entry in data["fused"] if kind(entry) == wanted)
+
+
+def counts(data: Content) -> dict[Kind, int]:
+    """How many fusions, groups and cleanups there are."""
+    kinds = [kind(entry) for entry in data["fused"]]
+    return {each: kinds.count(each) for each in KINDS}
+
+
+def made(data: Content) -> str:
+    """How much was done: "3 fusions, 1 cleanup and 2 groups"."""
+    numbers = counts(data)
+    order: tuple[Kind, ...] = ("fusion", "cleanup", "group")
+    return joined(
+        [counted(numbers[each], each) for each in order if numbers[each]] or ["no fusion"]
+    )
+
+
+def operators(data: Content) -> Iterator[tuple[str, int, int]]:
+    """Each operator with its count before and after, the most frequent first."""
+    before, after = data["before"]["operators"], data["after"]["operators"]
+    for operator in {**before, **after}:
+        yield operator, before.get(operator, 0), after.get(operator, 0)
+
+
+def verdict(verification: Content) -> list[str]:
+    """What was checked and what came of it, in a sentence, then what else is worth knowing."""
+    level, checked = verification["level"], verification["checked"]
+    error, tolerance = verification["max_error"], verification["tolerance"]
+    numbers = f"largest error {error:.1e}, tolerance {tolerance:.1e}"
+    if level == "none":
+        line = "not checked"
+    elif level == "rewrite" and not checked:
+        line = "checked: nothing was rewritten"
+    elif level == "rewrite":
+        line = f"checked: {counted(checked, 'rewrite')} in float64, {numbers}"
+    elif verification["ok"]:
+        line = f"checked: {counted(checked, 'output')} on ONNX Runtime agree, {numbers}"
+    else:
+        line = f"check failed: original and result differ, {numbers}"
+    return [line, *verification["notes"]]

@@ -1,0 +1,96 @@
+"""What `fuse` returns: the fused model and its report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnx import ModelProto
+
+from trtfuse.errors import UsageError, nothing_else_raised
+from trtfuse.ir.save import same_file, save_model
+from trtfuse.result.report import Report
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon
+    import onnx_ir
+
+
+@dataclass(frozen=True)
+class FusionResult:
+    """What `fuse` made of a model.
+
+    Attributes:
+        model: the fused model. External data stays where the original has it: write the model
+            with `save`, which copies it.
+        report: what was done to it and what was not.
+        source: the path of the original, or None if it came without one.
+        data: the files that the original has its external data in.
+        folder: the folder of the original, where its external data is, or None if it came
+            without one.
+    """
+
+    model: ModelProto
+    report: Report
+    source: Path | None = None
+    data: tuple[Path, ...] = ()
+    folder: Path | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the check agreed, as far as there was one."""
+        return self.report.verification.ok
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from trtfuse.report.page import notebook
+
+        return notebook(self.report.to_dict(details=False))
+
+    @nothing_else_raised
+    def save(self, path: str | Path) -> None:
+        """Writes the model: whole or not at all, and with its external data if it has any.
+
+        Args:
+            path: where to; a file that is there is replaced. External data goes to `PATH.data`.
+
+        Raises:
+            UsageError: this is the path of the original, or of its external data.
+            ModelError: it cannot be written.
+        """
+        if self.source is not None and same_file(self.source, Path(path)):
+            raise UsageError(f"'{path}' is the original; write the fused model to another path")
+        if any(same_file(data, Path(path)) for data in self.data):
+            raise UsageError(f"'{path}' holds weights of the original; write to another path")
+        save_model(self.model, path, self.folder)
+
+    @nothing_else_raised
+    def to_graphsurgeon(self) -> onnx_graphsurgeon.Graph:
+        """The fused model as a GraphSurgeon graph, which shares nothing with `model`.
+
+        External weights become arrays that are mapped into memory, copy on write. Metadata and
+        doc strings of nodes are lost, as always with GraphSurgeon.
+
+        Raises:
+            UsageError: GraphSurgeon is not installed.
+            ModelError: external weights cannot be found, or the model has what GraphSurgeon cannot
+                hold and computes with it: overloads of functions, attributes of rare kinds.
+        """
+        from trtfuse.ir.graphsurgeon import to_graphsurgeon
+
+        return to_graphsurgeon(self.model, self.folder)
+
+    @nothing_else_raised
+    def to_onnx_ir(self) -> onnx_ir.Model:
+        """The fused model as an onnx-ir model, which shares nothing with `model`.
+
+        External weights stay external, in the files of the original.
+
+        Raises:
+            UsageError: onnx-ir is not installed.
+            ModelError: the model has sparse initializers, which onnx-ir does not have.
+        """
+        from trtfuse.ir.onnx_ir import to_onnx_ir
+
+        return to_onnx_ir(self.model, self.folder)

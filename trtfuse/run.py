@@ -1,0 +1,355 @@
+"""One run: a model is read, rewritten to a fixed point, grouped, written, checked and reported."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from onnx import ModelProto
+
+from trtfuse.check.inputs import Search
+from trtfuse.check.model import Verification, verify_models
+from trtfuse.check.rewrite import RewriteCheck
+from trtfuse.errors import ModelError, UsageError, nothing_else_raised
+from trtfuse.groups.emit import emit, takes_functions
+from trtfuse.groups.find import find_groups
+from trtfuse.groups.mark import mark
+from trtfuse.groups.partition import Group
+from trtfuse.groups.target import shared_memory
+from trtfuse.ir.claims import refusal, refused_already, settle_claims
+from trtfuse.ir.graph import Node
+from trtfuse.ir.growth import FOLD_LIMIT
+from trtfuse.ir.model import Model, ModelLike, Objective, collector_paused, read_model
+from trtfuse.ir.operators import NOT_UTF_8
+from trtfuse.ir.tensor import ExternalData
+from trtfuse.progress import Progress, staged
+from trtfuse.result.fusion_result import FusionResult
+from trtfuse.result.not_fused import NotFused
+from trtfuse.result.report import Census, Fusion, Report
+from trtfuse.result.trace import Trace
+from trtfuse.rewrite.driver import Driver
+from trtfuse.rewrite.refusal import Refusal
+from trtfuse.rewrite.rule import AnyRule, GroupRule, selected
+
+VerifyLevel = Literal["none", "rewrite", "model"]
+GroupsAs = Literal["functions", "flat", "off"]
+
+
+@nothing_else_raised
+def fuse(
+    model: ModelLike,
+    *,
+    rules: Iterable[str | AnyRule] | None = None,
+    skip: Iterable[str] = (),
+    groups: GroupsAs = "functions",
+    objective: Objective = "safe",
+    verify: VerifyLevel = "rewrite",
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    fold_limit: int = FOLD_LIMIT,
+    seed: int = 0,
+    target: str | None = None,
+    progress: Progress | None = None,
+) -> FusionResult:
+    """Applies TensorRT's documented fusions to a model, and checks that it computes the same.
+
+    Args:
+        model: a path, the bytes of a model, a `ModelProto`, an `onnx_graphsurgeon.Graph` or an
+            `onnx_ir.Model`; never modified.
+        rules: names of rules, or rules; None for all of the catalogue.
+        skip: names of rules to leave out.
+        groups: what becomes of nodes that one kernel runs: "functions", each group is one call of
+            a model-local function, from IR 4 on; "flat", the nodes stay, and say in their metadata
+            which group they are in, from IR 10 on; or "off", no groups are looked for.
+        objective: "safe", every documented rewrite but where one is known to cost the engine; or
+            "graph", all of them, whatever TensorRT makes of the result.
+        verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
+            "model", which does that and compares the whole model on ONNX Runtime.
+        input_shapes: shapes of inputs by name for `verify="model"`, where they are not to be drawn.
+        fold_limit: by how many bytes a constant may be larger than what the model stores of those
+            that it is made from, 64 KiB if left out; 0 makes only constants that do not grow. All
+            of them together may add 256 times as much to the model, or as much as its own
+            constants take if that is more.
+        seed: of the numbers that checks draw.
+        target: the compute capability of the GPU, like "8.9", which decides how large the weights
+            in an MLP may be; the least of those that TensorRT supports if left out.
+        progress: called from time to time with the stage ("rewrite" or "verify"), how much of it is
+            done, and of how much.
+
+    Returns:
+        The fused model with its report. `ok` is False if the whole model did not agree.
+
+    Raises:
+        UsageError: an unknown rule or level, or a shape that fits no input.
+        ModelError: the model cannot be read, or no runtime could make sense of it.
+        InternalError: a mistake in trtfuse, or in a rule of yours.
+        VerifyError: the whole model cannot be compared, since ONNX Runtime does not run it.
+    """
+    options = Options.of(
+        rules,
+        skip,
+        groups=groups,
+        objective=objective,
+        verify=verify,
+        input_shapes=input_shapes,
+        fold_limit=fold_limit,
+        seed=seed,
+        target=target,
+        progress=progress,
+    )
+    with in_order():
+        run = Run(model, options)
+        run.fuse()
+        return run.result()
+
+
+@nothing_else_raised
+def verify(
+    original: ModelLike,
+    result: ModelLike,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Verification:
+    """Compares two models on ONNX Runtime, with its own optimizations off.
+
+    Args:
+        original: what the other is compared to; the tolerance is measured on it. A model in any
+            form that `fuse` takes.
+        result: a model with the same inputs and outputs.
+        input_shapes: shapes of inputs by name, where they are not to be drawn.
+        seed: of the inputs that are drawn.
+        progress: called from time to time with "verify", how much is done, and of how much.
+
+    Raises:
+        ModelError: a model cannot be read or is not valid.
+        VerifyError: they have different inputs or outputs, or one cannot be run.
+        UsageError: a shape fits no input.
+    """
+    before, after = read_model(original), read_model(result)
+    return verify_models(before, after, _shapes(input_shapes), seed, staged(progress, "verify"))
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is fused; each as `fuse` has it."""
+
+    rules: tuple[AnyRule, ...]
+    groups: GroupsAs = "functions"
+    objective: Objective = "safe"
+    verify: VerifyLevel = "rewrite"
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None
+    fold_limit: int = FOLD_LIMIT
+    seed: int = 0
+    target: str | None = None
+    progress: Progress | None = None
+
+    @staticmethod
+    def of(
+        rules: Iterable[str | AnyRule] | None,
+        skip: Iterable[str],
+        *,
+        groups: GroupsAs = "functions",
+        objective: Objective = "safe",
+        verify: VerifyLevel = "rewrite",
+        input_shapes: Mapping[str, Sequence[int]] | None = None,
+        fold_limit: int = FOLD_LIMIT,
+        seed: int = 0,
+        target: str | None = None,
+        progress: Progress | None = None,
+    ) -> Options:
+        """Options as a caller gives them.
+
+        Raises:
+            UsageError: one of them cannot be.
+        """
+        for what, given, known in (
+            ("level", verify, get_args(VerifyLevel)),
+            ("groups", groups, get_args(GroupsAs)),
+            ("objective", objective, get_args(Objective)),
+        ):
+            if given not in known:
+                raise UsageError(f"unknown {what} '{given}'; there are {', '.join(known)}")
+        shared_memory(target)
+        if fold_limit < 0:
+            raise UsageError(f"the limit of folding is {fold_limit} bytes; it cannot be negative")
+        return Options(
+            selected(rules, skip),
+            groups,
+            objective,
+            verify,
+            _shapes(input_shapes),
+            fold_limit,
+            seed,
+            target,
+            progress,
+        )
+
+
+class Run:
+    """A model on its way, which `fuse` and `explain` read.
+
+    Args:
+        model: in any form that `fuse` takes.
+        options: what is done to it.
+
+    Attributes:
+        model: as it is now.
+        name: its path, or the name of its graph.
+        driver: what rewrites it, with all that it has rewritten.
+        refused: what was not rewritten and why, in the order of the graph.
+        groups: what one kernel runs each, in the order of the graph.
+        ungrouped: what was not grouped and why.
+    """
+
+    def __init__(self, model: ModelLike, options: Options) -> None:
+        self.options = options
+        self.seconds: dict[str, float] = {}
+        self._given = model
+        self._read()
+
+    def _read(self) -> None:
+        with self._timed("read"):
+            self.model = read_model(self._given)
+            self.model.growth.limit = self.options.fold_limit
+            self.model.objective = self.options.objective
+            self.before = Census.of(self.model)
+            self.trace = Trace(self.model)
+            if self.options.input_shapes:
+                # Those that fit no input are refused before the work, whether it needs them or not.
+                Search(self.model, dict(self.options.input_shapes))
+        self.check = None if self.options.verify == "none" else RewriteCheck(self.options.seed)
+        progress = staged(self.options.progress, "rewrite")
+        self.driver = Driver(self.model, self.options.rules, self.check, progress)
+        self.refused: list[Refusal] = []
+        self.groups: list[Group] = []
+        self.ungrouped: list[Refusal] = []
+
+    @property
+    def name(self) -> str:
+        """What to call the model."""
+        named = isinstance(self._given, (str, Path))
+        return str(self._given) if named else self.model.graph.proto.name
+
+    @property
+    def original(self) -> list[Node]:
+        """The nodes that the model was read with."""
+        return self.trace.original
+
+    def fuse(self) -> None:
+        """Rewrites and groups; leaves the model as it is where no runtime would load the result."""
+        self._rewrite()
+        why_not = refusal(self.model) if self.driver.fused else None
+        if why_not is not None and not refused_already(read_model(self._given)):
+            self.options = replace(self.options, rules=(), groups="off")
+            self._read()
+            self.model.notes.append(
+                f"the model is left as it was, since no runtime would load the result: {why_not}"
+            )
+        elif self.options.groups != "off":
+            self._group()
+
+    def _rewrite(self) -> None:
+        with self._timed("rewrite"):
+            self.driver.run()
+            self.refused = self.driver.refused
+            self.trace.done(self.driver.fused, self.refused)
+
+    def _group(self) -> None:
+        rules, model = self.options.rules, self.model
+        with self._timed("group"):
+            if self.driver.fused and any(isinstance(rule, GroupRule) for rule in rules):
+                # A second run is to find the same groups, and knows no more than the file says.
+                model.infer_shapes_afresh()
+            grouping = find_groups(model, rules, self.options.target)
+            self.groups, self.ungrouped = grouping.groups, grouping.refused
+            self.trace.grouped((group.nodes for group in self.groups), self.ungrouped)
+
+    def result(self) -> FusionResult:
+        """Writes the model, checks it, and reports."""
+        fusions = [Fusion.of(fused) for fused in self.driver.fused]
+        called = self.options.groups == "functions" and takes_functions(self.model)
+        fusions += [Fusion.of_group(group, called) for group in self.groups]
+        model = self._write(called, changed=bool(fusions))
+        verification = self._verify(model)
+        report = Report(
+            model=self.name,
+            before=self.before,
+            after=Census.of(self.model),
+            fused=fusions,
+            declined=[NotFused.of_refusal(miss) for miss in (*self.refused, *self.ungrouped)],
+            verification=verification,
+            seconds=self.seconds,
+            versions=_versions(),
+            notes=self.model.notes,
+            trace=self.trace,
+        )
+        external = ((t.folder, t.proto) for t in self.model.external)
+        data = {folder / ExternalData.of(t).file for folder, t in external if folder is not None}
+        path = Path(self._given) if isinstance(self._given, (str, Path)) else None
+        return FusionResult(model, report, path, tuple(sorted(data)), self.model.folder)
+
+    def _write(self, called: bool, changed: bool) -> ModelProto:
+        with self._timed("write"):
+            if self.options.groups != "off":
+                (emit if called else mark)(self.model, self.groups)
+            if changed:
+                self.model.embed_lists()
+            written = self.model.to_proto()
+            note = settle_claims(self.model, written, correct=changed)
+            if note is not None:
+                self.model.notes.append(note)
+        return written
+
+    def _verify(self, written: ModelProto) -> Verification:
+        if self.options.verify == "model":
+            with self._timed("verify"):
+                original = Model(self.model.proto, self.model.folder)
+                result = Model(written, self.model.folder)
+                shapes = dict(self.options.input_shapes or {})
+                progress = staged(self.options.progress, "verify")
+                return verify_models(original, result, shapes, self.options.seed, progress)
+        return Verification("none") if self.check is None else self.check.verification()
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - start, 4)
+
+
+@contextmanager
+def in_order() -> Iterator[None]:
+    """With the garbage collector off, and a name that is none told in a line."""
+    try:
+        with collector_paused():
+            yield
+    except UnicodeDecodeError:
+        # Of a name that is not that of a value.
+        raise ModelError(NOT_UTF_8) from None
+
+
+def _shapes(given: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, ...]]:
+    listed = {name: tuple(shape) for name, shape in (given or {}).items()}
+    for name, shape in listed.items():
+        if not all(isinstance(size, (int, np.integer)) for size in shape):
+            raise UsageError(
+                f"the shape of input '{name}' is {list(shape)}; sizes are whole numbers"
+            )
+    return {name: tuple(int(size) for size in shape) for name, shape in listed.items()}
+
+
+def _versions() -> dict[str, str]:
+    packages = ("trtfuse", "onnx", "onnxruntime", "numpy")
+    return {package: _version(package) for package in packages}
+
+
+#: Looking for a package takes longer than fusing a small model.
+_version = functools.cache(importlib.metadata.version)
