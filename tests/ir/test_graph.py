@@ -817,13 +817,21 @@ def test_an_operator_is_one_object_for_all_its_nodes() -> None:
     assert first.op is second.op
 
 
+def test_a_node_knows_its_graph_also_when_it_has_been_removed() -> None:
+    graph = parsed("(float[2] x) => (float[2] y) { dead = Neg(x) y = Abs(x) }").graph
+    removed = node(graph, "dead")
+    graph.remove(removed)
+    assert (removed.graph, removed.home, removed.opset) == (None, graph, 17)
+    nowhere = Node(NodeProto(op_type="Neg"), Operator("", "Neg"), [], [])
+    with pytest.raises(LookupError, match="Neg is in no graph"):
+        nowhere.attribute("axis")
+
+
 def test_an_attribute_that_a_call_decides_is_no_default() -> None:
     operator = Operator("", "Softmax", refers=("axis",))
     assert (str(operator), operator.base) == ("Softmax<@axis>", "Softmax")
     node = Node(NodeProto(op_type="Softmax"), operator, [], [])
     assert node.attribute("axis") is None
-    own = Node(NodeProto(op_type="Softmax"), Operator("", "Softmax"), [], [])
-    assert own.attribute("axis") == -1
 
 
 def test_attributes_and_inputs_left_out_are_told_from_given_ones() -> None:

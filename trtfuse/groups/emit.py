@@ -65,10 +65,8 @@ def emit(model: Model, groups: Iterable[Group]) -> None:
     """
     functions = _Functions(model)
     for group in groups:
-        graph = group.last.graph
-        assert graph is not None
         model.raise_ir_version(_SINCE)
-        _replace(graph, group, functions)
+        _replace(group.last.home, group, functions)
 
 
 def _replace(graph: Graph, group: Group, functions: _Functions) -> None:

@@ -40,8 +40,7 @@ def nodes_within(node: Node) -> Iterator[Node]:
 
 def called_by(node: Node) -> list[Graph]:
     """The functions that a node or its bodies call, and those that these call."""
-    assert node.graph is not None
-    functions = functions_of(node.graph) if node.graph.model.functions else {}
+    functions = functions_of(node.home) if node.home.model.functions else {}
     pending, graphs = [node], dict[Graph, None]()
     while functions and pending:
         for inner in nodes_within(pending.pop()):

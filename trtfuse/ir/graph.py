@@ -273,12 +273,23 @@ class Node:
         return next((value for value in self.outputs if value is not None), None)
 
     @property
+    def home(self) -> Graph:
+        """The graph that it is in, was in, or is meant for.
+
+        Raises:
+            LookupError: it is in none, and computes nothing that would tell.
+        """
+        if self.graph is not None:
+            return self.graph
+        first = self.first_result
+        if first is None:
+            raise LookupError(f"{self.op} is in no graph")
+        return first.graph
+
+    @property
     def opset(self) -> int:
-        """The version of ONNX's own operators where it stands, or is meant to; 0 if not known."""
-        graph = self.graph
-        if graph is None and self.first_result is not None:
-            graph = self.first_result.graph
-        return 0 if graph is None else graph.opset
+        """The version of ONNX's own operators in that graph."""
+        return self.home.opset
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """The value of an attribute as Python has it: where it is left out, what ONNX takes it for.

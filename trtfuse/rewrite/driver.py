@@ -293,8 +293,7 @@ class Driver:
 
     def _attempt(self, rule: Rule, match: Match, watch: Watch | None) -> Reason | None:
         """Builds, checks and commits one rewrite; says why where it does not."""
-        graph = match.root.graph
-        assert graph is not None
+        graph = match.root.home
         new = Replacement(graph)
         built = rule.build(match, new)
         results = built if isinstance(built, tuple) else (built,)

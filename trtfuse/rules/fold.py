@@ -95,8 +95,7 @@ def _varies(node: Node) -> bool:
 
 def _can_be_initializer(m: Match) -> bool:
     node: Node = m.root
-    assert node.graph is not None
-    held = not node.graph.constants_are_nodes and not node.output.outputs
+    held = not node.home.constants_are_nodes and not node.output.outputs
     return held and constant(node.output) is not None
 
 
@@ -150,7 +149,6 @@ def _known(node: Node) -> Tensor | None:
 def _outgrows(m: Match) -> str | None:
     """What the driver asks of every rewrite, before the constants are computed."""
     node: Node = m.root
-    assert node.graph is not None
     wanted = _wanted(node)
     sizes: list[int]
     if (known := _known(node)) is not None:
@@ -162,7 +160,7 @@ def _outgrows(m: Match) -> str | None:
     if not wanted:
         return None
     largest = wanted[sizes.index(max(sizes))].name
-    return node.graph.model.growth.why_not(largest, sum(sizes), [node])
+    return node.home.model.growth.why_not(largest, sum(sizes), [node])
 
 
 bounded_growth = Guard(BOUNDED_GROWTH.name, _outgrows, BOUNDED_GROWTH.doc, BOUNDED_GROWTH.helps)
