@@ -13,7 +13,6 @@ use of the source.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -540,7 +539,7 @@ class Graph:
         # no function, runtimes differ on what is meant.
         referring = [a.name for a in proto.attribute if a.ref_attr_name]
         if referring:
-            operator = replace(operator, refers=tuple(map(str, referring)))
+            operator = operator._replace(refers=tuple(map(str, referring)))
         node = Node(proto, operator, inputs, [])
         for name in proto.input:
             value = scope.get(name) if name else None

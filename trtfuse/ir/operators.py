@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import onnx
 from onnx import NodeProto, OperatorSetIdProto
@@ -47,8 +46,7 @@ ELEMENTWISE = frozenset((*OF_TWO, *OF_MANY, "Where"))
 Whose = Literal["standard", "unknown", "custom", "function"]
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(NamedTuple):
     """What a node runs.
 
     Attributes:
