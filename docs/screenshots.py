@@ -29,7 +29,7 @@ WIDTH = 1120
 
 #: File, network, colours, height, and what to do on the page before.
 SHOTS = (
-    ("report.png", DIGITS, "light", 1590, "document.querySelector('.picture').click();"),
+    ("report.png", DIGITS, "light", 1620, "document.querySelector('.picture').click();"),
     (
         "why-not.png",
         LIGHT / "light_densenet121.onnx",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from models import model
 from onnx import ModelProto, helper, numpy_helper, parser
+
+import trtfuse
 
 #: Names that would be markup, code or the end of a script if they were not text.
 ODD = (
@@ -98,6 +102,47 @@ EDGES: dict[str, Callable[[], ModelProto]] = {
     "erased": erased,
     "odd names": odd_names,
 }
+
+
+def tangled(seed: int, nodes: int = 14) -> dict[str, Any]:
+    """A report with one picture, of nodes that read from each other every way, before and after.
+
+    It is drawn twice: as a fusion, and as a group, where a frame is around the nodes.
+    """
+    rng = random.Random(seed)
+    values: list[list[Any]] = [[["batch", 3, 224, 224], "float32", False] for _ in range(3)]
+    sides = []
+    for _ in range(2):
+        made = list(range(3))
+        side = []
+        for k in range(nodes):
+            reads = rng.sample(made, min(len(made), rng.randint(1, 3)))
+            for _ in range(rng.randint(0, 6) if rng.random() < 0.3 else 0):
+                reads.append(len(values))
+                values.append([[64, 32, 3, 3], "float32", True])
+            results = list(range(len(values), len(values) + rng.randint(1, 2)))
+            sizes = [["batch", "sequence_length", 4, 64], [8], [], None]
+            values += [[rng.choice(sizes), "float32", False] for _ in results]
+            made += results
+            side.append(
+                [rng.choice(["Conv", "Add", f"com.example::Operator{k}"]), reads, results, ""]
+            )
+        sides.append(side)
+    data = trtfuse.fuse(one_node()).report.to_dict()
+    names = [f"/encoder/layers.{k}/attention/WWWMMM/value_{k}" for k in range(len(values))]
+    labels = [f"/encoder/layers.{k}/attention/MMMWWW/MatMul_{k}" for k in range(nodes)]
+    entry = {"kind": "rewrite", "error": None, "name": "tangle", "nodes": labels, "wires": names}
+    entry |= {
+        "operators": [node[0] for node in sides[0]],
+        "into": [f"{label}_new" for label in labels],
+    }
+    entry["picture"] = 0
+    data["pictures"] = [{"before": sides[0], "after": sides[1], "values": values}]
+    data["fused"] = [
+        {**entry, "rule": "conv-scale"},
+        {**entry, "rule": "pointwise", "kind": "group"},
+    ]
+    return data
 
 
 def large(nodes: int) -> ModelProto:

@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from fusing import rewrite
 from models import SCALES
 from onnx import ModelProto, helper, numpy_helper
-
-import trtfuse
 
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
@@ -79,7 +78,7 @@ def test_the_nine_models_are_all_there_are() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_computed_at_run_time_is_left_alone(name: str) -> None:
     original = onnx.load(light(name))
-    result = trtfuse.fuse(light(name), rules=SCALES, verify="model" if name in QUICK else "rewrite")
+    result = rewrite(light(name), rules=SCALES, verify="model" if name in QUICK else "rewrite")
     nodes, normalizations = MODELS[name]
     report = result.report
     assert result.ok
@@ -115,7 +114,7 @@ def filled(model: ModelProto) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_that_are_computed_fold_where_the_model_does_not_grow_by_much(name: str) -> None:
-    result = trtfuse.fuse(light(name), verify="model" if name in QUICK else "rewrite")
+    result = rewrite(light(name), verify="model" if name in QUICK else "rewrite")
     assert result.ok
     onnx.checker.check_model(result.model, full_check=True)
     before, after = filled(onnx.load(light(name))), filled(result.model)
@@ -130,7 +129,7 @@ def test_weights_that_are_computed_fold_where_the_model_does_not_grow_by_much(na
     left = operators(result.model)
     assert not {"Dropout", "Identity", "Unsqueeze"} & set(left)
     assert left["BatchNormalization"] < MODELS[name][1] or MODELS[name][1] == 0
-    again = trtfuse.fuse(result.model, verify="none")
+    again = rewrite(result.model, verify="none")
     assert again.report.fused == []
     assert again.model.SerializeToString(deterministic=True) == result.model.SerializeToString(
         deterministic=True
@@ -142,7 +141,7 @@ def test_weights_that_are_computed_fold_where_the_model_does_not_grow_by_much(na
 def test_every_normalization_that_stays_has_a_reason(
     name: str, rules: tuple[str, ...] | None
 ) -> None:
-    result = trtfuse.fuse(light(name), rules=rules, verify="none")
+    result = rewrite(light(name), rules=rules, verify="none")
     report, left = result.report, result.model.graph.node
     computed = {node.output[0] for node in left if node.op_type == "ConstantOfShape"}
     labels = {
@@ -181,7 +180,7 @@ def test_with_weights_of_their_own_the_normalizations_fold(
     name: str, kept: int, folded: int
 ) -> None:
     model = with_weights(name)
-    result = trtfuse.fuse(model, verify="none")
+    result = rewrite(model, verify="none")
     before, after = operators(model), operators(result.model)
     assert before["BatchNormalization"] == kept + folded
     assert after["BatchNormalization"] == kept
@@ -203,7 +202,7 @@ def test_a_folded_shufflenet_computes_what_it_did() -> None:
     assert last.op_type == "Softmax"
     last.op_type = "Identity"
     del last.attribute[:]
-    result = trtfuse.fuse(model, verify="model")
+    result = rewrite(model, verify="model")
     assert result.ok
     assert Counter(each.rule for each in result.report.fused) == {
         "conv-scale": 49,

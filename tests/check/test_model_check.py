@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from fusing import rewrite
 from models import model
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, parser
 
@@ -107,7 +108,7 @@ def test_a_fused_model_agrees_within_a_fraction_of_the_tolerance() -> None:
     model.graph.initializer.append(scale)
     model.graph.node.insert(1, helper.make_node("Mul", ["y1", "s"], ["m1"], name="scale"))
     model.graph.node[2].input[0] = "m1"
-    result = trtfuse.fuse(model, rules=["conv-scale"], verify="model")
+    result = rewrite(model, rules=["conv-scale"], verify="model")
     assert [fusion.rule for fusion in result.report.fused] == ["conv-scale"]
     assert result.ok
     assert 0 < result.report.verification.max_error < result.report.verification.tolerance / 4
@@ -127,7 +128,7 @@ def test_a_fusion_that_rounds_less_agrees(c: float) -> None:
         helper.make_node("Sub", ["u", "c"], ["z"]),
     ]
     model = model_of(nodes, {"x": ["N", 3, 2, 2]}, {"z": ["N", 4, 2, 2]}, constants)
-    result = trtfuse.fuse(model, verify="model")
+    result = rewrite(model, verify="model")
     assert len(result.report.fused) == 2
     assert result.report.verification.notes == []
     assert result.ok
@@ -565,7 +566,7 @@ def test_given_shapes_that_do_not_fit_are_refused() -> None:
         trtfuse.verify(relu(), relu(), input_shapes={"z": [2, 3]})
     assert str(refused.value) == "the model has no input 'z'; it has x"
     with pytest.raises(trtfuse.UsageError) as refused:
-        trtfuse.fuse(relu(), verify="model", input_shapes={"x": [2]})
+        rewrite(relu(), verify="model", input_shapes={"x": [2]})
     assert str(refused.value) == "input 'x' has shape [N, 3], which [2] does not fit"
 
 
@@ -609,7 +610,7 @@ def external(tmp_path: Path) -> Path:
 
 
 def test_a_model_with_external_data_is_compared_by_its_path(external: Path, tmp_path: Path) -> None:
-    result = trtfuse.fuse(external, rules=["conv-scale"], verify="model")
+    result = rewrite(external, rules=["conv-scale"], verify="model")
     assert result.ok
     assert [fusion.rule for fusion in result.report.fused] == ["conv-scale"]
     (tmp_path / "elsewhere").mkdir()
@@ -662,7 +663,7 @@ def test_a_bfloat16_model_with_float_inputs_is_compared() -> None:
 
 def test_a_logarithm_of_the_smallest_numbers_is_no_better_than_they_are() -> None:
     made = model("(float[300,50] x) => (float[300,50] y) { s = Softmax(x) y = Log(s) }")
-    result = trtfuse.fuse(made, verify="model")
+    result = rewrite(made, verify="model")
     assert [node.op_type for node in result.model.graph.node] == ["LogSoftmax"]
     assert result.ok
     numbers = model(

@@ -9,10 +9,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from fusing import rewrite
 from models import declined, fused, model
 from onnx import TensorProto
 
-import trtfuse
 from trtfuse.ir.graph import Value
 from trtfuse.ir.tensor import stands_for
 from trtfuse.rewrite.pattern import Match, const, op, var
@@ -40,21 +40,19 @@ def made(stored: Any = ROOT) -> Any:
 
 
 def test_a_rounded_constant_is_read_as_the_number_that_it_stands_for() -> None:
-    result = trtfuse.fuse(made(), rules=[times_root(ROOT)])
+    result = rewrite(made(), rules=[times_root(ROOT)])
     assert fused(result) == [("times-root", "mul")]
     assert result.report.verification.max_error < 1e-14
 
 
 def test_without_that_the_rounding_is_an_error() -> None:
-    ((_, _, guard, because),) = declined(trtfuse.fuse(made(), rules=[times_root(None)]))
+    ((_, _, guard, because),) = declined(rewrite(made(), rules=[times_root(None)]))
     assert guard == "check"
     assert re.search(r"relative error [\d.]+e-0[89] ", because)
 
 
 def test_what_it_is_read_as_has_to_be_right() -> None:
-    ((_, _, guard, because),) = declined(
-        trtfuse.fuse(made(), rules=[times_root(ROOT * (1 + 5e-8))])
-    )
+    ((_, _, guard, because),) = declined(rewrite(made(), rules=[times_root(ROOT * (1 + 5e-8))]))
     assert guard == "check"
     assert "relative error" in because
 
@@ -63,7 +61,7 @@ def test_what_it_is_read_as_has_to_be_right() -> None:
     "as_", [ROOT * (1 + 3e-7), 0.0, -ROOT, math.nan, math.inf, [ROOT, ROOT]], ids=str
 )
 def test_a_constant_may_not_be_read_as_a_number_that_is_not_next_to_it(as_: Any) -> None:
-    result = trtfuse.fuse(made(), rules=[times_root(as_)])
+    result = rewrite(made(), rules=[times_root(as_)])
     assert declined(result) == [
         ("times-root", "mul", "check", "`s` is read as numbers that are not next to its own")
     ]
@@ -83,7 +81,7 @@ def test_what_shares_the_check_of_others_may_not_be_misread_either() -> None:
     once = Rule(
         "once", op.Mul(var("x"), const("s", where=lambda t: not hasattr(t, "values"))), (), build
     )
-    result = trtfuse.fuse(many, rules=[once])
+    result = rewrite(many, rules=[once])
     assert [miss[1:3] for miss in declined(result)] == [("m9", "check")]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from fusing import rewrite
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, parser
 
 import trtfuse
@@ -156,7 +157,7 @@ def constant_changed(index: int, change: Callable[[Array], None]) -> Rule:
 
 def refused(model: ModelProto, rule: Rule) -> str:
     """Why the check refuses a rule, which is all that stops it."""
-    result = trtfuse.fuse(model, rules=[rule])
+    result = rewrite(model, rules=[rule])
     assert result.report.fused == []
     assert result.model == model
     (declined,) = result.report.declined
@@ -189,7 +190,7 @@ def test_a_right_rewrite_of_a_convolution_is_far_below_the_tolerance(
     operator: str, group: int, dtype: Any
 ) -> None:
     model = convolution(operator, group, shift=True, dtype=dtype)
-    report = trtfuse.fuse(model).report
+    report = rewrite(model).report
     assert [fusion.rule for fusion in report.fused] == ["conv-scale", "conv-scale"]
     for fusion in report.fused:
         assert fusion.error is not None
@@ -205,7 +206,7 @@ def test_a_right_rewrite_of_a_convolution_is_far_below_the_tolerance(
 def test_a_right_rewrite_of_a_product_is_far_below_the_tolerance(
     operator: str, x: list[int | str], dtype: Any
 ) -> None:
-    (fusion,) = trtfuse.fuse(product(operator, x, dtype)).report.fused
+    (fusion,) = rewrite(product(operator, x, dtype)).report.fused
     assert fusion.rule == "fc-scale"
     assert fusion.error is not None
     assert fusion.error < FAR_BELOW
@@ -213,7 +214,7 @@ def test_a_right_rewrite_of_a_product_is_far_below_the_tolerance(
 
 @pytest.mark.parametrize("epsilon", [0.0, 1e-12, 1e-5, 1.0])
 def test_a_right_rewrite_of_a_normalization_is_far_below_the_tolerance(epsilon: float) -> None:
-    (fusion,) = trtfuse.fuse(normalized(epsilon)).report.fused
+    (fusion,) = rewrite(normalized(epsilon)).report.fused
     assert fusion.error is not None
     assert fusion.error < FAR_BELOW
 
@@ -222,7 +223,7 @@ def test_a_variance_of_nothing_under_an_epsilon_left_out_is_right() -> None:
     model = normalized()
     del model.graph.node[1].attribute[:]
     model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(np.zeros(4, "f"), "variance"))
-    (fusion,) = trtfuse.fuse(model).report.fused
+    (fusion,) = rewrite(model).report.fused
     assert fusion.error is not None
     assert fusion.error < FAR_BELOW
 
@@ -231,7 +232,7 @@ def test_outputs_of_the_statistics_that_nothing_reads_are_not_asked_for() -> Non
     model = normalized()
     model.opset_import[0].version = 9
     model.graph.node[1].output.extend(["m_out", "v_out", "m_saved", "v_saved"])
-    (fusion,) = trtfuse.fuse(model, skip=["identity-scale"]).report.fused
+    (fusion,) = rewrite(model, skip=["identity-scale"]).report.fused
     assert fusion.rule == "conv-scale"
     assert fusion.error is not None
     assert fusion.error < FAR_BELOW
@@ -239,7 +240,7 @@ def test_outputs_of_the_statistics_that_nothing_reads_are_not_asked_for() -> Non
 
 def test_channels_far_apart_in_size_are_right_each_for_itself() -> None:
     weights = drawn(4, 4, 3, 3) * np.float32(10) ** np.array([-20, -10, 0, 18]).reshape(4, 1, 1, 1)
-    (fusion,) = trtfuse.fuse(convolution(bias=False, weights=weights.astype("f"))).report.fused
+    (fusion,) = rewrite(convolution(bias=False, weights=weights.astype("f"))).report.fused
     assert fusion.error is not None
     assert fusion.error < FAR_BELOW
 
@@ -395,7 +396,7 @@ def test_an_infinite_number_may_become_finite() -> None:
     rule = rewriting(
         pattern, lambda m, new: new.ReduceLogSumExp(new.Mul(m["x"], m["hundred"]), m["axes"])
     )
-    (fusion,) = trtfuse.fuse(model, rules=[rule]).report.fused
+    (fusion,) = rewrite(model, rules=[rule]).report.fused
     assert fusion.error is not None
     assert fusion.error < 1e-13
     # Where it is finite, it has to be right nevertheless.
@@ -428,7 +429,7 @@ def test_integers_have_to_be_equal() -> None:
         "the two spellings do not compute the same: integers differ for normal x[1, 3], seed 0"
     )
     other = rewriting(pattern, lambda m, new: new.Sub(m["x"], new.Neg(m["one"])))
-    (fusion,) = trtfuse.fuse(model, rules=[other]).report.fused
+    (fusion,) = rewrite(model, rules=[other]).report.fused
     assert fusion.error == 0
 
 
@@ -512,7 +513,7 @@ def test_an_operator_of_another_domain_declines_with_a_sentence(where: str) -> N
     "x", [["N", 4, "H", "W"], ["N", "C", "H", "W"], [4, 4, 8, 8], [1, 4, 3, 3], ["H", 4, "H", "H"]]
 )
 def test_a_convolution_is_checked_whatever_of_its_shape_is_known(x: list[int | str]) -> None:
-    (fusion,) = trtfuse.fuse(convolution(x=x)).report.fused
+    (fusion,) = rewrite(convolution(x=x)).report.fused
     assert fusion.error is not None
     assert fusion.error < FAR_BELOW
 
@@ -522,7 +523,7 @@ def test_a_convolution_of_unknown_rank_is_checked() -> None:
     model.graph.input[0].name = "flat"
     model.graph.input.append(helper.make_tensor_value_info("shape", TensorProto.INT64, ["R"]))
     model.graph.node.insert(0, helper.make_node("Reshape", ["flat", "shape"], ["x"]))
-    (fusion,) = trtfuse.fuse(model).report.fused
+    (fusion,) = rewrite(model).report.fused
     assert fusion.rule == "conv-scale"
     assert fusion.error is not None
     assert fusion.error < FAR_BELOW
@@ -534,7 +535,7 @@ def test_a_shuffle_of_unknown_rank_is_checked_at_the_rank_that_it_needs() -> Non
         " x = Reshape(flat, shape)  y = Transpose<perm=[1, 0, 2, 4, 3]>(x)"
         " z = Transpose<perm=[4, 0, 2, 3, 1]>(y) }"
     )
-    (fusion,) = trtfuse.fuse(model, rules=["shuffle-shuffle"]).report.fused
+    (fusion,) = rewrite(model, rules=["shuffle-shuffle"]).report.fused
     assert fusion.error == 0
 
 
@@ -544,7 +545,7 @@ def test_what_the_old_spelling_rounds_on_the_way_is_no_error_of_the_new_one() ->
         {"large": np.array(1e8, "f")},
     )
     pattern = op.Sub(op.Add(var("x"), var("c")), var("c"))
-    (fusion,) = trtfuse.fuse(model, rules=[rewriting(pattern, lambda m, _: m["x"])]).report.fused
+    (fusion,) = rewrite(model, rules=[rewriting(pattern, lambda m, _: m["x"])]).report.fused
     assert fusion.error is not None
     assert fusion.error < FAR_BELOW
 
@@ -555,7 +556,7 @@ def test_a_uniform_scale_of_unknown_rank_is_checked() -> None:
         " { x = Reshape(flat, shape)  z = Mul(x, one) }",
         {"one": np.array(1, "f")},
     )
-    (fusion,) = trtfuse.fuse(model, rules=["identity-scale"]).report.fused
+    (fusion,) = rewrite(model, rules=["identity-scale"]).report.fused
     assert fusion.error == 0
 
 
@@ -568,7 +569,7 @@ def test_a_normalization_that_does_nothing_is_checked_on_its_channels(before: st
         f" {{ {before}  z = BatchNormalization<epsilon = 0.0>(a, one, zero, zero, one) }}",
         {"one": np.ones(5, "f"), "zero": np.zeros(5, "f")},
     )
-    report = trtfuse.fuse(model, rules=["identity-scale"]).report
+    report = rewrite(model, rules=["identity-scale"]).report
     assert [declined.because for declined in report.declined] == []
     (fusion,) = report.fused
     assert fusion.error == 0
@@ -581,7 +582,7 @@ def test_a_normalization_that_does_nothing_is_checked_on_its_channels(before: st
 def test_a_product_is_checked_whatever_of_its_shape_is_known(
     operator: str, x: list[int | str]
 ) -> None:
-    report = trtfuse.fuse(product(operator, x)).report
+    report = rewrite(product(operator, x)).report
     assert [declined.because for declined in report.declined] == []
     (fusion,) = report.fused
     assert fusion.error is not None
@@ -593,7 +594,7 @@ def test_a_gemm_of_unknown_rank_is_checked() -> None:
     model.graph.input[0].name = "flat"
     model.graph.input.append(helper.make_tensor_value_info("shape", TensorProto.INT64, ["R"]))
     model.graph.node.insert(0, helper.make_node("Reshape", ["flat", "shape"], ["x"]))
-    report = trtfuse.fuse(model).report
+    report = rewrite(model).report
     assert [declined.because for declined in report.declined] == []
     assert [fusion.rule for fusion in report.fused] == ["fc-scale"]
 
@@ -607,7 +608,7 @@ def test_a_symbol_has_one_size_in_all_that_is_drawn() -> None:
         op.Mul(op.MatMul(var("x"), var("y")), const("c")),
         lambda m, new: new.MatMul(new.Mul(m["x"], m["c"]), m["y"]),
     )
-    report = trtfuse.fuse(model, rules=[rule]).report
+    report = rewrite(model, rules=[rule]).report
     assert [declined.because for declined in report.declined] == []
     (fusion,) = report.fused
     assert fusion.error is not None
@@ -646,7 +647,7 @@ def chain(
 
 
 def scaled(model: ModelProto, **options: Any) -> trtfuse.Report:
-    return trtfuse.fuse(model, rules=["conv-scale"], **options).report
+    return rewrite(model, rules=["conv-scale"], **options).report
 
 
 def test_after_eight_of_one_structure_the_others_share_their_check() -> None:
@@ -719,7 +720,7 @@ def test_nothing_is_shared_across_rules() -> None:
         )
         return Rule(name, right.pattern, guards, right.build)
 
-    report = trtfuse.fuse(model, rules=[half("a", 0, 8), half("b", 8, 16)]).report
+    report = rewrite(model, rules=[half("a", 0, 8), half("b", 8, 16)]).report
     assert [fusion.rule for fusion in report.fused] == ["a"] * 8 + ["b"] * 8
     assert report.verification.checked == 16
 
@@ -730,7 +731,7 @@ def test_a_refused_one_is_not_one_of_the_eight() -> None:
             return built
         return new.Neg(built)
 
-    report = trtfuse.fuse(chain(11), rules=[spoiled(wrong_at_first)]).report
+    report = rewrite(chain(11), rules=[spoiled(wrong_at_first)]).report
     assert [declined.at for declined in report.declined] == ["scale0", "scale1", "scale2"]
     assert len(report.fused) == 8
     assert report.verification.notes == []
@@ -752,7 +753,7 @@ def test_a_refusal_names_the_seed() -> None:
     def change(weights: Array) -> None:
         weights[0] *= 2
 
-    result = trtfuse.fuse(convolution(), rules=[constant_changed(0, change)], seed=17)
+    result = rewrite(convolution(), rules=[constant_changed(0, change)], seed=17)
     (declined,) = result.report.declined
     assert declined.because.endswith(", seed 17")
 
@@ -775,7 +776,7 @@ def test_the_check_of_a_large_product_takes_a_few_times_its_weights() -> None:
     del constants
     tracemalloc.start()
     try:
-        report = trtfuse.fuse(model).report
+        report = rewrite(model).report
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

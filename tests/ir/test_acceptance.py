@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from fusing import rewrite
 from onnx import (
     AttributeProto,
     GraphProto,
@@ -461,7 +462,7 @@ def test_what_runtimes_load_is_taken_noted_and_loads_afterwards(name: str) -> No
     make, note = TAKEN[name]
     original = make()
     before = original.SerializeToString()
-    result = trtfuse.fuse(original)
+    result = rewrite(original)
     assert original.SerializeToString() == before
     notes = " | ".join(result.report.notes)
     assert "\n" not in notes
@@ -474,7 +475,7 @@ def test_what_runtimes_load_is_taken_noted_and_loads_afterwards(name: str) -> No
         assert [o.name for o in result.model.graph.output] == [
             o.name for o in original.graph.output
         ]
-    again = trtfuse.fuse(result.model)
+    again = rewrite(result.model)
     assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -500,7 +501,7 @@ def test_what_runtimes_load_is_taken_noted_and_loads_afterwards(name: str) -> No
 )
 def test_what_is_taken_computes_the_same(name: str) -> None:
     original = TAKEN[name][0]()
-    result = trtfuse.fuse(original, groups="off")
+    result = rewrite(original, groups="off")
     feeds = {"x": np.array([3, -2], np.float32), "c": np.array(True)}
     feeds = {info.name: feeds[info.name] for info in original.graph.input if info.name in feeds}
     options = ort.SessionOptions()
@@ -759,7 +760,7 @@ def test_what_is_refused_is_named_in_one_line(name: str) -> None:
     make, reason = REFUSED[name]
     model = make()
     with pytest.raises(ModelError) as error:
-        trtfuse.fuse(model)
+        rewrite(model)
     assert reason in str(error.value)
     assert "\n" not in str(error.value)
     for read in (trtfuse.explain, trtfuse.to_networkx):
@@ -776,7 +777,7 @@ def test_unknown_operators_are_known_to_no_rule() -> None:
         "<float[1, 2, 1, 1] s = {2, 3}> "
         "{ a = Gelu(x) b = Gelu(x) c = Add(a, b) y = Mul(c, s) unused = Plugin(x) d = Plugin(y) }"
     )
-    result = trtfuse.fuse(model)
+    result = rewrite(model)
     # Two of a kind are not one, and what nothing reads may do more than compute.
     assert [node.op_type for node in result.model.graph.node] == [
         *("Gelu", "Gelu", "Add", "Mul", "Plugin", "Plugin")
@@ -820,7 +821,7 @@ def test_shuffled_nodes_are_fused_as_sorted_ones(seed: int) -> None:
     info = tensor_info("x", FLOAT, [2]), tensor_info("v199", FLOAT, [2])
     graph = helper.make_graph(nodes, "g", [info[0]], [info[1]])
     model = helper.make_model(graph, opset_imports=[opset("", 17)], ir_version=8)
-    result = trtfuse.fuse(model, groups="off")
+    result = rewrite(model, groups="off")
     onnx.checker.check_model(result.model, full_check=True)
     feeds = {"x": np.array([1, 2], np.float32)}
     expected, actual = (

@@ -7,10 +7,10 @@ import onnx
 import onnx.inliner
 import onnxruntime as ort
 import pytest
+from fusing import rewrite
 from models import nodes
 from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, helper, parser
 
-import trtfuse
 from trtfuse.ir.graph import Graph, Value
 from trtfuse.ir.model import Model
 from trtfuse.ir.tensor import Array
@@ -138,11 +138,11 @@ def test_rules_run_inside_functions() -> None:
         <domain: "my", opset_import: ["": 21]> f (a) => (b) {
             [one] c = Transpose(a) [two] d = Transpose(c) [three] b = Transpose(d) }"""
     )
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert operators(function(result.model)) == ["Transpose"]
     assert list(function(result.model).output) == ["b"]
     assert_same(made, result.model, x=X)
-    assert trtfuse.fuse(result.model).model.SerializeToString() == result.model.SerializeToString()
+    assert rewrite(result.model).model.SerializeToString() == result.model.SerializeToString()
 
 
 def test_a_function_and_the_bodies_in_it_have_the_opset_of_the_function() -> None:
@@ -155,7 +155,7 @@ def test_a_function_and_the_bodies_in_it_have_the_opset_of_the_function() -> Non
 def test_what_an_attribute_of_the_function_decides_is_left_alone() -> None:
     made = parsed(REFERRING, full=False)
     assert [node.op for node in graph(Model(made)).nodes()] == ["Transpose<@perm>"] * 2
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert result.model.SerializeToString() == made.SerializeToString()
 
 
@@ -168,7 +168,7 @@ def test_random_numbers_that_the_caller_scales_stay_apart() -> None:
             b = Sub(c, d) }""",
         full=False,
     )
-    assert operators(function(trtfuse.fuse(made).model)) == ["RandomNormalLike"] * 2 + ["Sub"]
+    assert operators(function(rewrite(made).model)) == ["RandomNormalLike"] * 2 + ["Sub"]
 
 
 def test_a_new_constant_in_a_function_is_a_node() -> None:
@@ -178,12 +178,12 @@ def test_a_new_constant_in_a_function_is_a_node() -> None:
             flat = Constant<value = int64[1] {6}>() pair = Constant<value = int64[2] {6,1}>()
             c = Reshape(a, flat) [last] b = Reshape(c, pair) }"""
     )
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert lines(function(result.model)) == [
         "-: Constant() -> last.shape", "last: Reshape(a, last.shape) -> b"
     ]  # fmt: skip
     assert_same(made, result.model, x=X)
-    again = trtfuse.fuse(result.model)
+    again = rewrite(result.model)
     assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -198,10 +198,10 @@ def test_a_constant_of_a_function_that_is_folded_once_is_merged_with_its_twin_at
             b = Max(d, half) }"""
     )
     rules = ["fold-constants", "duplicate-constant"]
-    result = trtfuse.fuse(made, rules=rules)
+    result = rewrite(made, rules=rules)
     assert operators(function(result.model)) == ["Constant", "Min", "Max"]
     assert_same(made, result.model, x=X)
-    again = trtfuse.fuse(result.model, rules=rules)
+    again = rewrite(result.model, rules=rules)
     assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -212,7 +212,7 @@ def test_equal_constants_of_a_function_are_one_that_stands_in_front() -> None:
             one = Constant<value = float {2}>() c = Max(a, one)
             other = Constant<value_float = 2.0>() b = Min(a, other) }"""
     )
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert operators(function(result.model)) == ["Constant", "Max", "Min"]
     assert_same(made, result.model, x=X)
 
@@ -224,7 +224,7 @@ def test_names_inside_and_outside_may_be_the_same() -> None:
         <domain: "my", opset_import: ["": 21]> f (a) => (b) {
             c = Transpose(a) e = Transpose(c) d = Relu(e) b = Relu(d) }"""
     )
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert nodes(result.model) == ["-: f(a) -> b", "-: Transpose(b) -> d"]
     assert operators(function(result.model))[-1:] == ["Relu"]
     assert_same(made, result.model, a=X)
@@ -232,7 +232,7 @@ def test_names_inside_and_outside_may_be_the_same() -> None:
 
 def test_a_call_whose_results_nothing_reads_goes_and_the_function_stays() -> None:
     made = parsed(PLAIN.replace("y = my.f(x)", "t = my.f(x) y = Neg(x)"))
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert nodes(result.model) == ["-: Neg(x) -> y"]
     assert [each.name for each in result.model.functions] == ["f"]
 
@@ -240,7 +240,7 @@ def test_a_call_whose_results_nothing_reads_goes_and_the_function_stays() -> Non
 def test_a_branch_inside_a_function_is_inlined_into_it() -> None:
     made = parsed(BODY.replace("d = Neg(a)", "d = Neg(a) no = Constant<value = bool {0}>()")
                   .replace("If(c)", "If(no)"))  # fmt: skip
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert lines(function(result.model)) == ["-: Abs(a) -> b"]
     assert_same(made, result.model, x=X, c=np.array(True))
 
@@ -278,8 +278,8 @@ def test_a_size_on_which_calls_disagree_is_not_folded() -> None:
             s = Shape<start = START, end = END>(a) b = Neg(s) }"""
     first = parsed(text.replace("START", "0").replace("END", "1"))
     last = parsed(text.replace("START", "1").replace("END", "2"))
-    assert operators(function(trtfuse.fuse(first).model)) == ["Constant", "Neg"]
-    assert operators(function(trtfuse.fuse(last).model)) == ["Shape", "Neg"]
+    assert operators(function(rewrite(first).model)) == ["Constant", "Neg"]
+    assert operators(function(rewrite(last).model)) == ["Shape", "Neg"]
 
 
 def test_a_call_in_a_body_counts_as_one() -> None:
@@ -328,7 +328,7 @@ def test_symbols_made_up_around_a_call_do_not_outlive_their_round() -> None:
             t = Concat<axis=0>(m, open) g = Reshape(d, t) r = Relu(g)
         }"""
     )
-    result = trtfuse.fuse(made, verify="none")
+    result = rewrite(made, verify="none")
     assert "shuffle-shuffle" in [each.rule for each in result.report.fused]
     # The first round calls the rows of c what the second calls those of d.
     assert_same(made, result.model, x=np.float32([range(8), range(8)]))

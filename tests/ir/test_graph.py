@@ -8,6 +8,7 @@ import onnx
 import onnx.reference
 import onnxruntime as ort
 import pytest
+from fusing import rewrite
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, parser
@@ -226,7 +227,7 @@ def test_chains_equal_a_rebuild_after_the_driver_ran_on_the_onnx_operator_tests(
 ) -> None:
     fusions = 0
     for proto in backend_models.values():
-        result = trtfuse.fuse(proto, verify="none")
+        result = rewrite(proto, verify="none")
         if result.report.fused:
             fusions += len(result.report.fused)
             assert_chains(Model(result.model))
@@ -321,7 +322,7 @@ def run(proto: ModelProto, feeds: dict[str, Array]) -> list[Array]:
 def test_random_graphs_keep_their_chains_and_compute_the_same(text: str, taken: bool) -> None:
     original = parsed(text).proto
     assert_chains(Model(original))
-    result = trtfuse.fuse(original, verify="none")
+    result = rewrite(original, verify="none")
     proto = assert_chains(Model(result.model))
     assert proto.SerializeToString() == result.model.SerializeToString()
     onnx.checker.check_model(proto, full_check=True)
@@ -341,8 +342,8 @@ def test_random_graphs_keep_their_chains_and_compute_the_same(text: str, taken: 
 
 @given(texts())
 def test_a_second_run_changes_nothing(text: str) -> None:
-    once = trtfuse.fuse(parsed(text).proto, verify="none")
-    twice = trtfuse.fuse(once.model, verify="none")
+    once = rewrite(parsed(text).proto, verify="none")
+    twice = rewrite(once.model, verify="none")
     assert twice.report.fused == []
     assert twice.model.SerializeToString() == once.model.SerializeToString()
 
@@ -578,7 +579,7 @@ def test_a_name_that_a_body_defines_itself_stays_apart_from_a_renamed_outer_valu
     body: str, taken: bool
 ) -> None:
     original = parsed(COLLISION.replace("BODY", body)).proto
-    result = trtfuse.fuse(original, rules=["identity-scale"], verify="none")
+    result = rewrite(original, rules=["identity-scale"], verify="none")
     assert [each.rule for each in result.report.fused] == ["identity-scale"]
     onnx.checker.check_model(result.model, full_check=True)
     assert_chains(Model(result.model))
@@ -604,7 +605,7 @@ def test_a_dead_if_is_removed_with_what_its_bodies_were_waiting_for() -> None:
         }
         """
     )
-    result = trtfuse.fuse(model.proto)
+    result = rewrite(model.proto)
     assert [each.op_type for each in result.model.graph.node] == ["Relu"]
     assert list(result.model.graph.initializer) == []
     assert_chains(Model(result.model))
@@ -630,7 +631,7 @@ def test_a_captured_value_that_is_read_twice_is_released_once(body: str) -> None
         }
         """.replace("BODY", body)
     )
-    result = trtfuse.fuse(model.proto)
+    result = rewrite(model.proto)
     assert [each.name for each in result.model.graph.initializer] == []
     assert len(bodies_of(result.model.graph.node[0])[0].node) == 1
     assert_chains(Model(result.model))
@@ -722,7 +723,7 @@ def test_ir_3_writes_the_new_constants_of_a_body_as_nodes(
         ir_version=3,
         opset=9,
     )
-    result = trtfuse.fuse(model.proto, verify=verify)
+    result = rewrite(model.proto, verify=verify)
     body = bodies_of(result.model.graph.node[0])[0]
     assert [(each.op_type, *each.output) for each in body.node] == [
         ("Constant", "w_fused"),
@@ -731,7 +732,7 @@ def test_ir_3_writes_the_new_constants_of_a_body_as_nodes(
     ]
     assert [each.name for each in result.model.graph.input] == ["x", "c"]
     onnx.checker.check_model(result.model, full_check=True)
-    again = trtfuse.fuse(result.model, verify=verify)
+    again = rewrite(result.model, verify=verify)
     assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -739,7 +740,7 @@ def test_a_sparse_initializer_is_removed_like_another() -> None:
     model = parsed("(float[4] x) => (float[4] y) { y = Relu(x) }")
     proto = model.proto
     proto.graph.sparse_initializer.append(sparse("unread"))
-    result = trtfuse.fuse(proto)
+    result = rewrite(proto)
     assert list(result.model.graph.sparse_initializer) == []
 
 

@@ -13,6 +13,7 @@ import onnx
 import onnx_graphsurgeon as gs
 import onnxruntime as ort
 import pytest
+from fusing import rewrite
 from hypothesis import given, settings
 from models import body, constants, fused, nodes
 from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper, parser
@@ -134,7 +135,7 @@ def test_a_pipeline_of_import_edit_fuse_and_export_keeps_names_and_weights() -> 
     # With functions and bodies in one graph, GraphSurgeon 0.6.1 sorts functions forever.
     graph.cleanup().toposort(mode="nodes")
 
-    result = trtfuse.fuse(graph, verify="model")
+    result = rewrite(graph, verify="model")
 
     assert result.ok
     assert ("conv-scale", "stem + scale1") in fused(result)
@@ -157,7 +158,7 @@ def test_a_pipeline_of_import_edit_fuse_and_export_keeps_names_and_weights() -> 
 def test_all_that_stands_around_the_graph_is_kept() -> None:
     made = everything()
     made.graph.doc_string = "drawn by hand"
-    model = trtfuse.fuse(gs.import_onnx(made)).model
+    model = rewrite(gs.import_onnx(made)).model
     assert (model.ir_version, model.producer_name, model.producer_version) == (9, "exporter", "1.5")
     imports = {each.domain: each.version for each in model.opset_import}
     assert imports == {"": 18, "my": 3, "other": 7}
@@ -170,7 +171,7 @@ def test_all_that_stands_around_the_graph_is_kept() -> None:
 
 
 def test_what_is_imported_fuses_as_the_model_itself() -> None:
-    direct, through = trtfuse.fuse(everything()), trtfuse.fuse(gs.import_onnx(everything()))
+    direct, through = rewrite(everything()), rewrite(gs.import_onnx(everything()))
     assert fused(through) == fused(direct)
     assert nodes(through.model) == nodes(direct.model)
     kept = everywhere(through.model)
@@ -189,7 +190,7 @@ def test_the_graph_and_the_model_that_it_came_from_stay_as_they_are(level: Any) 
     graph.nodes.append(gs.Node("Custom", domain="not.imported", inputs=[], outputs=[]))
     graph.nodes.pop()
     source, before = made.SerializeToString(deterministic=True), state(graph)
-    trtfuse.fuse(graph, verify=level)
+    rewrite(graph, verify=level)
     trtfuse.verify(graph, graph)
     assert state(graph) == before
     assert made.SerializeToString(deterministic=True) == source
@@ -207,7 +208,7 @@ def test_the_exporter_of_graphsurgeon_would_have_changed_it() -> None:
 
 def test_numbers_in_a_graph_are_not_those_of_the_result() -> None:
     graph = small(k=np.float32([1, 2]))
-    result = trtfuse.fuse(graph, rules=())
+    result = rewrite(graph, rules=())
     graph.nodes[0].inputs[0].values[:] = 9
     np.testing.assert_array_equal(constants(result.model)["k"], [1, 2])
 
@@ -303,7 +304,7 @@ def test_an_operator_set_that_nothing_imports_is_added() -> None:
     graph.inputs, graph.outputs = [x], [y]
     graph.nodes = [gs.Node("Relu", inputs=[x], outputs=[y])]
     graph.nodes.append(gs.Node("Log", domain="my", inputs=[y], outputs=[gs.Variable("z")]))
-    model = trtfuse.fuse(graph, rules=()).model
+    model = rewrite(graph, rules=()).model
     assert {each.domain: each.version for each in model.opset_import} == {"": 18, "my": 1}
     assert graph.import_domains is None
     # Not the newest that onnx knows: ONNX Runtime may not know it yet.
@@ -424,7 +425,7 @@ def test_sparse_weights_stay_sparse() -> None:
     source = made.SerializeToString()
     graph = gs.import_onnx(made)
     graph.nodes[0].inputs[1].name = "renamed"
-    model = trtfuse.fuse(graph).model
+    model = rewrite(graph).model
     (sparse,) = model.graph.sparse_initializer
     assert (sparse.values.name, list(model.graph.node[0].input)) == ("renamed", ["x", "renamed"])
     assert made.SerializeToString() == source
@@ -436,7 +437,7 @@ def test_ir_3_lists_its_initializers_again() -> None:
         "<float[2] k = {1, 2}> { y = Mul(x, k) }"
     )
     onnx.checker.check_model(made)
-    model = trtfuse.fuse(gs.import_onnx(made)).model
+    model = rewrite(gs.import_onnx(made)).model
     assert model.ir_version == 3
     assert [info.name for info in model.graph.input] == ["x", "k"]
     onnx.checker.check_model(model)
@@ -460,24 +461,24 @@ def test_constants_of_a_function_become_nodes() -> None:
 def test_what_is_no_model_is_refused() -> None:
     graph = gs.import_onnx(everything())
     with pytest.raises(UsageError, match="'f' is a function; fuse the graph that calls it"):
-        trtfuse.fuse(graph.functions[0])
+        rewrite(graph.functions[0])
     with pytest.raises(UsageError, match=r"a model is a path, .*, not builtins\.dict"):
-        trtfuse.fuse({})
+        rewrite({})
     dates = small(day=np.array(["2026-11-25"], "datetime64[D]"))
     dates.outputs[0].dtype = np.float32
     with pytest.raises(ModelError, match=r"constant 'day' is of datetime64\[D\], not known to"):
-        trtfuse.fuse(dates)
+        rewrite(dates)
     graph.inputs[0].dtype = None
     with pytest.raises(ModelError, match="input 'x' has no dtype that ONNX knows; set its dtype"):
-        trtfuse.fuse(graph)
+        rewrite(graph)
 
 
 def test_a_graph_out_of_order_is_sorted() -> None:
     graph = gs.import_onnx(everything())
     graph.nodes.reverse()
-    notes = trtfuse.fuse(graph).report.notes
+    notes = rewrite(graph).report.notes
     assert any("nodes sorted" in note for note in notes)
-    assert trtfuse.fuse(graph.toposort(mode="nodes")).report.notes == []
+    assert rewrite(graph.toposort(mode="nodes")).report.notes == []
 
 
 @settings(max_examples=20)
@@ -490,7 +491,7 @@ def test_any_graph_comes_through_as_the_model_itself(drawn: Drawn) -> None:
             drawn.model.graph.input.remove(info)
     graph = gs.import_onnx(drawn.model)
     before = state(graph)
-    direct, through = trtfuse.fuse(drawn.model), trtfuse.fuse(graph)
+    direct, through = rewrite(drawn.model), rewrite(graph)
     assert state(graph) == before
     assert fused(through) == fused(direct)
     assert nodes(through.model) == nodes(direct.model)
@@ -530,11 +531,11 @@ def lazy(path: Path) -> gs.Graph:
 def test_external_weights_stay_references(external: Path) -> None:
     graph = lazy(external)
     before = state(graph)
-    model = trtfuse.fuse(graph, rules=()).model
+    model = rewrite(graph, rules=()).model
     assert {t.data_location for t in model.graph.initializer} == {TensorProto.EXTERNAL}
     # A graph knows no folder, so a rule that needs the numbers cannot have them.
     with pytest.raises(ModelError, match="came without a folder; pass its path instead"):
-        trtfuse.fuse(graph)
+        rewrite(graph)
     assert state(graph) == before
 
 
@@ -558,7 +559,7 @@ def test_external_weights_that_were_loaded_are_embedded(
 def test_external_weights_are_mapped_into_the_graph(external: Path) -> None:
     data = external.parent / "m.data"
     before = data.read_bytes()
-    result = trtfuse.fuse(external, rules=())
+    result = rewrite(external, rules=())
     graph = result.to_graphsurgeon()
     tensors = graph.tensors()
     assert isinstance(tensors["w"].values.base, np.memmap)
@@ -576,8 +577,8 @@ def test_external_weights_are_mapped_into_the_graph(external: Path) -> None:
 
 
 def test_fusing_goes_on_with_mapped_weights(external: Path) -> None:
-    graph = trtfuse.fuse(external, rules=()).to_graphsurgeon()
-    result = trtfuse.fuse(graph)
+    graph = rewrite(external, rules=()).to_graphsurgeon()
+    result = rewrite(graph)
     assert fused(result) == [("conv-scale", "conv + scale")]
     np.testing.assert_array_equal(constants(result.model)["w_fused"].ravel(), [0, 2, 6, 9])
 
@@ -595,7 +596,7 @@ def test_missing_external_weights_are_an_error(external: Path) -> None:
 
 
 def test_the_graph_shares_nothing_with_the_result() -> None:
-    result = trtfuse.fuse(everything())
+    result = rewrite(everything())
     before = result.model.SerializeToString(deterministic=True)
     graph = result.to_graphsurgeon()
     for each in (graph, *graph.subgraphs(recursive=True), *graph.functions):
@@ -608,8 +609,8 @@ def test_the_graph_shares_nothing_with_the_result() -> None:
 
 
 def test_what_comes_out_goes_in_again() -> None:
-    result = trtfuse.fuse(everything())
-    again = trtfuse.fuse(result.to_graphsurgeon())
+    result = rewrite(everything())
+    again = rewrite(result.to_graphsurgeon())
     assert again.report.fused == []
     assert nodes(again.model) == nodes(result.model)
     assert [f.SerializeToString() for f in again.model.functions] == [
@@ -637,7 +638,7 @@ def test_without_graphsurgeon_there_is_one_line() -> None:
 import sys
 sys.modules["onnx_graphsurgeon"] = None
 import trtfuse
-result = trtfuse.fuse(sys.argv[1])
+result = rewrite(sys.argv[1])
 try:
     result.to_graphsurgeon()
 except trtfuse.UsageError as error:

@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from fusing import rewrite
 from onnx import ModelProto, parser
 
-import trtfuse
 from trtfuse.ir.model import Model
 from trtfuse.run import VerifyLevel
 
@@ -41,7 +41,7 @@ STALE = """
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_stale_sizes_make_no_kernel(level: VerifyLevel) -> None:
-    result = trtfuse.fuse(parsed(STALE), verify=level, groups="off")
+    result = rewrite(parsed(STALE), verify=level, groups="off")
     assert operators(result.model) == ["Relu", "ReduceMean"]
     session = ort.InferenceSession(
         result.model.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -58,7 +58,7 @@ def test_the_symbol_of_an_input_is_not_believed_of_a_slice(level: VerifyLevel) -
         " <int64[1] start = {1}, int64[1] end = {9999}, int64[1] axis = {1}>"
         " { r = Relu(x)  y = Slice(r, start, end, axis) }"
     )
-    assert operators(trtfuse.fuse(model, verify=level).model) == ["Relu", "Slice"]
+    assert operators(rewrite(model, verify=level).model) == ["Relu", "Slice"]
 
 
 @pytest.mark.parametrize("claimed", ["2, 3, 4", "24", "n, 12", "1, 2, 12"])
@@ -70,7 +70,7 @@ def test_a_reshape_is_not_erased_for_what_is_declared_of_it(
         f"(float[n, 12] x, int64[k] s) => (float[{claimed}] y) <float[{claimed}] t>"
         " { t = Reshape(x, s)  y = Relu(t) }"
     )
-    result = trtfuse.fuse(model, verify="none" if level == "model" else level, groups="off")
+    result = rewrite(model, verify="none" if level == "model" else level, groups="off")
     assert operators(result.model) == ["Reshape", "Relu"]
 
 
@@ -90,7 +90,7 @@ ZERO = """
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_batch_written_as_zero_becomes_the_batch(level: VerifyLevel) -> None:
-    result = trtfuse.fuse(parsed(ZERO), verify=level, groups="off").model
+    result = rewrite(parsed(ZERO), verify=level, groups="off").model
     assert declared(result)["t"] == ["N", 3, 4, 4]
     onnx.checker.check_model(result, full_check=True)
     session = ort.InferenceSession(result.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -107,14 +107,14 @@ def chain(output: str, values: str) -> ModelProto:
 
 
 def test_what_is_right_stays_as_it_is() -> None:
-    result = trtfuse.fuse(chain("N, M", "float[N, 6] t, float[N, 6] u"), groups="off").model
+    result = rewrite(chain("N, M", "float[N, 6] t, float[N, 6] u"), groups="off").model
     assert operators(result) == ["Relu", "Exp"]
     assert set(map(tuple, declared(result).values())) == {("N", 6), ("N", "M")}
 
 
 @pytest.mark.parametrize("output", ["5, 6", "N, 7", "0, 6", "6, N", "N", "N, 6, 1"])
 def test_what_is_wrong_is_corrected(output: str) -> None:
-    result = trtfuse.fuse(chain(output, f"float[{output}] t, float[{output}] u"), groups="off")
+    result = rewrite(chain(output, f"float[{output}] t, float[{output}] u"), groups="off")
     assert operators(result.model) == ["Relu", "Exp"]
     assert all(shape == ["N", 6] for shape in declared(result.model).values())
     onnx.checker.check_model(result.model, full_check=True)
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_corrected(output: str) -> None:
 
 def test_a_model_that_nothing_was_done_to_is_the_same_with_what_it_declares() -> None:
     model = parsed("(float[N, 6] x) => (float[7, 7] y) { y = Exp(x) }")
-    result = trtfuse.fuse(model, groups="off").model
+    result = rewrite(model, groups="off").model
     assert result.SerializeToString(deterministic=True) == model.SerializeToString(
         deterministic=True
     )
@@ -134,7 +134,7 @@ def test_beside_a_wrong_claim_nothing_is_kept_that_nothing_confirms() -> None:
         " t = Relu(x)  u = Relu(t)  w = Reshape(u, s)  y = Exp(w) }"
     )
     right, wrong = (
-        trtfuse.fuse(parsed(text.replace("VALUE", size)), groups="off").model for size in "N5"
+        rewrite(parsed(text.replace("VALUE", size)), groups="off").model for size in "N5"
     )
     assert declared(right)["w"] == [4, 6]
     assert declared(wrong).get("w", ["", ""]) == ["", ""]

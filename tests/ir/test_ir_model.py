@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from fusing import rewrite
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 from onnx.helper import make_tensor_value_info as tensor_info
 
-import trtfuse
 from trtfuse.errors import ModelError, TrtfuseError, UsageError
 from trtfuse.ir.model import Model, collector_paused, read_model
 
@@ -383,7 +383,7 @@ def test_text_that_is_not_utf_8_is_kept_or_refused(text: bytes) -> None:
     )
     broken = proto.SerializeToString().replace(text, b"\xff" * len(text))
     try:
-        written = trtfuse.fuse(broken).model.SerializeToString()
+        written = rewrite(broken).model.SerializeToString()
     except ModelError:
         return
     escaped = onnx.ModelProto.FromString(broken)
@@ -558,7 +558,7 @@ def test_a_damaged_model_is_fused_or_refused_and_nothing_else() -> None:
     outcomes: Counter[str] = Counter()
     for _ in range(1500):
         try:
-            result = trtfuse.fuse(damaged(whole, rng), verify="none")
+            result = rewrite(damaged(whole, rng), verify="none")
         except TrtfuseError as error:
             outcomes["refused"] += bool(str(error))
         else:

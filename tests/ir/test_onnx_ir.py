@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir
 import pytest
+from fusing import rewrite
 from hypothesis import given, settings
 from models import body, constants, fused, nodes
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
@@ -87,7 +88,7 @@ def test_a_pipeline_of_import_edit_fuse_and_export_keeps_names_and_weights() -> 
     weights = onnx_ir.tensor(np.float32([2, 4]).reshape(1, 2, 1, 1))
     model.graph.initializers["s"].const_value = weights
 
-    result = trtfuse.fuse(model, verify="model")
+    result = rewrite(model, verify="model")
 
     assert result.ok
     assert ("conv-scale", f"stem + {scale.name}") in fused(result)
@@ -105,8 +106,8 @@ def test_a_pipeline_of_import_edit_fuse_and_export_keeps_names_and_weights() -> 
 def test_all_that_stands_around_the_graph_is_kept() -> None:
     made = everything()
     for model in (
-        trtfuse.fuse(onnx_ir.from_proto(made)).model,
-        onnx_ir.to_proto(trtfuse.fuse(made).to_onnx_ir()),
+        rewrite(onnx_ir.from_proto(made)).model,
+        onnx_ir.to_proto(rewrite(made).to_onnx_ir()),
     ):
         for field in ("ir_version", "producer_name", "producer_version", "domain", "doc_string"):
             assert getattr(model, field) == getattr(made, field)
@@ -121,8 +122,8 @@ def test_all_that_stands_around_the_graph_is_kept() -> None:
 
 
 def test_what_is_imported_fuses_as_the_model_itself() -> None:
-    direct = trtfuse.fuse(everything())
-    through = trtfuse.fuse(onnx_ir.from_proto(everything()))
+    direct = rewrite(everything())
+    through = rewrite(onnx_ir.from_proto(everything()))
     assert fused(through) == fused(direct)
     assert nodes(through.model) == nodes(direct.model)
     assert sorted(constants(through.model)) == sorted(constants(direct.model))
@@ -143,14 +144,14 @@ def test_the_model_and_the_proto_that_it_came_from_stay_as_they_are(level: Any) 
     assert tensor is not None
     tensor.name = "not_w"
     source, before = made.SerializeToString(deterministic=True), state(model)
-    trtfuse.fuse(model, verify=level)
+    rewrite(model, verify=level)
     trtfuse.verify(model, model)
     assert state(model) == before
     assert made.SerializeToString(deterministic=True) == source
 
 
 def test_the_model_shares_nothing_with_the_result() -> None:
-    result = trtfuse.fuse(everything())
+    result = rewrite(everything())
     before = result.model.SerializeToString(deterministic=True)
     model = result.to_onnx_ir()
     for graph in model.graphs():
@@ -161,8 +162,8 @@ def test_the_model_shares_nothing_with_the_result() -> None:
 
 
 def test_what_comes_out_goes_in_again() -> None:
-    result = trtfuse.fuse(everything())
-    again = trtfuse.fuse(result.to_onnx_ir())
+    result = rewrite(everything())
+    again = rewrite(result.to_onnx_ir())
     assert again.report.fused == []
     assert nodes(again.model) == nodes(result.model)
 
@@ -184,7 +185,7 @@ def test_weights_keep_their_types() -> None:
         made.graph.output.append(
             helper.make_tensor_value_info(f"{name}_out", tensor.data_type, array.shape)
         )
-    model = trtfuse.fuse(trtfuse.fuse(made, rules=()).to_onnx_ir(), rules=()).model
+    model = rewrite(rewrite(made, rules=()).to_onnx_ir(), rules=()).model
     for name, array in arrays.items():
         found = constants(model)[name]
         assert (found.dtype, found.tolist()) == (array.dtype, array.tolist())
@@ -199,7 +200,7 @@ def test_weights_that_are_computed_when_asked_for_are_written() -> None:
         name="s",
     )
     model.graph.initializers["s"].const_value = made
-    folded = constants(trtfuse.fuse(model).model)["w_fused"]
+    folded = constants(rewrite(model).model)["w_fused"]
     np.testing.assert_array_equal(folded.reshape(2, 2), [[2, 4], [12, 16]])
 
 
@@ -208,7 +209,7 @@ def test_weights_that_are_computed_when_asked_for_are_written() -> None:
 def test_any_model_comes_through_as_the_proto_itself(drawn: Drawn) -> None:
     model = onnx_ir.from_proto(drawn.model)
     before = state(model)
-    direct, through = trtfuse.fuse(drawn.model), trtfuse.fuse(model)
+    direct, through = rewrite(drawn.model), rewrite(model)
     assert state(model) == before
     assert fused(through) == fused(direct)
     assert nodes(through.model) == nodes(direct.model)
@@ -249,7 +250,7 @@ def external(tmp_path: Path) -> Path:
 def test_external_weights_are_read_from_their_folder_and_stay_there(external: Path) -> None:
     model = onnx_ir.load(external)
     before = state(model)
-    result = trtfuse.fuse(model, verify="model", rules=("conv-scale",))
+    result = rewrite(model, verify="model", rules=("conv-scale",))
     assert result.ok
     assert state(model) == before
     assert (result.source, result.folder) == (None, external.parent)
@@ -260,7 +261,7 @@ def test_external_weights_are_read_from_their_folder_and_stay_there(external: Pa
 
 
 def test_the_result_is_saved_with_external_weights(external: Path, tmp_path: Path) -> None:
-    result = trtfuse.fuse(onnx_ir.load(external), rules=())
+    result = rewrite(onnx_ir.load(external), rules=())
     target = tmp_path / "other" / "out.onnx"
     target.parent.mkdir()
     result.save(target)
@@ -276,7 +277,7 @@ def test_external_weights_are_found_from_the_model_that_comes_out(
     external: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(external.parent)
-    model = trtfuse.fuse("m.onnx", rules=()).to_onnx_ir()
+    model = rewrite("m.onnx", rules=()).to_onnx_ir()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     tensor = model.graph.initializers["w"].const_value
@@ -287,7 +288,7 @@ def test_external_weights_are_found_from_the_model_that_comes_out(
 
 
 def test_the_model_that_comes_out_is_saved_by_onnx_ir(external: Path, tmp_path: Path) -> None:
-    model = trtfuse.fuse(external, rules=()).to_onnx_ir()
+    model = rewrite(external, rules=()).to_onnx_ir()
     (tmp_path / "elsewhere").mkdir()
     target = tmp_path / "elsewhere" / "saved.onnx"
     onnx_ir.save(model, target, external_data="saved.data", size_threshold_bytes=0)
@@ -303,19 +304,19 @@ def test_weights_in_two_folders_are_refused(external: Path) -> None:
     assert isinstance(tensor, onnx_ir.ExternalTensor)
     tensor.base_dir = "elsewhere"
     with pytest.raises(ModelError, match=r"'w' are in folder '.*' and weights 's' in 'elsewhere'"):
-        trtfuse.fuse(model)
+        rewrite(model)
 
 
 def test_missing_and_overwritten_weights_are_an_error(external: Path) -> None:
     model = onnx_ir.load(external)
     (external.parent / "m.data").rename(external.parent / "moved.data")
     with pytest.raises(ModelError, match=r"external file 'm\.data', which is missing from"):
-        trtfuse.fuse(model)
+        rewrite(model)
     tensor = model.graph.initializers["w"].const_value
     assert isinstance(tensor, onnx_ir.ExternalTensor)
     tensor.invalidate()
     with pytest.raises(ModelError, match="the file of weights 'w' was overwritten; load the model"):
-        trtfuse.fuse(model)
+        rewrite(model)
 
 
 # Errors
@@ -325,7 +326,7 @@ def test_a_model_that_onnx_ir_cannot_write_is_an_error() -> None:
     model = onnx_ir.from_proto(everything())
     model.graph.node("conv1").outputs[0].name = None
     with pytest.raises(ModelError, match="onnx-ir cannot write the model: "):
-        trtfuse.fuse(model)
+        rewrite(model)
 
 
 def test_sparse_weights_are_refused_on_the_way_out() -> None:
@@ -336,7 +337,7 @@ def test_sparse_weights_are_refused_on_the_way_out() -> None:
     places = helper.make_tensor("", TensorProto.INT64, [1], [2])
     made.graph.sparse_initializer.append(helper.make_sparse_tensor(numbers, places, [3]))
     with pytest.raises(ModelError, match="would drop the sparse initializer 'k'"):
-        trtfuse.fuse(made).to_onnx_ir()
+        rewrite(made).to_onnx_ir()
     attribute = helper.make_attribute("sparse_value", made.graph.sparse_initializer[0])
     made.graph.node.insert(0, helper.make_node("Constant", [], ["k"]))
     made.graph.node[0].attribute.append(attribute)
@@ -361,7 +362,7 @@ def test_without_onnx_ir_there_is_one_line() -> None:
 import sys
 sys.modules["onnx_ir"] = None
 import trtfuse
-result = trtfuse.fuse(sys.argv[1])
+result = rewrite(sys.argv[1])
 try:
     result.to_onnx_ir()
 except trtfuse.UsageError as error:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import pytest
+from fusing import rewrite
 from onnx import ModelProto, TensorProto, external_data_helper, numpy_helper, parser
 
 import trtfuse
@@ -114,7 +115,7 @@ def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_what_was_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
-    result = trtfuse.fuse(with_weights(folder, external("w", 1024)))
+    result = rewrite(with_weights(folder, external("w", 1024)))
     out = folder / "out.onnx"
     out.write_bytes(b"old model")
     (folder / "out.onnx.data").write_bytes(b"old data")
@@ -168,7 +169,7 @@ def test_a_file_that_cannot_grow_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_an_error_in_the_middle_leaves_no_file(folder: Path) -> None:
-    result = trtfuse.fuse(with_weights(folder, external("a", 1024), external("b", 1024)))
+    result = rewrite(with_weights(folder, external("a", 1024), external("b", 1024)))
     with (folder / "weights.bin").open("r+b") as file:
         file.truncate(4096 - 4)
     before = listing(folder)
@@ -208,7 +209,7 @@ def test_external_data_stays_external_and_moves_along(folder: Path, tmp_path_fac
     source = with_weights(folder, external("w", 4096), external("v", 100, offset=40))
     read = source.read_bytes()
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    trtfuse.fuse(source).save(elsewhere / "out.onnx")
+    rewrite(source).save(elsewhere / "out.onnx")
     assert sorted(os.listdir(elsewhere)) == ["out.onnx", "out.onnx.data"]
     assert {place["location"] for place in places(elsewhere / "out.onnx").values()} == {
         "out.onnx.data"
@@ -236,7 +237,7 @@ def test_axes_and_sizes_come_home_once_anything_is_fused(tmp_path: Path) -> None
         proto.graph.initializer.append(tensor)
     path = tmp_path / "m.onnx"
     path.write_bytes(proto.SerializeToString())
-    result = trtfuse.fuse(path, groups="off")
+    result = rewrite(path, groups="off")
     assert [node.op_type for node in result.model.graph.node] == ["Relu", "Slice"]
     held = {each.name: each for each in result.model.graph.initializer}
     assert not is_external(result.model)
@@ -263,7 +264,7 @@ def test_the_saved_model_is_fused_from_its_own_external_data(folder: Path) -> No
     weights.dims[:] = [64, 64]
     proto.graph.initializer.extend([weights, scale, external("v", 64)])
     (folder / "m.onnx").write_bytes(proto.SerializeToString())
-    result = trtfuse.fuse(folder / "m.onnx", verify="model")
+    result = rewrite(folder / "m.onnx", verify="model")
     assert result.ok
     assert [each.rule for each in result.report.fused] == ["fc-scale"]
     result.save(folder / "out.onnx")
@@ -273,7 +274,7 @@ def test_the_saved_model_is_fused_from_its_own_external_data(folder: Path) -> No
     np.testing.assert_array_equal(found["v"], WEIGHTS[:64])
     assert set(places(folder / "out.onnx")) == {"w_fused", "v"}
     assert trtfuse.verify(folder / "m.onnx", folder / "out.onnx").ok
-    again = trtfuse.fuse(folder / "out.onnx")
+    again = rewrite(folder / "out.onnx")
     assert again.report.fused == []
     again.save(folder / "again.onnx")
     data = (folder / "out.onnx.data").read_bytes()
@@ -283,7 +284,7 @@ def test_the_saved_model_is_fused_from_its_own_external_data(folder: Path) -> No
 def test_every_tensor_begins_at_an_aligned_place(folder: Path) -> None:
     sizes = (2, 1000, 1025, 7)
     tensors_ = [external(f"w{size}", size, offset=4 * size) for size in sizes]
-    trtfuse.fuse(with_weights(folder, *tensors_)).save(folder / "out.onnx")
+    rewrite(with_weights(folder, *tensors_)).save(folder / "out.onnx")
     found, where = stored(folder / "out.onnx"), places(folder / "out.onnx")
     assert [int(place["offset"]) for place in where.values()] == [0, 4096, 8192, 16384]
     assert [int(place["length"]) for place in where.values()] == [8, 4000, 4100, 28]
@@ -294,7 +295,7 @@ def test_every_tensor_begins_at_an_aligned_place(folder: Path) -> None:
 
 def test_a_place_that_tensors_share_is_written_once(folder: Path) -> None:
     shared = [external(name, 2048, offset=8) for name in "abc"]
-    trtfuse.fuse(with_weights(folder, *shared)).save(folder / "out.onnx")
+    rewrite(with_weights(folder, *shared)).save(folder / "out.onnx")
     assert {place["offset"] for place in places(folder / "out.onnx").values()} == {"0"}
     assert (folder / "out.onnx.data").stat().st_size == 8192
     for array in stored(folder / "out.onnx").values():
@@ -307,7 +308,7 @@ def test_tensors_that_begin_at_one_place_and_end_apart_are_both_whole(
 ) -> None:
     weights = [external(f"w{size}", size) for size in sizes]
     source = with_weights(folder, *weights, external("other", 4096, offset=1024))
-    trtfuse.fuse(source).save(folder / "out.onnx")
+    rewrite(source).save(folder / "out.onnx")
     found = stored(folder / "out.onnx")
     for size in sizes:
         np.testing.assert_array_equal(found[f"w{size}"], WEIGHTS[:size])
@@ -317,7 +318,7 @@ def test_tensors_that_begin_at_one_place_and_end_apart_are_both_whole(
 def test_tensors_of_one_offset_in_two_files_are_told_apart(folder: Path) -> None:
     (folder / "other.bin").write_bytes((-WEIGHTS).tobytes())
     source = with_weights(folder, external("a", 300), external("b", 300, "other.bin"))
-    trtfuse.fuse(source).save(folder / "out.onnx")
+    rewrite(source).save(folder / "out.onnx")
     found = stored(folder / "out.onnx")
     np.testing.assert_array_equal(found["a"], WEIGHTS[:300])
     np.testing.assert_array_equal(found["b"], -WEIGHTS[:300])
@@ -327,7 +328,7 @@ def test_large_embedded_tensors_join_the_external_ones_and_small_ones_stay(folde
     large = numpy_helper.from_array(np.ones(EXTERNAL_FROM // 4, np.float32), "large")
     small = numpy_helper.from_array(np.ones(EXTERNAL_FROM // 4 - 1, np.float32), "small")
     source = with_weights(folder, external("w", 4), large, small)
-    trtfuse.fuse(source).save(folder / "out.onnx")
+    rewrite(source).save(folder / "out.onnx")
     assert set(places(folder / "out.onnx")) == {"w", "large"}
     found = stored(folder / "out.onnx")
     np.testing.assert_array_equal(found["large"], np.ones(EXTERNAL_FROM // 4))
@@ -337,7 +338,7 @@ def test_large_embedded_tensors_join_the_external_ones_and_small_ones_stay(folde
 def test_saving_changes_neither_the_result_nor_the_original(folder: Path) -> None:
     source = with_weights(folder, external("w", 4096))
     before = listing(folder)
-    result = trtfuse.fuse(source)
+    result = rewrite(source)
     model = result.model.SerializeToString()
     result.save(folder / "out.onnx")
     assert result.model.SerializeToString() == model
@@ -412,7 +413,7 @@ def test_a_model_that_came_without_a_folder_cannot_be_saved_with_its_data(folder
     proto = onnx.load(with_weights(folder, external("w", 300)), load_external_data=False)
     before = listing(folder)
     with pytest.raises(ModelError, match="the model came without a folder; pass its path instead"):
-        trtfuse.fuse(proto).save(folder / "out.onnx")
+        rewrite(proto).save(folder / "out.onnx")
     assert listing(folder) == before
 
 
@@ -422,7 +423,7 @@ def test_a_model_that_came_without_a_folder_cannot_be_saved_with_its_data(folder
 def test_the_original_is_not_overwritten(folder: Path) -> None:
     source = with_weights(folder, external("w", 300))
     before = listing(folder)
-    result = trtfuse.fuse(source)
+    result = rewrite(source)
     link, hard = folder / "link.onnx", folder / "hard.onnx"
     link.symlink_to(source)
     hard.hardlink_to(source)
@@ -440,7 +441,7 @@ def test_the_data_that_the_model_reads_is_not_overwritten(folder: Path) -> None:
     source = with_weights(folder, external("w", 300, "out.onnx.data"))
     before = listing(folder)
     with pytest.raises(ModelError) as error:
-        trtfuse.fuse(source).save(folder / "out.onnx")
+        rewrite(source).save(folder / "out.onnx")
     assert str(error.value) == (
         f"cannot write '{folder / 'out.onnx.data'}': the model reads its weights from there; "
         "choose another name"
@@ -462,7 +463,7 @@ def test_the_model_is_not_written_over_its_own_data(folder: Path, folded: bool) 
         proto.graph.initializer[1].dims[:] = [2, 2]
         source.write_bytes(proto.SerializeToString())
     before = listing(folder)
-    result = trtfuse.fuse(source)
+    result = rewrite(source)
     assert len(result.report.fused) == int(folded)
     with pytest.raises((ModelError, UsageError), match=r"weights\.bin"):
         result.save(folder / "weights.bin")

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from fusing import rewrite
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
-import trtfuse
 from trtfuse.ir.graph import Graph, Shape, Value
 from trtfuse.ir.model import Model
 from trtfuse.ir.shapes import type_and_shape, without_weights
@@ -254,11 +254,11 @@ def test_sizes_that_a_caller_may_override_are_not_known() -> None:
         """
     )
     assert shape(Model(proto), "u") != (2, 3)
-    fused = trtfuse.fuse(proto, verify="none").model
+    fused = rewrite(proto, verify="none").model
     feeds = {"x": np.ones(1, np.float32).repeat(6), "sizes": np.array([2, 3])}
     np.testing.assert_array_equal(run(fused, feeds), run(proto, feeds))
     proto.graph.input[0].type.tensor_type.shape.dim[0].ClearField("dim_value")
-    fused = trtfuse.fuse(proto, verify="none").model
+    fused = rewrite(proto, verify="none").model
     feeds = {"x": np.ones(3, np.float32), "sizes": np.array([1, 3])}
     expected = run(proto, feeds)
     assert expected.shape == (2, 3)
@@ -274,7 +274,7 @@ def test_the_shape_of_an_initializer_that_a_caller_may_override_is_the_declared_
         """
     )
     assert shape(Model(proto), "k") == ("N",)
-    fused = trtfuse.fuse(proto, verify="none").model
+    fused = rewrite(proto, verify="none").model
     feeds = {"k": np.ones(1, np.float32)}
     expected = run(proto, feeds)
     assert expected.shape == (3,)
@@ -339,7 +339,7 @@ def test_a_slice_in_a_body_and_in_a_function_has_a_size_of_its_own_at_opset_10()
 
 @pytest.mark.parametrize("opset", [10, 13])
 def test_a_slice_of_an_open_dimension_stays(opset: int) -> None:
-    result = trtfuse.fuse(parsed(SLICED, opset=opset), verify="none").model
+    result = rewrite(parsed(SLICED, opset=opset), verify="none").model
     assert "Slice" in [node.op_type for node in result.graph.node]
 
 
@@ -406,8 +406,8 @@ def test_a_symbol_that_inference_made_up_goes_where_it_finds_nothing_any_more() 
 )
 def test_what_was_known_before_a_rewrite_is_known_after_it(calls: str) -> None:
     made = parser.parse_model(f'<ir_version: 8, opset_import: ["": 18]> g {calls}')
-    result = trtfuse.fuse(made)
-    again = trtfuse.fuse(result.model)
+    result = rewrite(made)
+    again = rewrite(result.model)
     assert again.model.SerializeToString() == result.model.SerializeToString()
     assert "Slice" not in [node.op_type for node in result.model.graph.node]
 
@@ -418,7 +418,7 @@ def test_an_element_type_that_there_is_not_is_not_known() -> None:
     proto.graph.node.add(op_type="Other", domain="custom", input=["x"], output=["z"])
     proto.opset_import.add(domain="custom", version=1)
     assert value(Model(proto).graph, "z").type is None
-    assert trtfuse.fuse(proto).report.to_json()
+    assert rewrite(proto).report.to_json()
 
 
 @pytest.mark.parametrize("opset", [7, 10, 11, 12])
@@ -455,10 +455,10 @@ def test_what_becomes_fixed_in_a_function_is_known_where_it_is_called() -> None:
         Same (x) => (y) { s = Constant<value_ints = [3, 3]>()  y = Expand(x, s) }
         """
     )
-    result = trtfuse.fuse(made, verify="none")
+    result = rewrite(made, verify="none")
     operators = [n.op_type for function in result.model.functions for n in function.node]
     assert "Expand" not in operators
-    assert trtfuse.fuse(result.model, verify="none").model == result.model
+    assert rewrite(result.model, verify="none").model == result.model
 
 
 def test_what_has_become_a_constant_in_a_body_has_the_shape_of_that() -> None:
@@ -481,10 +481,10 @@ def test_what_has_become_a_constant_in_a_body_has_the_shape_of_that() -> None:
             >
         }"""
     )
-    result = trtfuse.fuse(made, verify="none")
+    result = rewrite(made, verify="none")
     (branch, _) = result.model.graph.node[0].attribute
     assert [node.op_type for node in branch.g.node] == ["Reshape"]
-    assert trtfuse.fuse(result.model, verify="none").model == result.model
+    assert rewrite(result.model, verify="none").model == result.model
 
 
 @pytest.mark.parametrize(

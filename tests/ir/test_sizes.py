@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from fusing import rewrite
 from hypothesis import given
 from hypothesis import strategies as st
 from models import model, value
 from onnx import ModelProto, parser
 from onnx.reference import ReferenceEvaluator
 
-import trtfuse
 from trtfuse.ir.model import Model
 from trtfuse.ir.products import Dim, Product, Size
 from trtfuse.ir.sizes import sizes
@@ -356,5 +356,5 @@ def test_what_is_known_is_what_the_tensors_hold_at_any_size(
 
 def test_a_number_too_large_for_its_type_does_not_stop_the_work() -> None:
     made = read("c = Cast<to=6>(huge) d = Cast<to=7>(c) y = Neg(d)", huge=np.array([2**40]))
-    result = trtfuse.fuse(made.proto)
+    result = rewrite(made.proto)
     assert [node.op_type for node in result.model.graph.node] == ["Cast", "Cast", "Neg"]

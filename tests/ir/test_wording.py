@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fusing import rewrite
 from models import declined, nodes
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
-import trtfuse
 from trtfuse.ir.model import Model
 from trtfuse.ir.wording import rank_not_known, shape_not_known, shown, type_not_known
 
@@ -82,7 +82,7 @@ def test_a_reshape_behind_the_custom_operator_helps() -> None:
         f"g (float[n,3,4] x) => (float[n,3,4] y) <float[n,3,4] t> {{ {SCALED.format('', 't')} }}",
         s=ones,
     )
-    assert declined(trtfuse.fuse(before, groups="off")) == [
+    assert declined(rewrite(before, groups="off")) == [
         ("identity-scale", "one", "keeps-shape", f"`s` has shape [4] and the rank of `t` is not "
          f"known{FOO}")
     ]  # fmt: skip
@@ -92,7 +92,7 @@ def test_a_reshape_behind_the_custom_operator_helps() -> None:
         s=ones,
         sizes=np.array([-1, 3, 4]),
     )
-    assert nodes(trtfuse.fuse(after, groups="off").model) == [
+    assert nodes(rewrite(after, groups="off").model) == [
         "foo: Foo(x) -> t",
         "r: Reshape(t, sizes) -> r",
         "act: Relu(r) -> y",
@@ -110,10 +110,10 @@ def test_declaring_the_type_of_what_a_custom_operator_computes_helps() -> None:
         "the type of `a` is not known: it comes from the custom operator `my.domain::Foo` (node "
         "`foo`); declare the type of `z` in the value_info of the model"
     )
-    (miss,) = declined(trtfuse.fuse(made, groups="off"))
+    (miss,) = declined(rewrite(made, groups="off"))
     assert miss[:3] == ("cast-cast", "c", "nothing-lost")
     made.graph.value_info.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
-    result = trtfuse.fuse(made, groups="off")
+    result = rewrite(made, groups="off")
     assert declined(result) == []
     assert nodes(result.model) == [
         "foo: Foo(x) -> z",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fusing import rewrite
 from onnx import ModelProto
-from pages import EDGES, ODD, everything, large, odd_names
+from pages import EDGES, ODD, everything, large, odd_names, tangled
 
-import trtfuse
+from trtfuse.report.headline import headline
+from trtfuse.report.page import page
+from trtfuse.report.script import script
 
 CHROMIUM, DRIVER = (
     shutil.which("chromium") or shutil.which("google-chrome"),
@@ -47,6 +52,55 @@ return [...document.querySelectorAll("body *:not(svg *)")].filter((element) => e
     const [a, b] = [parse(getComputedStyle(element).color), behind(element)].map(light);
     return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.textContent.slice(0, 40)];
   }).filter(([ratio]) => ratio < 4.5);
+"""
+
+MINUS = "\N{MINUS SIGN}"
+#: What is wrong with where things stand in the drawings: a sentence each.
+FAULTS = """
+const faults = [];
+const boxOf = (element) => {
+  const { x, y, width, height } = element.getBBox();
+  return { left: x, top: y, right: x + width, bottom: y + height, what: element.outerHTML };
+};
+const overlap = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 0.5
+  && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 0.5;
+const within = (a, b) => a.left >= b.left && a.right <= b.right
+  && a.top >= b.top && a.bottom <= b.bottom;
+const over = ({ left, right }, x) => left < x && x < right;
+for (const svg of document.querySelectorAll("#fusions svg")) {
+  // In full size, since sizes of texts are rounded where they are drawn smaller.
+  svg.style.cssText = "max-width: none; flex-shrink: 0";
+  const all = (selector) => [...svg.querySelectorAll(selector)].map(boxOf);
+  const nodes = all(".box, .pill"), things = [...nodes, ...all("text.shape")];
+  things.forEach((a, i) => things.slice(i + 1).forEach((b) => {
+    if (overlap(a, b)) faults.push(`${a.what} and ${b.what} overlap`);
+  }));
+  for (const text of all("g > text")) {
+    if (!nodes.some((node) => within(text, node))) faults.push(`${text.what} is not in its box`);
+  }
+  const { x, y, width, height } = svg.viewBox.baseVal;
+  const whole = { left: x, top: y, right: x + width, bottom: y + height };
+  for (const thing of [...things, ...all("path, .frame")]) {
+    if (!within(thing, whole)) faults.push(`${thing.what} is cut off`);
+  }
+  for (const frame of all(".frame")) {
+    const outside = all(".box").filter((box) => !within(box, frame));
+    const inside = all(".pill").filter((pill) => overlap(pill, frame));
+    for (const { what } of [...outside, ...inside]) faults.push(`${what} and the frame`);
+  }
+  for (const wire of svg.querySelectorAll(".wire")) {
+    const length = wire.getTotalLength();
+    const start = wire.getPointAtLength(0), end = wire.getPointAtLength(length);
+    const from = nodes.find((node) => Math.abs(node.bottom - start.y) < 1 && over(node, start.x));
+    const to = nodes.find((node) => Math.abs(node.top - 5 - end.y) < 5 && over(node, end.x));
+    if (!from || !to || from === to) faults.push(`${wire.outerHTML} leads from or to nothing`);
+    const passes = Array.from({ length: length / 2 }, (_, k) => wire.getPointAtLength(2 * k));
+    const crossed = things.find((thing) => thing !== from
+      && passes.some(({ x, y }) => over(thing, x) && thing.top < y && y < thing.bottom));
+    if (crossed) faults.push(`${wire.outerHTML} crosses ${crossed.what}`);
+  }
+}
+return faults;
 """
 
 
@@ -131,7 +185,7 @@ def sizes(*given: object) -> str:
 
 
 def page_of(proto: ModelProto, **given: Any) -> str:
-    return trtfuse.fuse(proto, objective="graph", **given).report.to_html()
+    return rewrite(proto, objective="graph", **given).report.to_html()
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +219,38 @@ def test_pictures_show_names_and_shapes_before_and_after(browser: Browser, html:
     assert "w_fused" in after
     size = browser.js("const b = arguments[0].getBoundingClientRect(); return b.width", first)
     assert size > 300
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nothing_overlaps_in_a_picture_and_wires_lead_from_node_to_node(
+    browser: Browser, seed: int
+) -> None:
+    browser.open(page(tangled(seed)))
+    browser.open_all()
+    browser.until(lambda: len(browser.all("#fusions svg")) == 3)
+    assert len(browser.all("#fusions svg .box")) == 3 * 14
+    assert len(browser.all("#fusions svg .wire")) > 60
+    assert browser.js(FAULTS) == []
+
+
+def test_pictures_of_a_report_are_drawn_without_faults(browser: Browser, html: str) -> None:
+    for text in (html, page_of(odd_names())):
+        browser.open(text)
+        browser.open_all()
+        browser.until(lambda: len(browser.all("#fusions .wire")) > 15)
+        assert browser.js(FAULTS) == []
+
+
+def test_values_of_a_picture_are_too_many_to_draw(browser: Browser) -> None:
+    data = tangled(0)
+    picture = data["pictures"][0]
+    picture["values"] += [[[4], "float32", False]] * 1000
+    picture["before"][0][1].extend(range(len(picture["values"]) - 1000, len(picture["values"])))
+    browser.open(page(data))
+    browser.open_all()
+    browser.until(lambda: len(browser.all("#fusions svg")) == 3)
+    assert browser.all("#fusions .wire") == []
+    assert "and 6 more" in browser.all("#fusions svg")[0].text
 
 
 def test_a_click_leads_to_the_equation_and_the_check(browser: Browser, html: str) -> None:
@@ -347,6 +433,93 @@ def test_long_lists_become_elements_when_they_are_asked_for(
     assert browser.js(count) > before
 
 
+def test_a_large_report_opens_at_once(browser: Browser) -> None:
+    browser.open(page_of(large(5000), verify="none"))
+    assert "5,000 nodes" in browser.texts("h1")[0]
+    took = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
+    browser.until(lambda: browser.js(took) > 0)
+    # Half a second where nothing else runs.
+    assert browser.js(took) < 10_000
+    # What it draws when a part is opened takes no longer with more of the same.
+    start = "return performance.now()"
+    before = browser.js(start)
+    browser.open_all()
+    assert browser.js(start) - before < 10_000
+
+
+def test_numbers_are_written_alike_everywhere(browser: Browser) -> None:
+    browser.driver.get("about:blank")
+    write = lambda call: browser.js(f"{script('format')}; return {call}")  # noqa: E731
+    amounts = [
+        0,
+        1,
+        80,
+        999,
+        1000,
+        1500,
+        99_949,
+        999_499,
+        999_999,
+        217_000_000,
+        4_000_000,
+        3 * 10**15,
+    ]
+    assert write(f"{amounts}.map(bytes)") == [
+        "0 bytes", "1 byte", "80 bytes", "999 bytes", "1 kB", "1.5 kB", "99.9 kB", "999 kB", "1 MB",
+        "217 MB", "4 MB", "3000 TB",
+    ]  # fmt: skip
+    assert write("[-1, -1500, 0].map(bytes)") == [f"{MINUS}1 byte", f"{MINUS}1.5 kB", "0 bytes"]
+    assert write("[0, 999, 57_700, -2_000_000].map(operations)") == [
+        "0",
+        "999",
+        "57.7 k",
+        f"{MINUS}2 M",
+    ]
+    assert write("[0, 1, 1234].map((n) => counted(n, 'node'))") == [
+        "0 nodes",
+        "1 node",
+        "1,234 nodes",
+    ]
+    assert write("[part(1, 3, 'entry', 'entries'), part(1, 1, 'entry', 'entries')]") == [
+        "1 of 3 entries",
+        "1 entry",
+    ]
+    assert write("[0.0123, 0.5, 12].map(seconds)") == ["0.012 s", "0.50 s", "12.00 s"]
+    assert write("[null, [], [1, 'n']].map(shape)") == ["?", "scalar", sizes(1, "n")]
+    assert write("[short('abcdefghij', 10), short('abcdefghijk', 7)]") == ["abcdefghij", "ab…hijk"]
+
+
+def test_the_script_is_strict_and_leaves_no_globals(browser: Browser, html: str) -> None:
+    names = "return Object.getOwnPropertyNames(window)"
+    browser.open("<!doctype html>")
+    there = set(browser.js(names))
+    browser.open(html)
+    assert set(browser.js(names)) - there == {"dagre"}
+    # A module is strict by itself.
+    assert browser.js("return document.scripts[document.scripts.length - 1].type") == "module"
+    # What its modules declare hides nothing that the browser has, since one may want to call that.
+    declared = re.findall(r"^(?:const|let|function|class) (\w+)", script(), re.MULTILINE)
+    assert len(declared) > 80
+    assert set(declared) & there == set()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_is_light(browser: Browser, html: str, scheme: str) -> None:
+    browser.open(html, scheme=scheme)
+    browser.open_all()
+    browser.js(
+        "window.printed = [];"
+        "const theme = () => document.documentElement.dataset.theme;"
+        "addEventListener('beforeprint', () => printed.push(theme()))"
+    )
+    given = {"printBackground": True, "paperWidth": 8.27, "paperHeight": 11.69}
+    paper = base64.b64decode(browser.driver.execute_cdp_cmd("Page.printToPDF", given)["data"])
+    assert paper.startswith(b"%PDF-")
+    assert paper.count(b"/Type /Page\n") + paper.count(b"/Type /Page ") > 2
+    assert browser.js("return printed") == ["light"]
+    assert browser.js("return document.documentElement.dataset.theme") == scheme
+
+
 def test_odd_names_are_shown_as_text(browser: Browser) -> None:
     browser.open(page_of(odd_names()))
     assert (
@@ -380,9 +553,7 @@ def test_the_edges_say_something_sensible(browser: Browser, name: str, sentence:
 
 
 def test_a_report_without_details_is_shown_as_far_as_it_goes(browser: Browser) -> None:
-    from trtfuse.report.page import page
-
-    data = trtfuse.fuse(everything(), objective="graph").report.to_dict()
+    data = rewrite(everything(), objective="graph").report.to_dict()
     for key in ("rules", "guards", "provenance", "cost", "pictures", "graph", "versions"):
         del data[key]
     for entry in data["fused"]:
@@ -398,9 +569,7 @@ def test_a_report_without_details_is_shown_as_far_as_it_goes(browser: Browser) -
 
 
 def test_engines_are_compared_where_there_was_a_build(browser: Browser) -> None:
-    from trtfuse.report.page import page
-
-    data = trtfuse.fuse(everything(), objective="graph").report.to_dict()
+    data = rewrite(everything(), objective="graph").report.to_dict()
     sides = [
         {"name": n, "kernels": k, "traffic": t, "seconds": 1.5, "size": 10, "weights": 8,
          "activation": None}
@@ -419,20 +588,19 @@ def test_engines_are_compared_where_there_was_a_build(browser: Browser) -> None:
     browser.open(page(data))
     text = " ".join(browser.texts("#engine")[0].split())
     shape = f"x: {sizes(1, 2, 4, 4)}"
-    for part in ("kernels 12 7", "traffic 4.00 MB 2.50 MB", "Kernels that are gone", "A note."):
+    for part in ("kernels 12 7", "traffic 4 MB 2.5 MB", "Kernels that are gone", "A note."):
         assert part in text
     assert shape in text
     (first,) = browser.texts(".hero .engine")
-    assert first == "TensorRT runs 7 kernels instead of 12, which move 2.50 MB instead of 4.00 MB."
+    assert first == headline(data).engine
+    assert first.startswith("TensorRT runs 7 kernels instead of 12")
     browser.all("#engine summary")[0].click()
     # A part is filled in when it has been opened.
     browser.until(lambda: "k1 (kgen): mul1" in browser.texts("#engine")[0])
 
 
 def test_a_group_is_drawn_as_one_kernel(browser: Browser) -> None:
-    from trtfuse.report.page import page
-
-    data = trtfuse.fuse(everything(), rules=["conv-scale"], objective="graph").report.to_dict()
+    data = rewrite(everything(), rules=["conv-scale"], objective="graph").report.to_dict()
     drawn = next(entry for entry in data["fused"] if entry["picture"] is not None)
     plain = {"rule": "conv-relu", "kind": "group", "error": None, "note": "A note."}
     picture = {**drawn, **plain, "name": "conv9 + relu9", "into": ["conv9 + relu9"], "check": None}

@@ -9,11 +9,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+from fusing import rewrite
 from models import model
 from onnx import ModelProto, helper
 from pages import EDGES, everything
-
-import trtfuse
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMA = json.loads(
@@ -23,7 +22,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
 def report_of(proto: ModelProto, **given: Any) -> dict[str, Any]:
-    return json.loads(trtfuse.fuse(proto, **given).report.to_json())  # type: ignore[no-any-return]
+    return json.loads(rewrite(proto, **given).report.to_json())  # type: ignore[no-any-return]
 
 
 def test_the_schema_is_one() -> None:
@@ -43,7 +42,7 @@ def test_edges_are_valid(name: str) -> None:
 
 
 def test_an_example_is_valid() -> None:
-    result = trtfuse.fuse(ROOT / "examples" / "digits" / "digits.onnx", verify="model")
+    result = rewrite(ROOT / "examples" / "digits" / "digits.onnx", verify="model")
     VALIDATOR.validate(json.loads(result.report.to_json()))
 
 

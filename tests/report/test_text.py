@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from fusing import rewrite
 from models import not_fused
 from onnx import ModelProto, helper, numpy_helper, parser
 from rich.console import Console
 
-import trtfuse
 from trtfuse.check.model import Verification
 from trtfuse.report.entries import verdict
 from trtfuse.report.terminal import show
@@ -34,7 +34,7 @@ def test_a_report_reads_like_this() -> None:
         }
         """
     )
-    text = str(trtfuse.fuse(proto, verify="none").report)
+    text = str(rewrite(proto, verify="none").report)
     assert text == (
         "small: 5 nodes, 4 after 1 fusion\n"
         "\n"
@@ -124,7 +124,7 @@ def test_names_are_no_markup_and_no_line_breaks() -> None:
 
 def test_a_name_cannot_give_orders_to_the_terminal() -> None:
     proto = with_name("\x1b[2J\x1b]0;owned\x07name")
-    assert "\x1b" not in str(trtfuse.fuse(proto).report)
+    assert "\x1b" not in str(rewrite(proto).report)
 
 
 def with_name(name: str) -> ModelProto:
@@ -177,7 +177,7 @@ def test_things_are_counted_in_words() -> None:
 
 
 def test_notes_on_the_model_come_first() -> None:
-    made = trtfuse.fuse(
+    made = rewrite(
         parser.parse_model(
             '<ir_version: 8, opset_import: ["": 17]> '
             "g (float[2] x) => (float[2] y) { y = Neg(t) t = Plug_in(x) }"

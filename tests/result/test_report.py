@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from fusing import rewrite
 from models import not_fused
 from onnx import ModelProto, parser
 
@@ -44,7 +45,7 @@ def proto() -> ModelProto:
 
 @pytest.fixture(scope="module")
 def report(proto: ModelProto) -> Report:
-    return trtfuse.fuse(proto).report
+    return rewrite(proto).report
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,7 @@ def test_every_near_miss_says_why(data: dict[str, Any]) -> None:
 
 
 def test_an_unchecked_fusion_has_no_error(proto: ModelProto) -> None:
-    report = trtfuse.fuse(proto, verify="none").report
+    report = rewrite(proto, verify="none").report
     assert {fusion.error for fusion in report.fused} == {None}
     assert json.loads(report.to_json())["verification"] == {
         "level": "none",
@@ -176,7 +177,7 @@ def test_a_rule_that_needs_a_later_opset_is_declined_where_it_would_apply() -> N
             y = Conv(x, w) [neg] n = Neg(y) z = Relu(n)
         }"""
     )
-    (miss,) = trtfuse.fuse(proto).report.declined
+    (miss,) = rewrite(proto).report.declined
     because = "the model imports opset 6, and the rule needs 7"
     assert miss.to_dict() == not_fused("conv-scale", "neg", "opset", because).to_dict()
 
@@ -187,7 +188,7 @@ def test_names_in_any_script_stay_readable_in_json(proto: ModelProto) -> None:
     names = ["Größe", "层/1", 'quo"te', "back\\slash", "new\nline", "\x00\x1f", "😀"]
     for node, name in zip(named.graph.node, names, strict=False):
         node.name = name
-    text = trtfuse.fuse(named).report.to_json()
+    text = rewrite(named).report.to_json()
     assert '"Größe + 层/1"' in text
     assert text.endswith("}\n")
     found = [fusion["nodes"] for fusion in json.loads(text)["fused"]]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fusing import rewrite
 from models import model
 from pages import everything
 
-import trtfuse
 from trtfuse.check.rewrite import TOLERANCE
 from trtfuse.ir.model import Model
 from trtfuse.result.trace import MOST_ORIGINS, Trace
@@ -19,7 +19,7 @@ S = np.float32([2, 3]).reshape(1, 2, 1, 1)
 
 
 def entries(made: Any, **given: Any) -> list[dict[str, Any]]:
-    fused: list[dict[str, Any]] = trtfuse.fuse(made, **given).report.to_dict()["fused"]
+    fused: list[dict[str, Any]] = rewrite(made, **given).report.to_dict()["fused"]
     return fused
 
 
@@ -28,7 +28,7 @@ def test_origins_are_traced_through_several_rewrites() -> None:
         [conv] a = Conv(x, w) [one] b = Mul(a, s) [two] c = Add(b, s) [three] d = Mul(c, s)
         [relu] z = Relu(d)
     }"""
-    data = trtfuse.fuse(model(text, w=W, s=S), rules=["conv-scale"]).report.to_dict()
+    data = rewrite(model(text, w=W, s=S), rules=["conv-scale"]).report.to_dict()
     assert [(entry["nodes"], sorted(entry["origin"])) for entry in data["fused"]] == [
         (["conv", "one"], ["conv", "one"]),
         (["conv", "two"], ["conv", "one", "two"]),
@@ -46,7 +46,7 @@ def test_an_entry_names_the_nearest_origins_and_provenance_names_all() -> None:
     text = f"(float[1,2,4,4] x) => (float[1,2,4,4] z) {{ [conv] v0 = Conv(x, w) {lines}"
     text += f" [relu] z = Relu(v{length}) }}"
     made = model(text, w=W, s=np.ones((1, 2, 1, 1), np.float32) * np.float32(1.01))
-    result = trtfuse.fuse(made, rules=["conv-scale"], verify="none").report.to_dict()
+    result = rewrite(made, rules=["conv-scale"], verify="none").report.to_dict()
     last = result["fused"][-1]
     assert (len(last["origin"]), last["complete"]) == (MOST_ORIGINS, False)
     assert f"m{length - 1}" in last["origin"][:2]
@@ -91,7 +91,7 @@ def test_savings_of_a_model_are_those_of_its_fusions(level: str) -> None:
         w=W,
         s=S,
     )
-    data = trtfuse.fuse(made, verify=level).report.to_dict()  # type: ignore[arg-type]
+    data = rewrite(made, verify=level).report.to_dict()  # type: ignore[arg-type]
     cost = data["cost"]
     for what in ("operations", "bytes"):
         saved = sum(entry["saved"][what] for entry in data["fused"])
@@ -107,7 +107,7 @@ def test_what_has_no_known_size_has_no_estimate() -> None:
 
 
 def test_the_fate_of_every_node_of_the_original() -> None:
-    graph = trtfuse.fuse(everything(), objective="graph").report.to_dict()["graph"]
+    graph = rewrite(everything(), objective="graph").report.to_dict()["graph"]
     fates = {node[0]: node[4] for node in graph["nodes"]}
     assert fates == {
         "conv1": "fused",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fusing import rewrite
 from models import model
 
 import trtfuse
@@ -22,7 +23,7 @@ def relu_of_relu(build: object, *guards: object) -> Rule:
 
 def cause(rule: Rule) -> BaseException | None:
     with pytest.raises(trtfuse.TrtfuseError) as raised:
-        trtfuse.fuse(model(TWICE), rules=[rule], verify="none")
+        rewrite(model(TWICE), rules=[rule], verify="none")
     return raised.value.__cause__
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
+from fusing import rewrite
 from models import SCALES, body, constants, declined, fused, model, nodes
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from oracle import assert_equivalent
 
-import trtfuse
 from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Value
 from trtfuse.ir.model import Model
@@ -60,10 +60,10 @@ def test_a_rewrite_becomes_possible_when_another_consumer_goes() -> None:
         w=W,
         two=TWO,
     )
-    result = trtfuse.fuse(made, rules=["conv-scale", ZERO])
+    result = rewrite(made, rules=["conv-scale", ZERO])
     assert fused(result) == [("zero", "sub"), ("conv-scale", "conv + scale")]
     assert declined(result) == []
-    without = trtfuse.fuse(made, rules=["conv-scale"])
+    without = rewrite(made, rules=["conv-scale"])
     assert declined(without) == [
         ("conv-scale", "scale", "one-consumer", "`y` has 2 consumers: scale, sub")
     ]
@@ -81,7 +81,7 @@ def test_the_reason_is_told_as_it_is_in_the_end() -> None:
         w=W,
         two=TWO,
     )
-    result = trtfuse.fuse(made, rules=["conv-scale", ZERO])
+    result = rewrite(made, rules=["conv-scale", ZERO])
     assert declined(result) == [
         ("conv-scale", "scale", "one-consumer", "`y` has 2 consumers: scale, relu")
     ]
@@ -107,7 +107,7 @@ def test_a_change_reaches_rules_that_begin_further_down() -> None:
         b=np.ones(2, np.float32),
     )
     chosen = [shift, ZERO, "scale-fc"]
-    result = trtfuse.fuse(made, rules=chosen, verify="none")
+    result = rewrite(made, rules=chosen, verify="none")
     assert [name for name, _ in fused(result)] == ["zero", "exp-is-add", "scale-fc"]
 
 
@@ -119,8 +119,8 @@ def test_a_declined_record_of_a_node_that_fuses_otherwise_vanishes() -> None:
         Guard("no", lambda m: "it never does"),
     )
     made = model("(float[2] x) => (float[2] z) { [a] y = Relu(x)\n [b] z = Relu(y) }")
-    assert declined(trtfuse.fuse(made, rules=[never])) == [("never", "b", "no", "it never does")]
-    result = trtfuse.fuse(made, rules=[never, RELU])
+    assert declined(rewrite(made, rules=[never])) == [("never", "b", "no", "it never does")]
+    result = rewrite(made, rules=[never, RELU])
     assert fused(result) == [("relu-of-relu", "a + b")]
     assert declined(result) == []
 
@@ -135,7 +135,7 @@ def test_the_first_match_that_the_guards_let_pass_is_taken() -> None:
 
     made = model("(float[2] a, float[2] b) => (float[2] z) { z = Add(a, b) }")
     swap = rule("sub", add, lambda m, new: new.Sub(m["x"], new.Neg(m["y"])), Guard("b", second))
-    result = trtfuse.fuse(made, rules=[swap])
+    result = rewrite(made, rules=[swap])
     assert seen == ["a", "b"]
     assert result.model.graph.node[1].input[0] == "b"
     assert declined(result) == []
@@ -150,7 +150,7 @@ def test_of_two_ways_to_match_only_one_is_rewritten() -> None:
 
     once = rule("once", op.Add(var("x"), var("y"), commutes=True), build)
     made = model("(float[2] a, float[2] b) => (float[2] z) { z = Add(a, b) }")
-    result = trtfuse.fuse(made, rules=[once])
+    result = rewrite(made, rules=[once])
     assert built == ["a"]
     assert len(result.report.fused) == 1
 
@@ -163,7 +163,7 @@ def test_a_root_whose_first_output_is_left_out_is_let_alone() -> None:
     )
     made.graph.node[0].output[0] = ""
     split = rule("split", op.Split(var("x")), lambda m, new: new.Relu(m["x"]))
-    result = trtfuse.fuse(made, rules=[split])
+    result = rewrite(made, rules=[split])
     assert result.model == made
 
 
@@ -176,7 +176,7 @@ def test_a_root_may_leave_inputs_out() -> None:
         op.Clip(var("x"), var("low", optional=True), var("high")),
         lambda m, new: new.Min(m["x"], m["high"]),
     )
-    assert nodes(trtfuse.fuse(made, rules=[clip]).model) == ["-: Min(x, high) -> z"]
+    assert nodes(rewrite(made, rules=[clip]).model) == ["-: Min(x, high) -> z"]
 
 
 def test_guards_are_asked_in_order_and_the_first_veto_is_told() -> None:
@@ -198,7 +198,7 @@ def test_guards_are_asked_in_order_and_the_first_veto_is_told() -> None:
         asking("three", "of three"),
     )
     made = model("(float[2] x) => (float[2] z) { [relu] z = Relu(x) }")
-    assert declined(trtfuse.fuse(made, rules=[strict])) == [("strict", "relu", "two", "of two")]
+    assert declined(rewrite(made, rules=[strict])) == [("strict", "relu", "two", "of two")]
     assert asked == ["one", "two"]
 
 
@@ -225,11 +225,9 @@ def test_a_shared_value_may_have_other_consumers() -> None:
         }"""
     )
     because = "`y` has 2 consumers: b, c"
-    assert declined(trtfuse.fuse(made, rules=[RELU])) == [
-        ("relu-of-relu", "b", "one-consumer", because)
-    ]
+    assert declined(rewrite(made, rules=[RELU])) == [("relu-of-relu", "b", "one-consumer", because)]
     sharing = rule("sharing", RELU.pattern, RELU.build, shared=("y",))
-    result = trtfuse.fuse(made, rules=[sharing])
+    result = rewrite(made, rules=[sharing])
     assert nodes(result.model) == [
         "a: Relu(x) -> y",
         "-: Relu(x) -> z",
@@ -240,11 +238,9 @@ def test_a_shared_value_may_have_other_consumers() -> None:
 def test_a_shared_value_may_be_an_output() -> None:
     made = model("(float[2] x) => (float[2] z, float[2] y) { [a] y = Relu(x)\n [b] z = Relu(y) }")
     because = "`y` is an output of the graph"
-    assert declined(trtfuse.fuse(made, rules=[RELU])) == [
-        ("relu-of-relu", "b", "one-consumer", because)
-    ]
+    assert declined(rewrite(made, rules=[RELU])) == [("relu-of-relu", "b", "one-consumer", because)]
     sharing = rule("sharing", RELU.pattern, RELU.build, shared=("y",))
-    assert fused(trtfuse.fuse(made, rules=[sharing])) == [("sharing", "a + b")]
+    assert fused(rewrite(made, rules=[sharing])) == [("sharing", "a + b")]
 
 
 def test_readers_inside_the_match_are_no_other_consumers() -> None:
@@ -257,7 +253,7 @@ def test_readers_inside_the_match_are_no_other_consumers() -> None:
             z = Add(y, n)
         }"""
     )
-    result = trtfuse.fuse(made, rules=[both], verify="none")
+    result = rewrite(made, rules=[both], verify="none")
     assert nodes(result.model) == ["-: Sub(x, x) -> z"]
 
 
@@ -269,7 +265,7 @@ def test_another_output_of_an_interior_node_counts_as_well() -> None:
         [neg] z = Neg(left)
         [other] q = Relu(%s)
     }"""
-    assert declined(trtfuse.fuse(model(text % "right"), rules=[halve])) == [
+    assert declined(rewrite(model(text % "right"), rules=[halve])) == [
         ("halve", "neg", "one-consumer", "`right` is read by other")
     ]
 
@@ -287,7 +283,7 @@ def test_an_output_that_only_a_body_reads_counts_as_well() -> None:
             >
         }"""
     )
-    assert declined(trtfuse.fuse(made, rules=[halve])) == [
+    assert declined(rewrite(made, rules=[halve])) == [
         ("halve", "neg", "one-consumer", "`right` is read by the body of choose")
     ]
 
@@ -304,7 +300,7 @@ def test_new_nodes_stand_where_the_root_stood() -> None:
             [q] q = Add(m, z)
         }"""
     )
-    assert nodes(trtfuse.fuse(made, rules=[RELU]).model) == [
+    assert nodes(rewrite(made, rules=[RELU]).model) == [
         "n: Neg(x) -> m",
         "-: Relu(x) -> z",
         "q: Add(m, z) -> q",
@@ -324,7 +320,7 @@ def test_a_rule_for_several_outputs_returns_one_value_for_each() -> None:
         }""",
         sizes=np.int64([2, 2]),
     )
-    result = trtfuse.fuse(made, rules=[rule("split", pattern, build)], verify="none")
+    result = rewrite(made, rules=[rule("split", pattern, build)], verify="none")
     assert nodes(result.model) == [
         "-: Relu(x) -> left",
         "-: Neg(x) -> right",
@@ -346,7 +342,7 @@ def test_one_new_value_may_be_made_of_another() -> None:
         sizes=np.int64([2, 2]),
     )
     split = rule("split", op.Split(var("x"), var("sizes")), build)
-    result = trtfuse.fuse(made, rules=[split], verify="none")
+    result = rewrite(made, rules=[split], verify="none")
     assert nodes(result.model) == [
         "-: Relu(x) -> left",
         "-: Neg(left) -> right",
@@ -363,16 +359,14 @@ def test_an_output_that_a_rule_forgets_is_an_error_unless_nothing_needs_it() -> 
     }"""
     made = model(text % ", float[?] right", sizes=np.int64([2, 2]))
     with pytest.raises(UsageError, match="rule 'forgetful' returns nothing for `right`"):
-        trtfuse.fuse(made, rules=[forgetful], verify="none")
+        rewrite(made, rules=[forgetful], verify="none")
     read = model(
         (text % ", float[?] q").replace("Abs(left)", "Abs(left)\nq = Neg(right)"),
         sizes=np.int64([2, 2]),
     )
     with pytest.raises(UsageError, match="rule 'forgetful' returns nothing for `right`"):
-        trtfuse.fuse(read, rules=[forgetful], verify="none")
-    result = trtfuse.fuse(
-        model(text % "", sizes=np.int64([2, 2])), rules=[forgetful], verify="none"
-    )
+        rewrite(read, rules=[forgetful], verify="none")
+    result = rewrite(model(text % "", sizes=np.int64([2, 2])), rules=[forgetful], verify="none")
     assert nodes(result.model) == ["-: Relu(x) -> left", "-: Abs(left) -> z"]
 
 
@@ -385,7 +379,7 @@ def test_values_between_new_nodes_get_names_that_are_free() -> None:
             z = Abs(y)
         }"""
     )
-    result = trtfuse.fuse(made, rules=[double], verify="none")
+    result = rewrite(made, rules=[double], verify="none")
     onnx.checker.check_model(result.model, full_check=True)
     written = [name for each in result.model.graph.node for name in each.output]
     assert len(set(written)) == len(written) == 6
@@ -439,7 +433,7 @@ def test_unused_nodes_go_and_those_of_other_domains_stay() -> None:
     made.graph.node[4].CopyFrom(
         helper.make_node("Binarizer", ["x"], ["e"], "ml", domain="ai.onnx.ml", threshold=0.5)
     )
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert nodes(result.model) == [
         "kept: Neg(x) -> c",
         "custom: Neg(c) -> d",
@@ -459,7 +453,7 @@ def test_a_call_of_a_function_that_nothing_needs_goes() -> None:
             "mine", "Neg", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], made.opset_import
         )
     )
-    assert nodes(trtfuse.fuse(made).model) == ["-: Relu(x) -> z"]
+    assert nodes(rewrite(made).model) == ["-: Relu(x) -> z"]
 
 
 def test_unused_constants_go_and_those_a_caller_may_pass_stay() -> None:
@@ -468,7 +462,7 @@ def test_unused_constants_go_and_those_a_caller_may_pass_stay() -> None:
         passed=np.ones(2, np.float32),
         unused=np.ones(2, np.float32),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert list(constants(result.model)) == ["passed"]
     assert [each.name for each in result.model.graph.input] == ["x", "passed"]
 
@@ -477,7 +471,7 @@ def test_a_constant_that_is_an_output_stays_though_no_node_reads_it() -> None:
     made = model(
         "(float[2] x) => (float[2] z, float[2] c) { z = Relu(x) }", c=np.ones(2, np.float32)
     )
-    assert trtfuse.fuse(made).model == made
+    assert rewrite(made).model == made
 
 
 def test_an_unused_body_goes_and_with_it_what_it_captured() -> None:
@@ -492,7 +486,7 @@ def test_an_unused_body_goes_and_with_it_what_it_captured() -> None:
         }""",
         c=np.ones(2, np.float32),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert nodes(result.model) == ["-: Relu(x) -> z"]
     assert constants(result.model) == {}
 
@@ -509,7 +503,7 @@ def test_what_is_unused_in_a_body_goes() -> None:
         }""",
         c=np.ones(2, np.float32),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert nodes(result.model) == ["choose: If(which) -> z"]
     assert nodes(body(result.model, "choose", "then_branch")) == ["-: Relu(x) -> a"]
     assert constants(result.model) == {}
@@ -536,7 +530,7 @@ def test_a_body_that_a_rewrite_made_unused_is_not_rewritten_any_more() -> None:
         ZERO.pattern,
         lambda m, new: new.constant(np.zeros((1, 1, 2, 2)), TensorProto.FLOAT, "zero"),
     )
-    result = trtfuse.fuse(made, rules=[sized, "conv-scale"], verify="none")
+    result = rewrite(made, rules=[sized, "conv-scale"], verify="none")
     # What becomes a constant keeps its name.
     assert nodes(result.model) == ["-: Relu(d) -> z"]
     assert fused(result) == [("zero", "sub")]
@@ -554,7 +548,7 @@ def test_what_only_a_rewrite_needed_goes_but_not_what_is_read_elsewhere() -> Non
         c=np.ones(2, np.float32),
         d=np.ones(2, np.float32),
     )
-    result = trtfuse.fuse(made, rules=[ZERO])
+    result = rewrite(made, rules=[ZERO])
     assert nodes(result.model) == ["-: Add(s, x) -> z", "-: Add(x, d) -> q"]
     assert list(constants(result.model)) == ["d", "s"]
 
@@ -579,7 +573,7 @@ def test_nested_bodies_are_rewritten() -> None:
             >
         }"""
     )
-    result = trtfuse.fuse(made, rules=[RELU])
+    result = rewrite(made, rules=[RELU])
     then = body(result.model, "outer", "then_branch")
     assert nodes(then) == ["-: Relu(r) -> s", "inner: If(which) -> a"]
     inner = next(a.g for a in then.node[1].attribute if a.name == "then_branch")
@@ -601,7 +595,7 @@ def test_erasing_an_identity_between_an_input_and_an_output_comes_to_an_end() ->
     # Both names are known outside, so there has to be an Identity in the end.
     erase = rule("erase", op.Identity(var("x")), lambda m, new: m["x"], Guard("count", counted))
     made = model("(float[2] x) => (float[2] z) { y = Identity(x)\n [last] z = Identity(y) }")
-    result = trtfuse.fuse(made, rules=[erase])
+    result = rewrite(made, rules=[erase])
     assert nodes(result.model) == ["last: Identity(x) -> z"]
 
 
@@ -617,7 +611,7 @@ def test_a_call_with_the_rest_of_its_inputs_is_rewritten() -> None:
             z = Sum(y, c, a)
         }"""
     )
-    result = trtfuse.fuse(made, rules=[flat])
+    result = rewrite(made, rules=[flat])
     assert nodes(result.model) == ["-: Sum(a, b, c, a) -> z"]
 
 
@@ -625,13 +619,13 @@ def test_an_operator_of_another_domain_can_be_made() -> None:
     fast = rule("fast", op.Gelu(var("x")), lambda m, new: new.op("com.microsoft::Gelu", m["x"]))
     made = model("(float[2] x) => (float[2] z) { z = Gelu(x) }")
     made.opset_import.add(domain="com.microsoft", version=1)
-    (only,) = trtfuse.fuse(made, rules=[fast], verify="none").model.graph.node
+    (only,) = rewrite(made, rules=[fast], verify="none").model.graph.node
     assert (only.domain, only.op_type) == ("com.microsoft", "Gelu")
 
 
 def test_no_rules_change_nothing() -> None:
     made = model("(float[2] x) => (float[2] z) { y = Relu(x)\n z = Relu(y) }")
-    result = trtfuse.fuse(made, rules=[])
+    result = rewrite(made, rules=[])
     assert result.model == made
     assert declined(result) == []
 
@@ -680,5 +674,5 @@ def test_initializers_that_a_quantization_annotation_names_stay() -> None:
     note = made.graph.quantization_annotation.add(tensor_name="b")
     note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="t")
     note.quant_parameter_tensor_names.add(key="ZERO_POINT_TENSOR", value="z")
-    result = trtfuse.fuse(made)
+    result = rewrite(made)
     assert result.model == made

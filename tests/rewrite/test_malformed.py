@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime as ort
 import pytest
+from fusing import rewrite
 from onnx import AttributeProto, ModelProto, helper, numpy_helper, parser
 
 import trtfuse
@@ -75,13 +76,13 @@ def test_what_is_asked_of_the_model_is_asked_once(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("verify", ["none", "rewrite"])
 @pytest.mark.parametrize("groups", ["off", "flat"])
 def test_sound_nodes_of_a_malformed_model_are_fused(verify: str, groups: str) -> None:
-    result = trtfuse.fuse(model(MALFORMED_MODEL), verify=verify, groups=groups)  # type: ignore[arg-type]
+    result = rewrite(model(MALFORMED_MODEL), verify=verify, groups=groups)  # type: ignore[arg-type]
     assert [node.op_type for node in result.model.graph.node] == ["Transpose", "Relu"]
 
 
 def test_weights_of_the_wrong_rank_are_left_alone() -> None:
     made = wrong_weight()
-    result = trtfuse.fuse(made, verify="none", groups="flat")
+    result = rewrite(made, verify="none", groups="flat")
     assert [node.op_type for node in result.model.graph.node] == ["Gemm", "Mul"]
 
 
@@ -110,7 +111,7 @@ def test_an_explanation_has_the_notes_of_the_model() -> None:
 def test_a_scalar_is_taken_for_a_list_of_one() -> None:
     made = model("(float[2,3] x) => (float[?] y) { a = Reshape(x, s) y = Relu(a) }")
     made.graph.initializer.append(numpy_helper.from_array(np.array(-1, np.int64), "s"))
-    result = trtfuse.fuse(made, verify="none")
+    result = rewrite(made, verify="none")
     assert len(result.model.graph.initializer) == 1
 
 
@@ -119,7 +120,7 @@ def test_an_attribute_that_refers_to_none_of_a_function_is_no_rules_matter() -> 
         [turn] t = Transpose(x) [mean] y = ReduceMean <axes = [1], keepdims = 1> (t)
     }""")
     made.graph.node[1].attribute[1].ref_attr_name = "keep"
-    result = trtfuse.fuse(made, verify="none", groups="off")
+    result = rewrite(made, verify="none", groups="off")
     assert list(result.model.graph.node) == list(made.graph.node)
 
 
@@ -127,7 +128,7 @@ def test_keepdims_of_two_is_left_to_the_runtime() -> None:
     made = model("""(float[2,3] x) => (float[?] y) {
         [mean] t = ReduceMean <axes = [1], keepdims = 2> (x) [sum] y = ReduceSum <keepdims = 2> (t)
     }""")
-    result = trtfuse.fuse(made, verify="none", groups="off")
+    result = rewrite(made, verify="none", groups="off")
     assert [node.name for node in result.model.graph.node] == ["mean", "sum"]
 
 
@@ -140,7 +141,7 @@ def test_an_empty_perm_is_not_one_that_is_left_out() -> None:
     }""")
     empty = helper.make_attribute("perm", [], attr_type=AttributeProto.INTS)
     made.graph.node[1].attribute.append(empty)
-    result = trtfuse.fuse(made, verify="none", groups="off")
+    result = rewrite(made, verify="none", groups="off")
     assert "Transpose" in [node.op_type for node in result.model.graph.node]
     for each in (made, result.model):
         session = ort.InferenceSession(each.SerializeToString())
@@ -150,7 +151,7 @@ def test_an_empty_perm_is_not_one_that_is_left_out() -> None:
 def test_noop_with_empty_axes_of_two_is_left_to_the_runtime() -> None:
     made = model("(float[2,3] x) => (float[?,?] y) { r = Relu(x) y = ReduceSum(r) }")
     made.graph.node[1].attribute.append(helper.make_attribute("noop_with_empty_axes", 2))
-    result = trtfuse.fuse(made, verify="none", groups="off")
+    result = rewrite(made, verify="none", groups="off")
     assert [node.op_type for node in result.model.graph.node] == ["Relu", "ReduceSum"]
 
 
@@ -159,5 +160,5 @@ def test_lists_of_a_slice_that_differ_in_length_are_left_alone() -> None:
         <int64[1] first = {0}, int64[2] behind = {9, 9}, int64[1] axis = {0}> {
         r = Relu(x) y = Slice(r, first, behind, axis)
     }""")
-    result = trtfuse.fuse(made, verify="none", groups="off")
+    result = rewrite(made, verify="none", groups="off")
     assert [node.op_type for node in result.model.graph.node] == ["Relu", "Slice"]

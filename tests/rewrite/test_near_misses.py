@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fusing import rewrite
 from models import declined, model
 
-import trtfuse
 from trtfuse.layers.linear import Convolution, FullyConnected
 from trtfuse.layers.scale import Scale
 from trtfuse.rewrite.pattern import Pattern, given, op, seen_as, var
@@ -20,7 +20,7 @@ PRODUCT = "a Gemm or MatMul by constant weights"
 
 def explained(lines: str, rules: list[str | Rule], inputs: str = "float[2,2] x") -> object:
     text = f"({inputs}) => (float[2,2] z) {{ {lines} }}"
-    found = declined(trtfuse.fuse(model(text, c=C), rules=rules, verify="none"))
+    found = declined(rewrite(model(text, c=C), rules=rules, verify="none"))
     return [each for each in found if each[1] == "bn"]
 
 
@@ -61,7 +61,7 @@ def test_what_a_body_captures_is_given_from_outside() -> None:
         >
     }"""
     because = "`y` is given from outside, not computed"
-    assert declined(trtfuse.fuse(model(text, c=C))) == [("conv-scale", "bn", "structure", because)]
+    assert declined(rewrite(model(text, c=C))) == [("conv-scale", "bn", "structure", because)]
 
 
 def test_a_view_that_refuses_is_the_reason() -> None:
@@ -150,7 +150,7 @@ def test_only_rules_that_failed_alike_are_put_in_one_sentence() -> None:
             for i, pattern in enumerate(patterns)
         ]
         made = model(text, w=np.ones((2, 2), np.float32), c=C)
-        ((_, _, guard, because),) = declined(trtfuse.fuse(made, rules=rules, verify="none"))
+        ((_, _, guard, because),) = declined(rewrite(made, rules=rules, verify="none"))
         assert guard == "structure"
         return because
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from random import Random
 
+from fusing import rewrite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 from strategies import Drawn, models
 
-import trtfuse
 from trtfuse.rewrite.rule import CATALOGUE
 
 
@@ -102,8 +102,8 @@ def said(nodes: Iterable[NodeProto]) -> list[str]:
 
 @given(models(), st.integers(0, 2**16))
 def test_the_order_of_the_nodes_in_the_file_does_not_matter(drawn: Drawn, seed: int) -> None:
-    fused = trtfuse.fuse(drawn.model, verify="none").model
-    other = trtfuse.fuse(shuffled(drawn.model, seed), verify="none").model
+    fused = rewrite(drawn.model, verify="none").model
+    other = rewrite(shuffled(drawn.model, seed), verify="none").model
     assert contents(other) == contents(fused)
 
 
@@ -112,21 +112,21 @@ def test_the_order_of_the_nodes_in_the_file_does_not_matter(drawn: Drawn, seed: 
 def test_the_order_in_which_rules_are_named_does_not_matter(drawn: Drawn, random: Random) -> None:
     names = list(CATALOGUE)
     random.shuffle(names)
-    fused = trtfuse.fuse(drawn.model, verify="none").model
-    other = trtfuse.fuse(drawn.model, rules=names, verify="none").model
+    fused = rewrite(drawn.model, verify="none").model
+    other = rewrite(drawn.model, rules=names, verify="none").model
     assert other.SerializeToString() == fused.SerializeToString()
 
 
 @given(models())
 @settings(max_examples=20)
 def test_two_runs_give_the_same_bytes(drawn: Drawn) -> None:
-    first, second = (trtfuse.fuse(drawn.model).model.SerializeToString() for _ in range(2))
+    first, second = (rewrite(drawn.model).model.SerializeToString() for _ in range(2))
     assert first == second
 
 
 @given(models())
 def test_a_second_run_changes_nothing(drawn: Drawn) -> None:
-    fused = trtfuse.fuse(drawn.model, verify="none").model
-    again = trtfuse.fuse(fused, verify="none")
+    fused = rewrite(drawn.model, verify="none").model
+    again = rewrite(fused, verify="none")
     assert again.report.fused == []
     assert again.model.SerializeToString() == fused.SerializeToString()

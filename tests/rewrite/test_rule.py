@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fusing import rewrite
 from models import SCALES, attributes, declined, fused, model, node, nodes
 from onnx import TensorProto, defs
 
@@ -89,7 +90,7 @@ def test_a_rule_of_the_user_is_applied_listed_and_reported() -> None:
     assert (added.takes, str(added.entry), added.entry.document) == ("Relu.", "", "")
     assert repr(added) == "Rule('relu-of-relu')"
     # Three of the catalogue's own do the same.
-    result = trtfuse.fuse(RELUS, skip=["idempotent", "clip-clip", "within-range"])
+    result = rewrite(RELUS, skip=["idempotent", "clip-clip", "within-range"])
     assert fused(result) == [("relu-of-relu", "a + b")]
     assert nodes(result.model) == ["-: Relu(x) -> z"]
 
@@ -203,12 +204,12 @@ def test_an_unknown_name_suggests_the_nearest(name: str, message: str) -> None:
 
 def test_a_rule_says_from_which_opset_it_applies() -> None:
     late = Rule("late", op.Relu(op.Relu(var("x"))), (), lambda m, new: new.Relu(m["x"]), since=22)
-    result = trtfuse.fuse(RELUS, rules=[late])
+    result = rewrite(RELUS, rules=[late])
     because = "the model imports opset 21, and the rule needs 22"
     assert declined(result) == [("late", "b", "opset", because)]
     assert result.model == RELUS
     newer = model("(float[2] x) => (float[2] z) { [a] y = Relu(x)\n [b] z = Relu(y) }", opset=22)
-    assert fused(trtfuse.fuse(newer, rules=[late])) == [("late", "a + b")]
+    assert fused(rewrite(newer, rules=[late])) == [("late", "a + b")]
 
 
 # Guards
@@ -225,7 +226,7 @@ def test_a_guard_is_named_after_its_function_and_takes_arguments() -> None:
     assert made.name == "is-called"
     assert made.doc == "The value has the name that is expected."
     rule = Rule("named", op.Relu(op.Relu(var("x"))), (made,), lambda m, new: new.Relu(m["x"]))
-    assert declined(trtfuse.fuse(RELUS, rules=[rule])) == [
+    assert declined(rewrite(RELUS, rules=[rule])) == [
         ("named", "b", "is-called", "`x` is not called other")
     ]
     assert (made.helps, made.advice) == (
@@ -233,7 +234,7 @@ def test_a_guard_is_named_after_its_function_and_takes_arguments() -> None:
         "it takes this: The value has the name that is expected.",
     )
     passing = Rule("named", rule.pattern, (is_called("x", expected="x"),), rule.build)
-    assert fused(trtfuse.fuse(RELUS, rules=[passing])) == [("named", "a + b")]
+    assert fused(rewrite(RELUS, rules=[passing])) == [("named", "a + b")]
 
 
 def test_a_guard_says_what_helps() -> None:
@@ -264,7 +265,7 @@ def test_the_guard_for_floating_types(kind: str, because: str | None) -> None:
     made = model(
         f"({kind}[2] x) => ({kind}[2] z) {{ y = Identity(x)\n [a] w = Neg(y)\n z = Identity(w) }}"
     )
-    result = trtfuse.fuse(made, rules=[rule], verify="none")
+    result = rewrite(made, rules=[rule], verify="none")
     assert declined(result) == ([] if because is None else [("any", "a", "floating", because)])
     assert len(result.report.fused) == (because is None)
 
@@ -278,7 +279,7 @@ def test_a_value_of_unknown_type_is_not_floating() -> None:
         "the type of `o` is not known: it comes from the custom operator `custom::Relu` (node "
         "`node_of_o`); declare the type of `o` in the value_info of the model"
     )
-    assert declined(trtfuse.fuse(made, rules=[rule])) == [("any", "a", "floating", because)]
+    assert declined(rewrite(made, rules=[rule])) == [("any", "a", "floating", because)]
 
 
 # Wrong rules
@@ -286,7 +287,7 @@ def test_a_value_of_unknown_type_is_not_floating() -> None:
 
 def test_a_wrong_rule_is_stopped_by_the_check() -> None:
     wrong = Rule("wrong", op.Relu(op.Relu(var("x"))), (), lambda m, new: new.Abs(m["x"]))
-    result = trtfuse.fuse(RELUS, rules=[wrong], seed=7)
+    result = rewrite(RELUS, rules=[wrong], seed=7)
     ((rule, at, stopped_by, because),) = declined(result)
     assert (rule, at, stopped_by) == ("wrong", "b", "check")
     assert because.startswith("the two spellings do not compute the same: relative error ")
@@ -294,7 +295,7 @@ def test_a_wrong_rule_is_stopped_by_the_check() -> None:
     assert result.model == RELUS
     assert result.ok
     # Nothing but the check stands in its way.
-    assert nodes(trtfuse.fuse(RELUS, rules=[wrong], verify="none").model) == ["-: Abs(x) -> z"]
+    assert nodes(rewrite(RELUS, rules=[wrong], verify="none").model) == ["-: Abs(x) -> z"]
 
 
 @pytest.mark.parametrize("other", [1 + 1e-9, 1 + 1e-6, -1, 0])
@@ -309,7 +310,7 @@ def test_a_slightly_wrong_number_is_stopped_too(other: float) -> None:
         "(double[5,4] x) => (double[5,4] z) { y = Relu(x)\n [mul] z = Mul(y, c) }",
         c=np.float64([1, 10, 100, 1000]),
     )
-    assert [each[2] for each in declined(trtfuse.fuse(made, rules=[wrong]))] == ["check"]
+    assert [each[2] for each in declined(rewrite(made, rules=[wrong]))] == ["check"]
     # It stops no right one; what that makes matches again, so it is not given to the driver.
     mul = node(Model(made), "mul")
     match = next(iter(right.pattern.matches(mul.output, Match([]))))
@@ -329,7 +330,7 @@ def test_another_shape_is_stopped() -> None:
             new.Reshape(m["x"], new.constant(np.int64([2, 1]), TensorProto.INT64, "shape"))
         ),
     )
-    ((_, _, stopped_by, because),) = declined(trtfuse.fuse(RELUS, rules=[wrong]))
+    ((_, _, stopped_by, because),) = declined(rewrite(RELUS, rules=[wrong]))
     assert stopped_by == "check"
     assert because == (
         "the two spellings do not compute the same: float64[2] becomes float64[2, 1] "
@@ -341,9 +342,9 @@ def test_a_wrong_power_is_stopped_although_it_has_no_derivative_everywhere() -> 
     # The check moves the exponent by a hair, and a negative number to that has no value.
     wrong = Rule("wrong", op.Pow(var("x"), const("c")), (), lambda m, new: new.Neg(m["x"]))
     made = model("(float[2,3] x) => (float[2,3] z) { z = Pow(x, c) }", c=np.float32(2))
-    assert [each[2] for each in declined(trtfuse.fuse(made, rules=[wrong]))] == ["check"]
+    assert [each[2] for each in declined(rewrite(made, rules=[wrong]))] == ["check"]
     right = Rule("right", wrong.pattern, (), lambda m, new: new.Mul(m["x"], m["x"]))
-    assert fused(trtfuse.fuse(made, rules=[right])) == [("right", "node_of_z")]
+    assert fused(rewrite(made, rules=[right])) == [("right", "node_of_z")]
 
 
 def test_what_cannot_be_evaluated_is_stopped() -> None:
@@ -355,7 +356,7 @@ def test_what_cannot_be_evaluated_is_stopped() -> None:
     )
     made = model("(float[2] x) => (float[2] z) { [a] y = Relu(x)\n [b] z = Relu(y) }")
     made.opset_import.add(domain="custom", version=1)
-    ((_, _, stopped_by, because),) = declined(trtfuse.fuse(made, rules=[wrong]))
+    ((_, _, stopped_by, because),) = declined(rewrite(made, rules=[wrong]))
     assert stopped_by == "check"
     assert "could not be evaluated in float64" in because
 
@@ -367,7 +368,7 @@ def test_a_constant_that_its_type_does_not_hold_is_stopped_without_a_check() -> 
     rule = Rule("large", op.Abs(var("x")), (), build)
     made = model("(float16[2] x) => (float16[2] z) { [abs] z = Abs(x) }")
     because = "a folded value would be 1e+06, beyond the largest float16 (6.55e+04)"
-    result = trtfuse.fuse(made, rules=[rule], verify="none")
+    result = rewrite(made, rules=[rule], verify="none")
     assert declined(result) == [("large", "abs", "representable", because)]
 
 
@@ -538,5 +539,5 @@ def test_a_mistake_in_a_builder_is_told_in_its_words(build: Any, message: str) -
     made = model("(float[2] x) => (float[2] y) { a = Relu(x) y = Exp(a) }", opset=17)
     mine = Rule("mine", op.Relu(var("x")), (), build)
     with pytest.raises(UsageError) as raised:
-        trtfuse.fuse(made, rules=[mine], verify="none")
+        rewrite(made, rules=[mine], verify="none")
     assert str(raised.value) == message

@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+from fusing import rewrite_and_explain
 from hypothesis import given
 from hypothesis import strategies as st
 from models import attributes, constants, declined, fused, model
 from onnx import ModelProto, TensorProto, defs, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-
-import trtfuse
 
 Array = npt.NDArray[Any]
 
@@ -26,7 +25,7 @@ def computed(made: ModelProto, x: Array) -> Array:
 
 def assert_settled(made: ModelProto) -> None:
     """A second run changes nothing."""
-    again = trtfuse.fuse(made, verify="none")
+    again = rewrite_and_explain(made, verify="none")
     assert again.model.SerializeToString() == made.SerializeToString()
 
 
@@ -37,7 +36,7 @@ def test_an_idempotent_activation_is_applied_once(operator: str) -> None:
             [one] a = {operator}(x) [two] b = {operator}(a) [end] y = Neg(b) [more] z = Exp(a)
         }}"""
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert [name for _, name in fused(result)] == ["one + two"]
     assert [node.op_type for node in result.model.graph.node] == [operator, "Neg", "Exp"]
 
@@ -73,7 +72,7 @@ def test_nested_limits_limit_to_what_they_have_in_common(
         opset=opset,
         **constants,
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert "check" not in [miss.guard for miss in result.report.declined]
     onnx.checker.check_model(result.model, full_check=True)
     x = np.array([-9, -4, -1.5, -0.25, 0, 0.25, 1.5, 4, 9])
@@ -93,7 +92,7 @@ def test_ranges_that_have_nothing_in_common_stay() -> None:
         o=1.0,
         t=2.0,
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         (
             "clip-clip",
             "high",
@@ -112,9 +111,9 @@ def test_bounds_that_cross_or_are_computed_are_no_range() -> None:
         one=1.0,
         zero=0.0,
     )
-    assert declined(trtfuse.fuse(made)) == [
-        ("clip-clip", "r1", "inner", "its bounds 1 and 0 cross"),
-        ("clip-clip", "r2", "inner", "its bound `given` is an input of the graph, not a constant"),
+    assert declined(rewrite_and_explain(made)) == [
+        ("clip-clip", "r1", "clip", "its bounds 1 and 0 cross"),
+        ("clip-clip", "r2", "clip", "its bound `given` is an input of the graph, not a constant"),
     ]
 
 
@@ -125,7 +124,7 @@ def test_an_activation_that_others_read_is_applied_once_as_well(how: str) -> Non
         "others": "[one] a = Sigmoid(x) [two] b = Clip(a, , top) y = Neg(b) z = Exp(a)",
         "output": "[one] z = Sigmoid(x) [two] b = Clip(z, , top) y = Neg(b)",
     }[how]
-    result = trtfuse.fuse(model(f"{header} {{ {body} }}", top=1.0))
+    result = rewrite_and_explain(model(f"{header} {{ {body} }}", top=1.0))
     assert fused(result) == [("within-range", "one + two")]
 
 
@@ -177,7 +176,7 @@ def nested(text: str, opset: int = 22) -> ModelProto:
 def test_what_is_in_its_range_already_is_not_limited(text: str, left: str, opset: int) -> None:
     made = nested(text, opset)
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         assert [node.op_type for node in result.model.graph.node] == [left, "Neg"]
         assert result.report.declined == []
     x = np.array([[-3, -1, -0.25], [0, 0.5, 9]], np.float32)
@@ -187,7 +186,7 @@ def test_what_is_in_its_range_already_is_not_limited(text: str, left: str, opset
 
 @pytest.mark.parametrize("text", BEYOND)
 def test_what_may_lie_outside_is_limited(text: str) -> None:
-    result = trtfuse.fuse(nested(text))
+    result = rewrite_and_explain(nested(text))
     assert result.report.fused == []
 
 
@@ -195,7 +194,7 @@ def test_integers_that_overflow_are_left_alone() -> None:
     made = model(
         "(int8[2] x) => (int8[2] y) { a = Abs(x) [relu] b = Relu(a) y = Neg(b) }", opset=14
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         (
             "within-range",
             "relu",
@@ -207,32 +206,32 @@ def test_integers_that_overflow_are_left_alone() -> None:
 
 def test_a_clip_without_bounds_does_nothing() -> None:
     made = model("(float[2] x) => (float[2] y) { [in] a = Neg(x) [clip] b = Clip(a) y = Exp(b) }")
-    assert fused(trtfuse.fuse(made)) == [("clip-without-bounds", "clip")]
+    assert fused(rewrite_and_explain(made)) == [("clip-without-bounds", "clip")]
     made = model(
         "(float[2] x) => (float[2] y) { a = Neg(x) [clip] b = Clip(a, low, high) y = Exp(b) }",
         low=-math.inf,
         high=math.inf,
     )
-    assert fused(trtfuse.fuse(made)) == [("clip-without-bounds", "clip")]
+    assert fused(rewrite_and_explain(made)) == [("clip-without-bounds", "clip")]
     made = model("(int32[2] x) => (int32[2] y) { a = Neg(x) [clip] b = Clip(a) y = Neg(b) }")
-    assert fused(trtfuse.fuse(made)) == [("clip-without-bounds", "clip")]
+    assert fused(rewrite_and_explain(made)) == [("clip-without-bounds", "clip")]
 
 
 def test_before_opset_11_a_clip_without_bounds_limits_to_float32() -> None:
     made = model("(double[2] x) => (double[2] y) { a = Neg(x) b = Clip(a) y = Exp(b) }", opset=10)
-    assert fused(trtfuse.fuse(made)) == []
+    assert fused(rewrite_and_explain(made)) == []
     made = model(
         """(double[2] x) => (double[2] y) {
             a = Clip<min=1.0>(x) b = Clip<max=2.0>(a) y = Neg(b)
         }""",
         opset=10,
     )
-    (clip, _) = trtfuse.fuse(made).model.graph.node
+    (clip, _) = rewrite_and_explain(made).model.graph.node
     assert attributes(clip) == {"min": 1.0, "max": 2.0}
     made = model(
         "(double[2] x) => (double[2] y) { a = Relu(x) b = Clip<min=-1.0>(a) y = Neg(b) }", opset=10
     )
-    (clip, _) = trtfuse.fuse(made).model.graph.node
+    (clip, _) = rewrite_and_explain(made).model.graph.node
     assert (clip.op_type, attributes(clip)) == ("Clip", {"min": 0.0})
 
 
@@ -252,7 +251,7 @@ def test_min_and_max_by_a_constant_are_limits(
     numbers = {"six": 6.0, "zero": 0.0, "three": 3.0, "minus": -1.0}
     used = {name: number for name, number in numbers.items() if name in body}
     made = model(f"(float[2,3] x) => (float[2,3] y) {{ {body} y = Neg(b) }}", opset=13, **used)
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert [rule for rule, _ in fused(result)] == ["clip-clip"]
     assert result.model.graph.node[0].op_type == expected
     assert sorted(float(bound) for bound in constants(result.model).values()) == bounds
@@ -269,8 +268,8 @@ def test_a_min_that_broadcasts_or_reads_more_is_no_limit() -> None:
         wide=np.ones((1, 1), np.float32),
         one=1.0,
     )
-    assert declined(trtfuse.fuse(made)) == [
-        ("clip-clip", "r", "inner", "`wide` has shape [1, 1], of more dimensions than `x` (1)")
+    assert declined(rewrite_and_explain(made)) == [
+        ("clip-clip", "r", "clip", "`wide` has shape [1, 1], of more dimensions than `x` (1)")
     ]
 
 
@@ -281,7 +280,7 @@ def test_softmax_and_log_are_log_softmax(opset: int, axis: int | None) -> None:
         f"(double[2,3,4] x) => (double[2,3,4] y) {{ s = Softmax{listed}(x) [log] y = Log(s) }}",
         opset=opset,
     )
-    result = trtfuse.fuse(made, objective="graph")
+    result = rewrite_and_explain(made, objective="graph")
     assert [node.op_type for node in result.model.graph.node] == ["LogSoftmax"]
     x = np.random.default_rng(0).standard_normal((2, 3, 4))
     (expected,) = ReferenceEvaluator(made).run(None, {"x": x})
@@ -292,7 +291,7 @@ def test_softmax_and_log_are_log_softmax(opset: int, axis: int | None) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "float", "double", "bfloat16"])
 def test_softmax_and_log_are_log_softmax_in_any_type(dtype: str) -> None:
     made = model(f"({dtype}[2,3] x) => ({dtype}[2,3] y) {{ s = Softmax<axis=0>(x) y = Log(s) }}")
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     (node,) = result.model.graph.node
     assert (node.op_type, attributes(node)) == ("LogSoftmax", {"axis": 0})
     assert_settled(result.model)
@@ -304,7 +303,7 @@ def test_a_softmax_that_is_needed_stays() -> None:
             [soft] s = Softmax(x) [log] y = Log(s)
         }"""
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         ("log-softmax", "log", "one-consumer", "`s` is an output of the graph")
     ]
 
@@ -367,7 +366,7 @@ def test_a_limit_between_scales_is_a_hard_sigmoid(
         # The nearest float16 is what it multiplies by.
         alpha, beta = float(np.float16(1 / 6)), 3 * float(np.float16(1 / 6))
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         (node,) = result.model.graph.node
         assert (node.op_type, node.input[:]) == ("HardSigmoid", ["x"])
         assert attributes(node) == {"alpha": alpha, "beta": beta}
@@ -426,7 +425,7 @@ def test_what_is_only_nearly_a_hard_sigmoid_stays(
 ) -> None:
     made = hard(body, **given)
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, rules=["hard-sigmoid"], verify=verify)
+        result = rewrite_and_explain(made, rules=["hard-sigmoid"], verify=verify)
         assert fused(result) == []
         assert [miss[2:] for miss in declined(result)] == [(guard, because)]
 
@@ -436,7 +435,7 @@ def test_a_constant_may_not_stand_for_two_numbers() -> None:
     body = "a = Div(x, three) b = Add(a, three) y = Clip(b, zero, one)"
     made = hard(body)
     for verify in ("none", "rewrite"):
-        ((_, _, guard, because),) = declined(trtfuse.fuse(made, verify=verify))
+        ((_, _, guard, because),) = declined(rewrite_and_explain(made, verify=verify))
         assert guard == "numbers-of-hard-sigmoid"
         assert because.startswith("`three` would stand for both 2.99999991")
 
@@ -451,7 +450,7 @@ def test_a_scale_beyond_float32_is_no_alpha(number: float, operator: str, before
         body = f"a = Clip(x, zero, top) y = {operator}(a, far)"
     top = number if operator == "Div" else 1 / number
     made = hard(body, "double", far=number, top=top)
-    result = trtfuse.fuse(made, rules=["hard-sigmoid"], verify="none")
+    result = rewrite_and_explain(made, rules=["hard-sigmoid"], verify="none")
     assert (fused(result), declined(result)) == ([], [])
 
 
@@ -467,7 +466,9 @@ def test_a_scale_beyond_float32_is_no_alpha(number: float, operator: str, before
     ],
 )
 def test_other_ranges_and_scales_are_no_hard_sigmoid(body: str) -> None:
-    result = trtfuse.fuse(hard(body, minus=-1.0, each=[0.5, 1.0, 2.0]), rules=["hard-sigmoid"])
+    result = rewrite_and_explain(
+        hard(body, minus=-1.0, each=[0.5, 1.0, 2.0]), rules=["hard-sigmoid"]
+    )
     assert (fused(result), declined(result)) == ([], [])
 
 
@@ -481,7 +482,7 @@ def test_a_value_inside_that_is_needed_stays_and_one_before_it_does_no_harm() ->
         zero=0.0,
         six=6.0,
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         ("hard-sigmoid", "six", "one-consumer", "`a` has 2 consumers: clip, other")
     ]
     made = model(
@@ -493,7 +494,7 @@ def test_a_value_inside_that_is_needed_stays_and_one_before_it_does_no_harm() ->
         zero=0.0,
         one=1.0,
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result) == [("hard-sigmoid", "plus + clip")]
     assert attributes(result.model.graph.node[1]) == {"alpha": 1.0, "beta": 0.5}
 
@@ -564,7 +565,7 @@ def test_scales_around_a_limit_stay_what_they_are(made: ModelProto) -> None:
     x = x.astype(helper.tensor_dtype_to_np_dtype(element_type))
     expected = computed(made, x)
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         assert "check" not in [miss[2] for miss in declined(result)], declined(result)
         onnx.checker.check_model(result.model, full_check=True)
         found = computed(result.model, x).astype(np.float64)
@@ -605,7 +606,7 @@ def test_a_positive_scale_moves_through_an_activation_into_a_layer(
         body = f"[l] a = LAYER(x, weights) [f] b = {activation.format('a')} [s] y = Mul(b, s)"
     made = around(body, layer)
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         rule = "scale-activation" if before else "activation-scale"
         assert fused(result) == [(rule, "s + f + l" if before else "l + f + s")]
         assert len(result.model.graph.node) == 2
@@ -636,7 +637,7 @@ def test_only_a_positive_scale_does(
 ) -> None:
     made = around(body, layer, s=scale)
     for verify in ("none", "rewrite"):
-        assert declined(trtfuse.fuse(made, verify=verify)) == [(rule, at, guard, because)]
+        assert declined(rewrite_and_explain(made, verify=verify)) == [(rule, at, guard, because)]
 
 
 def test_a_scale_that_broadcasts_does_not() -> None:
@@ -649,7 +650,7 @@ def test_a_scale_that_broadcasts_does_not() -> None:
         deep=np.full((1, 1, 1), 2.0, np.float32),
         w=np.ones((3, 2), np.float32),
     )
-    assert declined(trtfuse.fuse(made, rules=["scale-activation", "activation-scale"])) == [
+    assert declined(rewrite_and_explain(made, rules=["scale-activation", "activation-scale"])) == [
         (
             "scale-activation",
             "l",
@@ -674,7 +675,7 @@ def test_integers_stay_where_they_are() -> None:
         two=np.int32(2),
         w=np.ones((3, 2), np.int32),
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         (
             "scale-activation",
             "l",
@@ -692,7 +693,7 @@ def test_an_activation_that_others_read_keeps_its_scale() -> None:
         s=2.0,
         w=np.ones((3, 2), np.float32),
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         ("scale-activation", "l", "one-consumer", "`b` has 2 consumers: l, o")
     ]
 
@@ -716,7 +717,7 @@ def test_a_lower_bound_as_large_as_an_absent_upper_one_is_not_left_out(
     made = model(
         f"(float[2] x) => (float[2] y) {{ {calls} y = Identity(b) }}", opset=opset, **given
     )
-    result = trtfuse.fuse(made, verify="none")
+    result = rewrite_and_explain(made, verify="none")
     found = computed(result.model, np.float32([-2, 3]))
     np.testing.assert_array_equal(found, np.float32([expected] * 2))
 
@@ -738,7 +739,7 @@ def test_rules_of_activations_leave_integers_alone(rule: str, at: str, body: str
         f"(int32[2,3] x) => (int32[2,3] y) {{ {body} y = Identity(b) }}", opset=14, **constants
     )
     for verify in ("none", "rewrite"):
-        assert declined(trtfuse.fuse(made, rules=[rule], verify=verify)) == [
+        assert declined(rewrite_and_explain(made, rules=[rule], verify=verify)) == [
             (rule, at, "floating", INTEGERS)
         ]
 
@@ -780,7 +781,7 @@ def test_only_a_scale_that_is_one_factor_moves_through_an_activation(
         w=w,
         **{name: value for name, value in given.items() if name in scale},
     )
-    assert fused(trtfuse.fuse(made, rules=[rule], verify="none")) == []
+    assert fused(rewrite_and_explain(made, rules=[rule], verify="none")) == []
 
 
 INTEGER_TYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -814,7 +815,7 @@ def test_nested_limits_of_integers_limit_to_what_they_have_in_common(data: st.Da
     )
     x = np.array([low, low + 1, 0, 1, 2, 3, 4, 5, 6, high - 1, high], kind)
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify, groups="off")
+        result = rewrite_and_explain(made, verify=verify, groups="off")
         onnx.checker.check_model(result.model, full_check=True)
         assert "check" not in [miss.guard for miss in result.report.declined]
         np.testing.assert_array_equal(of_limits(made, x), of_limits(result.model, x))
@@ -864,7 +865,7 @@ def test_limits_of_integers_become_what_tensorrt_takes(
     given = {"six": np.int64(6), "two": np.int64(2), "big": np.int64(2**62 + 1)}
     used = {name: number for name, number in given.items() if name in body}
     made = model(f"(int64[n] x) => (int64[n] y) {{ {body} y = Neg(b) }}", **used)
-    result = trtfuse.fuse(made, groups="off")
+    result = rewrite_and_explain(made, groups="off")
     limit = result.model.graph.node[0]
     assert [node.op_type for node in result.model.graph.node] == [operator, "Neg"]
     known = constants(result.model)
@@ -888,7 +889,7 @@ def test_a_limit_to_the_range_of_the_type_does_nothing(kind: str, call: str, sta
     given = {"zero": 0, "one": 1, "top": 255}
     used = {name: np.array(n).astype(kind) for name, n in given.items() if name in call}
     made = model(f"({kind}[n] x) => ({kind}[?] y) {{ [l] a = {call} y = Identity(a) }}", **used)
-    assert fused(trtfuse.fuse(made, rules=["clip-without-bounds"])) == (
+    assert fused(rewrite_and_explain(made, rules=["clip-without-bounds"])) == (
         [] if stays else [("clip-without-bounds", "l")]
     )
 
@@ -900,7 +901,7 @@ def test_limits_of_integers_that_have_nothing_in_common_stay() -> None:
         two=np.int32(2),
     )
     because = "the ranges [-inf, 1] and [2, inf] have nothing in common"
-    assert declined(trtfuse.fuse(made)) == [("clip-clip", "m", "ranges-overlap", because)]
+    assert declined(rewrite_and_explain(made)) == [("clip-clip", "m", "ranges-overlap", because)]
 
 
 def test_a_limit_of_an_unknown_type_stays() -> None:
@@ -911,7 +912,7 @@ def test_a_limit_of_an_unknown_type_stays() -> None:
             a = Clip(z, zero) [b] b = Clip(a, , zero) y = own.Op(b)
         }"""
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         (
             "clip-clip",
             "b",
@@ -937,7 +938,7 @@ def test_x_times_its_hard_sigmoid_is_a_hard_swish(kind: str, operands: str, opse
     numbers = np.array([-9, -3, -1.5, -0.0, 0, 1, 2.5, 3, 9, np.inf, np.nan])
     x = numbers.astype({"float": "f4", "float16": "f2", "double": "f8"}[kind])
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify, groups="off")
+        result = rewrite_and_explain(made, verify=verify, groups="off")
         assert fused(result) == [("hard-swish", "node_of_h + m")]
         np.testing.assert_allclose(computed(result.model, x), computed(made, x), rtol=1e-3)
         assert_settled(result.model)
@@ -959,7 +960,7 @@ def test_another_hard_sigmoid_times_x_stays(call: str, guard: str, because: str)
         f"(float[n] x, float[n] z) => (float[n] y) {{ h = {call} [m] b = Mul(x, h) y = Neg(b) }}",
         opset=14 if guard is None else 13,
     )
-    result = trtfuse.fuse(made, groups="off")
+    result = rewrite_and_explain(made, groups="off")
     assert fused(result) == []
     assert declined(result) == ([] if guard is None else [("hard-swish", "m", guard, because)])
 
@@ -970,7 +971,7 @@ def test_a_hard_swish_of_a_type_that_the_opset_does_not_take_stays() -> None:
         opset=22,
         ir_version=10,
     )
-    assert [rule for rule, _ in fused(trtfuse.fuse(made, groups="off"))] == ["hard-swish"]
+    assert [rule for rule, _ in fused(rewrite_and_explain(made, groups="off"))] == ["hard-swish"]
 
 
 SPELLED_SWISH = [
@@ -1010,7 +1011,7 @@ def test_a_hard_swish_spelled_out_before_a_convolution_is_one(body: str, kind: A
     for verify in ("none", "rewrite"):
         # What is read by a layer with weights may go into them first.
         rules = ["hard-sigmoid", "hard-swish", "spelled-hard-swish", "clip-clip"]
-        result = trtfuse.fuse(made, verify=verify, groups="off", rules=rules)
+        result = rewrite_and_explain(made, verify=verify, groups="off", rules=rules)
         assert [node.op_type for node in result.model.graph.node] == ["HardSwish", "Conv"]
         np.testing.assert_allclose(
             computed(result.model, x), computed(made, x), rtol=1e-2, atol=1e-2
@@ -1029,12 +1030,12 @@ def test_a_hard_swish_spelled_out_before_a_convolution_is_one(body: str, kind: A
     ],
 )
 def test_what_is_no_hard_swish_stays(body: str, others: dict[str, float]) -> None:
-    result = trtfuse.fuse(spelled_swish(body, **others), rules=["spelled-hard-swish"])
+    result = rewrite_and_explain(spelled_swish(body, **others), rules=["spelled-hard-swish"])
     assert fused(result) == []
 
 
 def test_a_hard_swish_spelled_out_stays_where_its_numbers_are_others() -> None:
-    result = trtfuse.fuse(
+    result = rewrite_and_explain(
         spelled_swish(SPELLED_SWISH[0], three=3.001), rules=["spelled-hard-swish"]
     )
     ((rule, _, guard, because),) = declined(result)
@@ -1059,7 +1060,7 @@ def test_a_hard_swish_spelled_out_before_anything_else_stays(end: str, because: 
         three=3.0,
         six=6.0,
     )
-    result = trtfuse.fuse(made, rules=["spelled-hard-swish"])
+    result = rewrite_and_explain(made, rules=["spelled-hard-swish"])
     assert declined(result) == [("spelled-hard-swish", "node_of_b", "feeds-convolutions", because)]
     made = model(
         f"(float[n,3,h,w] x) => (float[?,?,?,?] b) {{ {SPELLED_SWISH[0]} }}",
@@ -1067,6 +1068,6 @@ def test_a_hard_swish_spelled_out_before_anything_else_stays(end: str, because: 
         three=3.0,
         six=6.0,
     )
-    result = trtfuse.fuse(made, rules=["spelled-hard-swish"])
+    result = rewrite_and_explain(made, rules=["spelled-hard-swish"])
     because = "`b` is an output of the graph, and only a convolution gains by it"
     assert [miss[2:] for miss in declined(result)] == [("feeds-convolutions", because)]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnxruntime as ort
+from fusing import rewrite_and_explain
 from models import model
 from onnx import GraphProto, TensorProto, helper
-
-import trtfuse
 
 
 def branch(operator: str) -> GraphProto:
@@ -34,7 +33,7 @@ def test_names_that_branches_share_do_not_repeat_in_one_graph() -> None:
             else_branch=branch("Neg"),
         )
         made.graph.node.insert(count, node)
-    result = trtfuse.fuse(made, groups="off", verify="model")
+    result = rewrite_and_explain(made, groups="off", verify="model")
     assert result.ok
     assert [each.rule for each in result.report.fused].count("constant-if") == 2
     names = [node.name for node in result.model.graph.node]

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import pytest
+from fusing import rewrite_and_explain
 from models import constants, declined, fused, model, nodes
 from onnx import ModelProto, TensorProto, helper, parser
 
-import trtfuse
 from trtfuse.ir.types import PLAIN, holds
 
 Array = npt.NDArray[Any]
@@ -133,14 +133,14 @@ def test_a_cast_there_and_back_goes(narrow: int, wide: int, verify: Any) -> None
         f" [a] a = Cast<to={wide}>(x) [b] b = Cast<to={narrow}>(a) [i] y = Concat<axis=0>(b, b)"
         f" [j] z = Concat<axis=0>(a, a) }}"
     )
-    result = trtfuse.fuse(made, verify=verify, groups="off")
+    result = rewrite_and_explain(made, verify=verify, groups="off")
     assert fused(result) == [("cast-cast", "a + b")]
     assert nodes(result.model)[1:] == ["i: Concat(x, x) -> y", "j: Concat(a, a) -> z"]
 
 
 @pytest.mark.parametrize(("wide", "narrow"), LOSSY)
 def test_a_cast_that_loses_something_stays(wide: int, narrow: int) -> None:
-    result = trtfuse.fuse(chain(wide, narrow, wide))
+    result = rewrite_and_explain(chain(wide, narrow, wide))
     first, second = numpy_of(wide), numpy_of(narrow)
     because = f"`v1` is {second}, which does not hold every {first} exactly"
     assert declined(result) == [("cast-cast", "c1", "nothing-lost", because)]
@@ -153,7 +153,7 @@ def test_casts_around_a_normalization_stay() -> None:
         }""",
         gain=np.ones(8, np.float32),
     )
-    assert fused(trtfuse.fuse(made)) == []
+    assert fused(rewrite_and_explain(made)) == []
 
 
 def test_casts_to_special_types_stay() -> None:
@@ -161,7 +161,7 @@ def test_casts_to_special_types_stay() -> None:
         "(float16[n] x) => (float8e4m3fn[n] y) { a = Cast<to=1>(x) [c] y = Cast<to=17>(a) }"
     )
     because = "a Cast from or to float8_e4m3fn depends on more than the number"
-    assert declined(trtfuse.fuse(made)) == [("cast-cast", "c", "nothing-lost", because)]
+    assert declined(rewrite_and_explain(made)) == [("cast-cast", "c", "nothing-lost", because)]
 
 
 def test_an_integer_stays_where_it_would_wrap_around() -> None:
@@ -170,10 +170,10 @@ def test_an_integer_stays_where_it_would_wrap_around() -> None:
         "uint8 does not hold every int8, and the integer would wrap around where the float32 is "
         "out of range"
     )
-    assert declined(trtfuse.fuse(made)) == [("cast-cast", "c1", "wraps-alike", because)]
+    assert declined(rewrite_and_explain(made)) == [("cast-cast", "c1", "wraps-alike", because)]
     for last in (TensorProto.BOOL, TensorProto.INT32, TensorProto.FLOAT16):
         made = chain(TensorProto.INT8, TensorProto.FLOAT, last)
-        assert fused(trtfuse.fuse(made)) == [("cast-cast", "c0 + c1")]
+        assert fused(rewrite_and_explain(made)) == [("cast-cast", "c0 + c1")]
 
 
 def test_a_value_of_unknown_type_is_not_cast() -> None:
@@ -183,7 +183,7 @@ def test_a_value_of_unknown_type_is_not_cast() -> None:
             z = own.Op(x) [a] a = Cast<to=6>(z) [b] y = Cast<to=7>(a)
         }"""
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         (
             "cast-cast",
             "b",
@@ -212,14 +212,14 @@ SOME = (
 def test_a_chain_of_casts_gives_the_same_numbers(first: int, between: int) -> None:
     for last in SOME:
         made = chain(first, between, last)
-        result = trtfuse.fuse(made, verify="none").model
+        result = rewrite_and_explain(made, verify="none").model
         numbers = edges(first)
         if numpy_of(first).kind not in "iub" and numpy_of(last).kind in "iu":
             # Runtimes differ on what becomes of those out of range.
             numbers = np.array([0, -0.0, 1, 1.5, 2.75, 100], numpy_of(first))
         before, after = run(made, numbers), run(result, numbers)
         assert same(before, after)
-        again = trtfuse.fuse(result, verify="none").model
+        again = rewrite_and_explain(result, verify="none").model
         assert again.SerializeToString() == result.SerializeToString()
 
 
@@ -243,7 +243,7 @@ def test_a_cast_like_of_a_constant_is_a_constant(opset: int) -> None:
         ir_version=10,
     )
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify).model
+        result = rewrite_and_explain(made, verify=verify).model
         assert nodes(result) == ["m: Mul(x, k) -> y"]
         assert constants(result)["k"] == np.float16(2)
         assert constants(result)["k"].dtype == np.float16
@@ -251,7 +251,7 @@ def test_a_cast_like_of_a_constant_is_a_constant(opset: int) -> None:
 
 def test_a_cast_like_to_a_known_type_is_a_cast() -> None:
     made = model("(float[n] x, int8[1] t) => (int8[?] y) { [c] y = CastLike(x, t) }")
-    (cast,) = trtfuse.fuse(made).model.graph.node
+    (cast,) = rewrite_and_explain(made).model.graph.node
     assert (cast.op_type, cast.name, list(cast.input)) == ("Cast", "c", ["x"])
     assert helper.get_attribute_value(cast.attribute[0]) == TensorProto.INT8
 
@@ -260,7 +260,7 @@ def test_a_cast_like_keeps_what_it_says_of_float8() -> None:
     made = model(
         "(float[n] x, float8e5m2[1] t) => (float8e5m2[?] y) { y = CastLike<saturate=0>(x, t) }"
     )
-    (cast,) = trtfuse.fuse(made).model.graph.node
+    (cast,) = rewrite_and_explain(made).model.graph.node
     found = {a.name: helper.get_attribute_value(a) for a in cast.attribute}
     assert found == {"to": TensorProto.FLOAT8E5M2, "saturate": 0}
 
@@ -285,7 +285,7 @@ def calling(*types: str) -> ModelProto:
 
 @pytest.mark.parametrize("kind", ["float", "float16", "double"])
 def test_a_gelu_in_a_function_is_seen_behind_its_cast_likes(kind: str) -> None:
-    result = trtfuse.fuse(calling(kind, kind))
+    result = rewrite_and_explain(calling(kind, kind))
     (function,) = result.model.functions
     operators = [node.op_type for node in function.node]
     if kind == "double":
@@ -297,7 +297,7 @@ def test_a_gelu_in_a_function_is_seen_behind_its_cast_likes(kind: str) -> None:
 
 
 def test_a_function_that_is_called_with_two_types_keeps_its_cast_likes() -> None:
-    result = trtfuse.fuse(calling("float", "float16"))
+    result = rewrite_and_explain(calling("float", "float16"))
     assert set(declined(result)) == {
         ("cast-like", f"node_of_{name}", "known-type", "the type of `s` is not known")
         for name in ("half", "one", "root")

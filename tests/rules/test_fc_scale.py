@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fusing import rewrite_and_explain
 from models import SCALES, Array, attributes, constants, declined, fused, model, nodes
 from oracle import assert_equivalent, widened
 
-import trtfuse
-
-fuse = functools.partial(trtfuse.fuse, rules=SCALES)
+fuse = functools.partial(rewrite_and_explain, rules=SCALES)
 
 W = np.float32([1, 2, 3, 4, 5, 6]).reshape(2, 3)
 S = np.float32([2, 0.5, -1])

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 import pytest
+from fusing import rewrite_and_explain
 from models import constants, declined, fused, model, nodes
 from onnx import ModelProto, parser
 
@@ -181,7 +182,7 @@ def test_a_folded_constant_is_what_onnx_runtime_computes(operator: str) -> None:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(made.SerializeToString(), options)
     (expected,) = session.run(["y"], {"x": np.zeros(2, np.float32)})
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert [node.op_type for node in result.model.graph.node] == ["Identity", "Neg"]
     (found,) = constants(result.model).values()
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
@@ -201,7 +202,7 @@ def test_a_chain_of_constants_is_one_constant_under_the_name_of_the_last() -> No
             [c] c = Constant<value_float=2.0>() [s] s = Sqrt(c) [d] d = Div(s, c) [m] y = Mul(x, d)
         }"""
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert [rule for rule, _ in fused(result)] == ["constant-node", *["fold-constants"] * 2]
     assert nodes(result.model) == ["m: Mul(x, d) -> y"]
     (d,) = constants(result.model).values()
@@ -216,7 +217,7 @@ def test_what_grows_too_much_stays() -> None:
         one=np.float32([1.0]),
         sizes=np.array([400, 100]),
     )
-    assert declined(trtfuse.fuse(made, rules=["fold-constants"]))[0] == (
+    assert declined(rewrite_and_explain(made, rules=["fold-constants"]))[0] == (
         "fold-constants",
         "big",
         "bounded-growth",
@@ -230,7 +231,7 @@ def test_a_cast_that_overflows_stays() -> None:
         """(int8[1] x) => (int8[1] y) { [cast] c = Cast<to=3>(big) [max] y = Max(x, c) }""",
         big=np.float32([300.0]),
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         ("fold-constants", "cast", "exact-cast", "`big` has numbers that int8 does not hold")
     ]
 
@@ -251,21 +252,21 @@ def test_what_is_no_constant_or_has_to_stay_one_is_not_folded(call: str) -> None
         f"(float[2,3] x, float[2,3] given) => (float[2,3] y) {{ c = {call} y = Max(x, c) }}",
         **given,
     )
-    assert fused(trtfuse.fuse(made)) == []
+    assert fused(rewrite_and_explain(made)) == []
 
 
 def test_an_overridable_initializer_is_not_folded() -> None:
     made = model(
         "(float[2] x, float[2] w) => (float[2] y) { n = Sqrt(w) y = Max(x, n) }", w=np.ones(2, "f")
     )
-    assert fused(trtfuse.fuse(made)) == []
+    assert fused(rewrite_and_explain(made)) == []
 
 
 def test_a_constant_that_is_an_output_stays_a_node() -> None:
     made = model(
         "(float[2] x) => (float[2] y, float c) { c = Constant<value_float=2.0>() y = Relu(x) }"
     )
-    assert trtfuse.fuse(made).model == made
+    assert rewrite_and_explain(made).model == made
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_a_fixed_dimension_of_a_dynamic_shape_is_a_constant(
             if f"{name}" in call.replace("(", " ").replace(",", " ").replace(")", " ").split()
         },
     )  # fmt: skip
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result)[0][0] == "fixed-shape"
     # Neg leads to an output, so it stays a node.
     (found,) = constants(result.model).values()
@@ -300,7 +301,7 @@ def test_a_dynamic_dimension_is_no_constant() -> None:
     made = model(
         "(float[n,3] x) => (int64 y) { f = Shape(x) s = Gather(f, i) y = Neg(s) }", i=np.array(0)
     )
-    assert fused(trtfuse.fuse(made)) == []
+    assert fused(rewrite_and_explain(made)) == []
 
 
 @pytest.mark.parametrize(
@@ -313,7 +314,7 @@ def test_operators_that_changed_at_opset_13_fold_as_they_were_before(call: str) 
     shape = ",".join("?" * rank)
     text = f"(float x) => (float[{shape}] y) {{ made = {call} y = Mul(made, x) }}"
     made = model(text, opset=12, ir_version=7, c=c)
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result)[0][0] == "fold-constants"
     feeds = {"x": np.array(1, np.float32)}
     (expected,) = ort.InferenceSession(made.SerializeToString()).run(None, feeds)
@@ -351,7 +352,7 @@ def test_what_runtimes_disagree_about_is_not_folded(
         f"(bool[1] x) => ({kind} y) {{ {call} y = Where(x, v, v) }}",
         **given,
     )
-    result = trtfuse.fuse(made, rules=["fold-constants"])
+    result = rewrite_and_explain(made, rules=["fold-constants"])
     assert declined(result) == [("fold-constants", "n", "same-everywhere", because)]
 
 
@@ -362,7 +363,7 @@ def test_a_squeeze_of_no_axes_is_no_fixed_shape() -> None:
         }""",
         axes=np.array([], np.int64),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result) == [("fixed-shape", "node_of_f")]
 
 
@@ -376,7 +377,7 @@ def test_a_softmax_before_opset_13_is_folded_over_all_axes_from_one_on(axis: int
         opset=12,
         c=c,
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result) == [("fold-constants", "node_of_s")]
     (found,) = constants(result.model).values()
     powers = np.exp(c.astype(np.float64))
@@ -391,7 +392,7 @@ def test_a_range_whose_end_is_on_the_edge_is_folded() -> None:
         b=np.float64(1),
         c=np.float64(0.1),
     )
-    assert fused(trtfuse.fuse(made)) == [("fold-constants", "node_of_r")]
+    assert fused(rewrite_and_explain(made)) == [("fold-constants", "node_of_r")]
 
 
 def test_a_sum_of_squares_of_integers_is_folded() -> None:
@@ -399,7 +400,7 @@ def test_a_sum_of_squares_of_integers_is_folded() -> None:
         "(int32[1] x) => (int32[1] y) { r = ReduceSumSquare(c) y = Add(x, r) }",
         c=np.int32([3, -4]),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result) == [("fold-constants", "node_of_r")]
     (found,) = constants(result.model).values()
     assert (found.dtype, found.tolist()) == (np.int32, [25])
@@ -411,7 +412,7 @@ def test_a_node_that_fails_at_run_time_stays_there_to_fail() -> None:
         c=np.float32([1, 2]),
         i=np.array([5]),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result) == []
     ((rule, at, guard, because),) = declined(result)
     assert (rule, at, guard) == ("fold-constants", "far", "computable")
@@ -523,8 +524,8 @@ def test_weights_that_are_split_are_a_constant_for_each_product() -> None:
 
 def folded(made: ModelProto, **options: Any) -> dict[str, Array]:
     """The constants of a model of which one node is left, and what it says is unchanged."""
-    result = trtfuse.fuse(made, groups="off", **options)
-    again = trtfuse.fuse(result.model, groups="off", **options)
+    result = rewrite_and_explain(made, groups="off", **options)
+    again = rewrite_and_explain(result.model, groups="off", **options)
     assert again.report.fused == []
     assert again.model == result.model
     return constants(result.model)
@@ -649,7 +650,7 @@ def test_infinite_numbers_that_a_mask_is_made_of_are_folded() -> None:
 
 def test_what_float64_holds_and_the_type_does_not_stays() -> None:
     made = model("(float[1] x) => (float[1] y) { e = Exp(c) y = Add(x, e) }", c=np.float32([90]))
-    ((rule, _, guard, _),) = declined(trtfuse.fuse(made))
+    ((rule, _, guard, _),) = declined(rewrite_and_explain(made))
     assert (rule, guard) == ("fold-constants", "representable")
 
 
@@ -678,7 +679,7 @@ def test_a_call_of_a_function_that_may_do_anything_stays(inside: str) -> None:
         <domain: "own", opset_import: ["": 17, "other": 1]>
         called(a) => (b) {{ b = {inside} }}"""
     )
-    assert fused(trtfuse.fuse(made)) == []
+    assert fused(rewrite_and_explain(made)) == []
 
 
 LOOP = """(float[1] x) => (float[1] y) {
@@ -705,7 +706,7 @@ def test_a_loop_that_reads_an_input_stays() -> None:
         go=np.array(True),
         start=np.float32([1]),
     )
-    assert "Loop" in {node.op_type for node in trtfuse.fuse(made).model.graph.node}
+    assert "Loop" in {node.op_type for node in rewrite_and_explain(made).model.graph.node}
 
 
 def test_a_loop_without_end_stays() -> None:
@@ -716,7 +717,7 @@ def test_a_loop_without_end_stays() -> None:
         start=np.float32([1]),
         c=np.float32([1]),
     )
-    vetoes = [each for each in declined(trtfuse.fuse(made)) if each[0] == "fold-constants"]
+    vetoes = [each for each in declined(rewrite_and_explain(made)) if each[0] == "fold-constants"]
     ((_, _, guard, because),) = vetoes
     assert guard == "computable"
     assert because == (
@@ -746,7 +747,7 @@ def test_a_division_of_integers_that_is_not_defined_stays(call: str, because: st
             if name in call
         },
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         ("fold-constants", "n", "computable", f"it cannot be computed: {because}")
     ]
 
@@ -759,7 +760,7 @@ def test_weights_in_few_bits_stay_so() -> None:
         w=np.float32([1, 2]),
         s=0.5,
     )
-    assert fused(trtfuse.fuse(made, groups="off")) == []
+    assert fused(rewrite_and_explain(made, groups="off")) == []
 
 
 def test_a_dropout_that_trains_stays() -> None:
@@ -769,7 +770,7 @@ def test_a_dropout_that_trains_stays() -> None:
         half=0.5,
         t=np.array(True),
     )
-    assert fused(trtfuse.fuse(made, groups="off")) == []
+    assert fused(rewrite_and_explain(made, groups="off")) == []
 
 
 # The limits
@@ -787,7 +788,7 @@ def through_cast(scale: npt.ArrayLike = 2.0) -> ModelProto:
 
 def test_what_a_constant_is_made_from_is_counted_as_it_is_stored() -> None:
     made = through_cast()
-    result = trtfuse.fuse(made, groups="off")
+    result = rewrite_and_explain(made, groups="off")
     assert result.model == made
     assert [(rule, at, guard) for rule, at, guard, _ in declined(result)] == [
         ("fold-constants", "cast", "bounded-growth"),
@@ -800,9 +801,9 @@ def test_what_a_constant_is_made_from_is_counted_as_it_is_stored() -> None:
 
 
 def test_the_limit_that_is_asked_for_is_enough() -> None:
-    assert fused(trtfuse.fuse(through_cast(), fold_limit=131067, groups="off")) == []
+    assert fused(rewrite_and_explain(through_cast(), fold_limit=131067, groups="off")) == []
     # A Cast grows by four bytes more, since it is made from the weights alone.
-    result = trtfuse.fuse(through_cast(), fold_limit=131068, groups="off")
+    result = rewrite_and_explain(through_cast(), fold_limit=131068, groups="off")
     assert fused(result) == [("fc-scale", "mm + mul")]
     assert [node.op_type for node in result.model.graph.node] == ["MatMul"]
 
@@ -827,17 +828,17 @@ ALONE: dict[str, Any] = {"groups": "off", "verify": "none", "skip": ["expanded-o
 
 def test_all_constants_together_have_a_limit_and_a_second_run_stops_there() -> None:
     made = many(20)
-    result = trtfuse.fuse(made, fold_limit=60000, **ALONE)
+    result = rewrite_and_explain(made, fold_limit=60000, **ALONE)
     assert len(fused(result)) == 20
     # 256 times the limit is the limit for all of them.
     made = many(8)
-    small = trtfuse.fuse(made, fold_limit=60000 - 12, **ALONE)
+    small = rewrite_and_explain(made, fold_limit=60000 - 12, **ALONE)
     assert len(fused(small)) == 8
 
 
 def test_the_limit_for_all_is_noted_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trtfuse.ir.growth.TOGETHER", 5)
-    result = trtfuse.fuse(many(8), fold_limit=60000, **ALONE)
+    result = rewrite_and_explain(many(8), fold_limit=60000, **ALONE)
     assert len(fused(result)) == 5
     ((rule, at, guard, because), *others) = declined(result)
     assert (rule, guard, len(others)) == ("fold-constants", "bounded-growth", 2)
@@ -845,13 +846,13 @@ def test_the_limit_for_all_is_noted_and_kept(monkeypatch: pytest.MonkeyPatch) ->
         f"`{at}` would add 59996 bytes to the 299980 that constants have added, and all together "
         "may add 300000: raise --fold-limit to at least 95994"
     )
-    again = trtfuse.fuse(result.model, fold_limit=60000, **ALONE)
+    again = rewrite_and_explain(result.model, fold_limit=60000, **ALONE)
     assert again.model == result.model
     assert fused(again) == []
     # That is enough for this one and for those that the limit stopped before it.
     for limit, left in ((71996, 2), (95994, 0)):
-        assert len(declined(trtfuse.fuse(many(8), fold_limit=limit, **ALONE))) == left
-        assert len(declined(trtfuse.fuse(result.model, fold_limit=limit, **ALONE))) == left
+        assert len(declined(rewrite_and_explain(many(8), fold_limit=limit, **ALONE))) == left
+        assert len(declined(rewrite_and_explain(result.model, fold_limit=limit, **ALONE))) == left
 
 
 def test_shared_weights_count_until_the_last_reader_is_gone() -> None:
@@ -877,7 +878,7 @@ def test_what_runtimes_compute_in_their_own_way_stays() -> None:
         c=np.float32([[[[5]]]]),
         i=np.array([[[[3]]]]),
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         (
             "fold-constants",
             "n",

@@ -6,11 +6,10 @@ import functools
 
 import numpy as np
 import pytest
+from fusing import rewrite_and_explain
 from models import SCALES, Array, body, constants, declined, fused, model, nodes
 
-import trtfuse
-
-fuse = functools.partial(trtfuse.fuse, rules=SCALES)
+fuse = functools.partial(rewrite_and_explain, rules=SCALES)
 
 ONE, ZERO = np.float32(1), np.float32(0)
 BETWEEN = """(float[2,3] x) => (float[?,?] z) {{

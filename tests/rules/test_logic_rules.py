@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from fusing import rewrite_and_explain
 from hypothesis import given
 from hypothesis import strategies as st
 from models import constants, declined, fused, model, nodes
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
-
-import trtfuse
 
 Array = npt.NDArray[Any]
 
@@ -22,7 +21,7 @@ def run(made: ModelProto, **feeds: Array) -> list[Array]:
 
 def assert_settled(made: ModelProto, verify: Any = "none") -> None:
     """A second run changes nothing."""
-    again = trtfuse.fuse(made, verify=verify, groups="off")
+    again = rewrite_and_explain(made, verify=verify, groups="off")
     assert again.model.SerializeToString() == made.SerializeToString()
 
 
@@ -33,7 +32,7 @@ def test_two_nots_do_nothing() -> None:
         }"""
     )
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         assert ("not-not", "a + b") in fused(result)
         assert [node.op_type for node in result.model.graph.node] == ["Not", "And", "Or"]
         assert_settled(result.model)
@@ -53,7 +52,7 @@ def test_the_opposite_of_a_comparison_of_integers_is_a_comparison(operator: str,
     made = model(
         f"({kind}[n] a, {kind}[1] b) => (bool[?] y) {{ c = {operator}(a, b) [not] y = Not(c) }}"
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert nodes(result.model) == [f"not: {OPPOSITE[operator]}(a, b) -> y"]
     info = np.iinfo(kind)
     a = np.array([info.min, 0, 3, 4, 5, info.max], kind)
@@ -68,18 +67,18 @@ def test_the_opposite_of_a_comparison_of_floating_point_numbers_is_none(kind: st
     made = model(f"({kind}[n] a, {kind}[1] b) => (bool[?] y) {{ c = Less(a, b) [n] y = Not(c) }}")
     name = {"float": "float32", "double": "float64"}.get(kind, kind)
     because = f"`a` is {name}, and of a NaN a comparison and its opposite are both false"
-    assert declined(trtfuse.fuse(made)) == [("not-comparison", "n", "integers", because)]
+    assert declined(rewrite_and_explain(made)) == [("not-comparison", "n", "integers", because)]
 
 
 def test_a_comparison_with_other_readers_or_before_opset_12_stays() -> None:
     made = model(
         "(int64[n] a) => (bool[?] y, bool[?] z) { [c] c = Less(a, a) [n] y = Not(c) z = Or(c, y) }"
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         ("not-comparison", "n", "one-consumer", "`c` has 2 consumers: n, node_of_z")
     ]
     made = model("(int64[n] a) => (bool[?] y) { c = Less(a, a) [n] y = Not(c) }", opset=11)
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         ("not-comparison", "n", "opset", "the model imports opset 11, and the rule needs 12")
     ]
 
@@ -93,7 +92,7 @@ def test_a_where_of_a_not_changes_its_branches(opset: int) -> None:
         opset=opset,
     )
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         assert "w: Where(c, b, a) -> y" in nodes(result.model)
         assert "where-not" in [rule for rule, _ in fused(result)]
     a = np.array([[np.nan, np.inf, -0.0], [1, 2, 3]], np.float32)
@@ -116,7 +115,7 @@ def test_a_where_that_takes_one_goes(condition: Any, chosen: str | None) -> None
         c=np.array(condition, bool),
     )
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify, groups="off")
+        result = rewrite_and_explain(made, verify=verify, groups="off")
         if chosen is None:
             assert "Where" in [node.op_type for node in result.model.graph.node]
         else:
@@ -126,7 +125,7 @@ def test_a_where_that_takes_one_goes(condition: Any, chosen: str | None) -> None
 
 def test_a_where_of_the_same_twice_goes() -> None:
     made = model("(bool[n,1] c, float[n,3] a) => (float[?,?] y) { w = Where(c, a, a) y = Relu(w) }")
-    assert nodes(trtfuse.fuse(made).model) == ["-: Relu(a) -> y"]
+    assert nodes(rewrite_and_explain(made).model) == ["-: Relu(a) -> y"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +148,9 @@ def test_a_where_of_the_same_twice_goes() -> None:
 def test_a_where_whose_other_operands_broadcast_stays(text: str, because: str) -> None:
     given = {"true": np.array(True)} if "true" in text else {}
     made = model(text, **given)
-    assert declined(trtfuse.fuse(made)) == [("where-of-one", "w", "choice-has-the-shape", because)]
+    assert declined(rewrite_and_explain(made)) == [
+        ("where-of-one", "w", "choice-has-the-shape", because)
+    ]
 
 
 def test_a_where_that_takes_of_both_stays() -> None:
@@ -157,7 +158,7 @@ def test_a_where_that_takes_of_both_stays() -> None:
         "(float[2] a, float[2] b) => (float[2] y) { [w] w = Where(c, a, b) y = Relu(w) }",
         c=np.array([True, False]),
     )
-    assert fused(trtfuse.fuse(made)) == []
+    assert fused(rewrite_and_explain(made)) == []
 
 
 @given(st.data())
@@ -193,7 +194,7 @@ def test_wheres_and_nots_of_any_shapes_choose_the_same(data: st.DataObject) -> N
         "b": np.full(shapes["b"], 2, np.float32),
     }
     for verify in ("none", "rewrite"):
-        after = trtfuse.fuse(made, verify=verify, groups="off").model
+        after = rewrite_and_explain(made, verify=verify, groups="off").model
         (before,), (now,) = run(made, **feeds), run(after, **feeds)
         assert before.shape == now.shape
         np.testing.assert_array_equal(before, now)
@@ -216,9 +217,9 @@ SIZES = {
 
 
 def test_what_pytorch_asks_of_sizes_is_known() -> None:
-    result = trtfuse.fuse(model(EXPAND.replace("END", "y = Add(e, q)"), **SIZES))
+    result = rewrite_and_explain(model(EXPAND.replace("END", "y = Add(e, q)"), **SIZES))
     assert nodes(result.model) == ["-: Add(x, q) -> y"]
-    result = trtfuse.fuse(model(EXPAND.replace("END", "y = Neg(e)"), **SIZES))
+    result = rewrite_and_explain(model(EXPAND.replace("END", "y = Neg(e)"), **SIZES))
     assert ("fixed-shape", "node_of_asks") in fused(result)
     np.testing.assert_array_equal(constants(result.model)["asks"], [False, False, True])
     feeds = {
@@ -232,7 +233,7 @@ def test_what_pytorch_asks_of_sizes_is_known() -> None:
 
 def test_sizes_that_are_all_given_are_the_target_themselves() -> None:
     text = EXPAND.replace("END", "y = Neg(e)").replace("three, minus", "three, four")
-    result = trtfuse.fuse(model(text, **SIZES, four=np.array([4])))
+    result = rewrite_and_explain(model(text, **SIZES, four=np.array([4])))
     assert ("where-of-one", "w") in fused(result)
     assert "Where" not in [node.op_type for node in result.model.graph.node]
 
@@ -243,7 +244,7 @@ def test_a_comparison_that_an_open_size_decides_stays(number: int) -> None:
         "(float[n,3] x) => (bool[2] y) { s = Shape(x) e = Equal(s, k) y = Not(e) }",
         k=np.array([number]),
     )
-    assert fused(trtfuse.fuse(made)) == []
+    assert fused(rewrite_and_explain(made)) == []
 
 
 @pytest.mark.parametrize("verify", ["none", "rewrite"])
@@ -258,7 +259,7 @@ def test_a_mask_that_hides_nothing_goes(
             f"(bool[n,3] x) => (bool[?,?] y) {{ [a] a = {operator}({operands}) [n] y = Not(a) }}",
             c=np.full(shape, decided),
         )
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         assert nodes(result.model) == ["n: Not(x) -> y"]
         assert_settled(result.model, verify)
 
@@ -269,7 +270,7 @@ def test_a_mask_that_hides_nothing_goes(
 )
 def test_a_mask_that_hides_something_stays(operator: str, decided: list[bool]) -> None:
     made = model(f"(bool[n,3] x) => (bool[?,?] y) {{ y = {operator}(x, c) }}", c=np.array(decided))
-    assert fused(trtfuse.fuse(made)) == []
+    assert fused(rewrite_and_explain(made)) == []
 
 
 @pytest.mark.parametrize(
@@ -283,4 +284,6 @@ def test_a_mask_that_broadcasts_stays(size: str, shape: tuple[int, ...], first: 
         c=np.ones(shape, bool),
     )
     because = f"`c` broadcasts: size {first} of axis 0 may be larger than what `x` broadcasts to"
-    assert declined(trtfuse.fuse(made)) == [("and-true", "a", "decided-is-no-larger", because)]
+    assert declined(rewrite_and_explain(made)) == [
+        ("and-true", "a", "decided-is-no-larger", because)
+    ]

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from fusing import rewrite_and_explain
 from hypothesis import given
 from hypothesis import strategies as st
 from models import attributes, constants, declined, fused, model, nodes
@@ -18,7 +19,7 @@ from trtfuse.rules.normalization import MOST_ONES
 
 def as_graph(made: ModelProto, **given: Any) -> trtfuse.FusionResult:
     """Every rewrite, whatever TensorRT makes of it: their algebra is what is tested."""
-    return trtfuse.fuse(made, objective="graph", **given)
+    return rewrite_and_explain(made, objective="graph", **given)
 
 
 RULES = ("layer-norm", "layer-norm-scale", "layer-norm-shift", "rms-norm", "rms-norm-scale")

@@ -7,12 +7,11 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
+from fusing import rewrite_and_explain
 from hypothesis import given
 from hypothesis import strategies as st
 from models import attributes, declined, fused, model, nodes
 from onnx import ModelProto, TensorProto, helper, numpy_helper
-
-import trtfuse
 
 Array = npt.NDArray[Any]
 
@@ -65,7 +64,7 @@ def test_zeros_around_the_input_become_the_padding_of_the_layer(
 ) -> None:
     made = padded_into(layer)
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         assert fused(result) == [("pad-into-layer", "pad + layer")]
         weights = ", w" if "(p, w)" in layer else ""
         operator = layer.split("<")[0].split("(")[0]
@@ -94,7 +93,7 @@ def test_every_opset_lists_the_amounts_in_its_own_way(
     expected = given.pop("expected", [1, 0, 0, 2])
     arrays = {name: np.array(v) if isinstance(v, list) else v for name, v in given.items()}
     made = padded_into("Conv(p, w)", pad=body, opset=opset, **arrays)
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result) == [("pad-into-layer", "pad + layer")]
     assert attributes(result.model.graph.node[0])["pads"] == expected
 
@@ -224,7 +223,7 @@ def test_a_padding_that_is_not_the_layers_own_stays(
 ) -> None:
     made = padded_into(layer, **given)
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, rules=["pad-into-layer"], verify=verify)
+        result = rewrite_and_explain(made, rules=["pad-into-layer"], verify=verify)
         assert fused(result) == []
         assert declined(result) == [("pad-into-layer", "layer", guard, because)]
 
@@ -237,7 +236,7 @@ def test_what_others_read_stays_padded() -> None:
         amounts=np.array([0, 0, 1, 1, 0, 0, 0, 0]),
         w=np.ones((1, 2, 3, 3), np.float32),
     )
-    assert declined(trtfuse.fuse(made)) == [
+    assert declined(rewrite_and_explain(made)) == [
         ("pad-into-layer", "layer", "one-consumer", "`p` has 2 consumers: layer, other")
     ]
 
@@ -249,7 +248,7 @@ def test_weights_that_are_computed_are_none_of_its_business() -> None:
         }""",
         amounts=np.array([0, 0, 1, 1, 0, 0, 0, 0]),
     )
-    assert fused(trtfuse.fuse(made)) == [("pad-into-layer", "pad + layer")]
+    assert fused(rewrite_and_explain(made)) == [("pad-into-layer", "pad + layer")]
 
 
 def test_an_input_of_unknown_rank_is_padded_as_the_kernel_has_it() -> None:
@@ -260,7 +259,7 @@ def test_an_input_of_unknown_rank_is_padded_as_the_kernel_has_it() -> None:
         }""",
         amounts=np.array([0, 0, 1, 1, 0, 0, 0, 0]),
     )
-    assert fused(trtfuse.fuse(made)) == [("pad-into-layer", "pad + layer")]
+    assert fused(rewrite_and_explain(made)) == [("pad-into-layer", "pad + layer")]
 
 
 def test_two_paddings_in_a_row_both_become_the_layers() -> None:
@@ -272,7 +271,7 @@ def test_two_paddings_in_a_row_both_become_the_layers() -> None:
         second=np.array([0, 0, 0, 0, 0, 0, 0, 2]),
         v=np.ones((1, 2, 7, 7), np.float32),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     (node,) = result.model.graph.node
     assert attributes(node)["pads"] == [1, 0, 0, 2]
     assert result.report.declined == []
@@ -379,13 +378,13 @@ def test_a_padded_layer_stays_what_it_is(drawn: tuple[ModelProto, Array]) -> Non
         # A kernel that no longer fits, or a crop of more than there is.
         return
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         assert "check" not in [miss[2] for miss in declined(result)], declined(result)
         onnx.checker.check_model(result.model, full_check=True)
         found = run(result.model, x)
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    again = trtfuse.fuse(result.model, verify="none")
+    again = rewrite_and_explain(result.model, verify="none")
     assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -403,7 +402,7 @@ def test_a_layer_pads_no_more_than_tensorrt_takes(amount: int, own: int, because
     made = padded_into(
         f"Conv<pads=[0,0,{own},0]>(p, w)", amounts=np.array([0, 0, 1, 0, 0, 0, amount, 0])
     )
-    result = trtfuse.fuse(made, rules=["pad-into-layer"], verify="none")
+    result = rewrite_and_explain(made, rules=["pad-into-layer"], verify="none")
     assert bool(fused(result)) == (not because)
     expected = [("pad-into-layer", "layer", "buildable-padding", because)] if because else []
     assert declined(result) == expected

@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from fusing import rewrite_and_explain
 from hypothesis import given
 from hypothesis import strategies as st
 from models import constants, declined, fused, model, nodes
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-
-import trtfuse
 
 RNG = np.random.default_rng(0)
 V, W = RNG.standard_normal((8, 3)), RNG.standard_normal((3, 2))
@@ -40,7 +39,7 @@ def test_two_products_in_a_row_are_one(body: str, rank: int, left: list[str]) ->
     given: dict[str, Any] = {name: array for name, array in weights.items() if name in words}
     batch = "n" if rank == 2 else "n,t"
     made = model(f"(double[{batch},8] x) => (double[{batch},2] y) {{ {body} }}", **given)
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert [node.op_type for node in result.model.graph.node] == left
     x = RNG.standard_normal((4, 5, 8)[3 - rank :])
     (expected,) = ReferenceEvaluator(made).run(None, {"x": x})
@@ -51,7 +50,7 @@ def test_two_products_in_a_row_are_one(body: str, rank: int, left: list[str]) ->
 def test_the_product_of_float32_weights_is_rounded_once() -> None:
     v, w = V.astype(np.float32), W.astype(np.float32)
     made = model("(float[n,8] x) => (float[n,2] y) { h = MatMul(x, v) y = MatMul(h, w) }", v=v, w=w)
-    (found,) = constants(trtfuse.fuse(made).model).values()
+    (found,) = constants(rewrite_and_explain(made).model).values()
     np.testing.assert_array_equal(found, (v.astype(float) @ w.astype(float)).astype(np.float32))
 
 
@@ -122,7 +121,7 @@ def test_any_two_products_in_a_row_are_one(drawn: tuple[ModelProto, np.ndarray])
     made, x = drawn
     for rules in (["product-product"], None):
         for verify in ("none", "rewrite"):
-            result = trtfuse.fuse(made, rules=rules, verify=verify)
+            result = rewrite_and_explain(made, rules=rules, verify=verify)
             assert declined(result) == []
             operators = [node.op_type for node in result.model.graph.node]
             assert len([name for name in operators if name != "Add"]) == 1
@@ -134,7 +133,7 @@ def test_any_two_products_in_a_row_are_one(drawn: tuple[ModelProto, np.ndarray])
             assert found.shape == expected.shape
             tolerance = {"float64": 1e-12, "float32": 1e-4, "float16": 0.25}[str(x.dtype)]
             np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
-            again = trtfuse.fuse(result.model, rules=rules, verify="none")
+            again = rewrite_and_explain(result.model, rules=rules, verify="none")
             assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -160,7 +159,7 @@ def test_any_two_products_in_a_row_are_one(drawn: tuple[ModelProto, np.ndarray])
 def test_two_products_stay(body: str, given: dict[str, Any], guard: str, because: str) -> None:
     n = given["w"].shape[1]
     made = model(f"(double[4,8] x) => (double[4,{n}] y) {{ {body} }}", **given)
-    assert declined(trtfuse.fuse(made)) == [("product-product", "two", guard, because)]
+    assert declined(rewrite_and_explain(made)) == [("product-product", "two", guard, because)]
 
 
 def test_a_bias_of_many_dimensions_is_added_behind_the_product() -> None:
@@ -172,7 +171,7 @@ def test_a_bias_of_many_dimensions_is_added_behind_the_product() -> None:
         w=W,
         a=A,
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result) == [("product-product", "one + bias + two")]
     assert nodes(result.model) == [
         "two: MatMul(x, w_fused) -> two_output",
@@ -200,7 +199,7 @@ def test_what_transposes_or_has_batches_of_weights_is_no_plain_product(body: str
     given: dict[str, Any] = {name: array for name, array in weights.items() if name in words}
     out = "?,?,?" if "many" in words else "?,?"
     made = model(f"(double[8,8] x) => (double[{out}] y) {{ {body} }}", **given)
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert (fused(result), declined(result)) == ([], [])
 
 
@@ -212,7 +211,7 @@ def test_a_product_that_is_read_elsewhere_stays() -> None:
         v=V,
         w=W,
     )
-    assert declined(trtfuse.fuse(made, rules=["product-product"])) == [
+    assert declined(rewrite_and_explain(made, rules=["product-product"])) == [
         ("product-product", "two", "one-consumer", "`h` has 2 consumers: two, more")
     ]
 
@@ -225,7 +224,7 @@ def test_a_weight_that_others_read_is_left_alone() -> None:
         v=V,
         w=W,
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     np.testing.assert_array_equal(constants(result.model)["w"], W)
     assert [node.op_type for node in result.model.graph.node] == ["MatMul", "MatMul"]
 
@@ -236,7 +235,7 @@ def test_integer_products_stay() -> None:
         v=np.ones((8, 3), np.int32),
         w=np.ones((3, 2), np.int32),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result) == []
     assert declined(result)[0][2:] == (
         "floating-products",

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import pytest
+from fusing import rewrite_and_explain
 from models import fused, model, nodes
 from onnx import ModelProto
 
@@ -80,12 +81,12 @@ def run(made: ModelProto) -> list[Array]:
 @pytest.mark.parametrize("outputs", ["y", "y, last", ", last"])
 def test_an_initial_state_of_zeros_goes(operator: str, how: str, outputs: str) -> None:
     made = recurrent(operator, how, outputs=outputs)
-    result = trtfuse.fuse(made, groups="off")
+    result = rewrite_and_explain(made, groups="off")
     assert ("zero-state", "layer") in fused(result)
     assert nodes(result.model) == [f"layer: {operator}(x, w, r, , lengths) -> {outputs}"]
     for before, after in zip(run(made), run(result.model), strict=True):
         np.testing.assert_array_equal(before, after)
-    again = trtfuse.fuse(result.model, groups="off")
+    again = rewrite_and_explain(result.model, groups="off")
     assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -99,7 +100,7 @@ def test_peepholes_stay_where_they_are() -> None:
         h=np.zeros((1, 2, 5), np.float32),
         p=np.ones((1, 15), np.float32),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert nodes(result.model) == ["layer: LSTM(x, w, r, , , , , p) -> y"]
 
 
@@ -124,7 +125,7 @@ def test_another_initial_state_stays(
             (f"a = Cast<to=1>(lengths) b = Reshape(a, to) state = Expand(b, full) {calls}",
              given | {"to": np.array([1, 2, 1]), "full": np.array([1, 2, 5])}),
         )  # fmt: skip
-    result = trtfuse.fuse(recurrent("GRU", "other"))
+    result = rewrite_and_explain(recurrent("GRU", "other"))
     assert "zero-state" not in [rule for rule, _ in fused(result)]
 
 
@@ -137,7 +138,7 @@ def test_only_the_state_that_is_zero_goes() -> None:
         r=np.ones((1, 20, 5), np.float32),
         h=np.zeros((1, 2, 5), np.float32),
     )
-    assert nodes(trtfuse.fuse(made).model) == ["layer: LSTM(x, w, r, , , , c) -> y"]
+    assert nodes(rewrite_and_explain(made).model) == ["layer: LSTM(x, w, r, , , , c) -> y"]
 
 
 @pytest.mark.parametrize(

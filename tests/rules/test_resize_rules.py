@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from fusing import rewrite_and_explain
 from models import constants, declined, fused, model
 from onnx import ModelProto
-
-import trtfuse
 
 #: The height and width of x as floats, times 2 and back to integers.
 DOUBLED = """s = Shape(x) front = Slice(s, zero, two) plane = Slice(s, two, four)
@@ -62,11 +61,11 @@ def test_sizes_that_are_twice_those_of_x_are_scales(
         opset=opset,
     )
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         assert [node.op_type for node in result.model.graph.node] == ["Resize", "Relu"]
         assert constants(result.model)["up.scales"].tolist() == [1, 1, 2, 2]
         assert_same(made, result.model, (1, 3, 5, 7), (2, 3, 4, 1))
-        again = trtfuse.fuse(result.model, verify=verify)
+        again = rewrite_and_explain(result.model, verify=verify)
         assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -77,14 +76,14 @@ def test_fixed_sizes_beside_an_open_batch_are_scales(mode: str) -> None:
         f'[up] u = Resize<mode="{mode}">(x, , , c)',
         x="float[n,3,6,16]",
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert constants(result.model)["up.scales"].tolist() == [1, 1, 4, 0.5]
     assert_same(made, result.model, (2, 3, 6, 16))
 
 
 def test_the_axes_that_are_resized_may_be_listed() -> None:
     made = resized(f'{DOUBLED} [up] u = Resize<mode="nearest", axes=[2, 3]>(x, , , i)')
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert constants(result.model)["up.scales"].tolist() == [2, 2]
     assert_same(made, result.model, (1, 3, 5, 7))
 
@@ -94,7 +93,7 @@ def test_a_resize_along_axes_that_x_does_not_have_stays(axes: list[int]) -> None
     made = resized(f'{DOUBLED} [up] u = Resize<mode="nearest", axes=[2, 3]>(x, , , i)')
     (listed,) = (a for node in made.graph.node for a in node.attribute if a.name == "axes")
     listed.ints[:] = axes
-    result = trtfuse.fuse(made, verify="none")
+    result = rewrite_and_explain(made, verify="none")
     assert [guard for rule, _, guard, _ in declined(result) if rule == "resize-sizes"] == [
         "exact-scales"
     ]
@@ -119,7 +118,7 @@ def test_other_sizes_stay_sizes(calls: str, factor: float, guard: str, because: 
         factor=factor,
         roi=np.array([0, 0, 0, 0, 1, 1, 1, 1], np.float32),
     )
-    result = trtfuse.fuse(made, verify="none")
+    result = rewrite_and_explain(made, verify="none")
     assert declined(result) == [("resize-sizes", "up", guard, because)]
 
 
@@ -129,7 +128,7 @@ def test_sizes_of_a_third_stay_since_no_float_is_a_third() -> None:
         "[up] u = Resize(x, , , c)",
         x="float[n,3,18,8]",
     )
-    (only,) = declined(trtfuse.fuse(made, verify="none"))
+    (only,) = declined(rewrite_and_explain(made, verify="none"))
     assert only[2] == "exact-scales"
 
 
@@ -152,7 +151,7 @@ def test_scales_that_are_a_quotient_of_sizes_are_constants(opset: int) -> None:
         factor=3,
     )  # fmt: skip
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         assert [node.op_type for node in result.model.graph.node][-2:] == [
             call.split("(")[0],
             "Relu",
@@ -170,7 +169,7 @@ def test_scales_that_differ_by_size_stay() -> None:
         "r = Floor(m) q = Div(r, f) c = Concat<axis=0>(ones, q) [up] u = Resize(x, , c)",
         factor=1.5,
     )
-    assert fused(trtfuse.fuse(made, verify="none")) == []
+    assert fused(rewrite_and_explain(made, verify="none")) == []
 
 
 def test_a_quotient_of_sizes_that_is_no_scale_stays() -> None:
@@ -179,4 +178,4 @@ def test_a_quotient_of_sizes_that_is_no_scale_stays() -> None:
             s = Shape(x) f = Cast<to=1>(s) d = Div(f, f) y = Relu(d)
         }"""
     )
-    assert fused(trtfuse.fuse(made, verify="none")) == []
+    assert fused(rewrite_and_explain(made, verify="none")) == []

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fusing import rewrite_and_explain
 from models import SCALES, Array, constants, declined, fused, model, nodes
 from onnx import ModelProto, TensorProto, helper
 from oracle import assert_equivalent
 
-import trtfuse
-
-fuse = functools.partial(trtfuse.fuse, rules=SCALES)
+fuse = functools.partial(rewrite_and_explain, rules=SCALES)
 
 W = np.float32([1, 2, 3, 4, 5, 6]).reshape(3, 2, 1, 1)
 B = np.float32([1, 2, 3])

@@ -6,12 +6,11 @@ import functools
 
 import numpy as np
 import pytest
+from fusing import rewrite_and_explain
 from models import SCALES, attributes, constants, declined, fused, model, nodes
 from oracle import assert_equivalent
 
-import trtfuse
-
-fuse = functools.partial(trtfuse.fuse, rules=SCALES)
+fuse = functools.partial(rewrite_and_explain, rules=SCALES)
 
 W = np.float32([1, 2, 3, 4, 5, 6]).reshape(2, 3)
 B = np.float32([1, 2, 3])

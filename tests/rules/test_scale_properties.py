@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from fusing import rewrite_and_explain
 from hypothesis import Phase, assume, find, given, settings
 from hypothesis import strategies as st
 from models import SCALES, Array, constants, declined
@@ -27,7 +28,7 @@ from trtfuse.rewrite.pattern import Match
 from trtfuse.rewrite.refusal import Reason
 from trtfuse.rewrite.rule import selected
 
-fuse = functools.partial(trtfuse.fuse, rules=SCALES)
+fuse = functools.partial(rewrite_and_explain, rules=SCALES)
 
 GUARDS = {guard.name for rule in selected(SCALES) for guard in rule.guards}
 GUARDS |= {"one-consumer", "representable", "structure", "conv", "product"}
@@ -62,24 +63,24 @@ def assert_same(drawn: Drawn, before: ModelProto, after: ModelProto) -> None:
 @given(drawn=models())
 def test_guards_alone_keep_every_rewrite_exact(names: Names, drawn: Drawn) -> None:
     before = widened(drawn.model)
-    assert_same(drawn, before, trtfuse.fuse(before, rules=names, verify="none").model)
+    assert_same(drawn, before, rewrite_and_explain(before, rules=names, verify="none").model)
 
 
 @AMONG
 @given(drawn=models())
 def test_the_check_finds_nothing_that_a_guard_let_through(names: Names, drawn: Drawn) -> None:
     before = widened(drawn.model)
-    checked = trtfuse.fuse(before, rules=names, verify="rewrite")
+    checked = rewrite_and_explain(before, rules=names, verify="rewrite")
     assert [each for each in declined(checked) if each[2] == "check"] == []
     assert_same(drawn, before, checked.model)
-    assert checked.model == trtfuse.fuse(before, rules=names, verify="none").model
+    assert checked.model == rewrite_and_explain(before, rules=names, verify="none").model
 
 
 @AMONG
 @given(drawn=models())
 def test_a_second_run_changes_nothing(names: Names, drawn: Drawn) -> None:
-    once = trtfuse.fuse(drawn.model, rules=names, verify="none").model
-    again = trtfuse.fuse(once, rules=names, verify="none")
+    once = rewrite_and_explain(drawn.model, rules=names, verify="none").model
+    again = rewrite_and_explain(once, rules=names, verify="none")
     assert again.report.fused == []
     assert again.model.SerializeToString(deterministic=True) == once.SerializeToString(
         deterministic=True

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from fusing import rewrite_and_explain
 from hypothesis import given
 from hypothesis import strategies as st
 from models import constants, declined, fused, model, nodes
 from onnx.reference import ReferenceEvaluator
 
-import trtfuse
-
-fuse = functools.partial(trtfuse.fuse, rules=["scale-scale"])
+fuse = functools.partial(rewrite_and_explain, rules=["scale-scale"])
 C = np.float32([1.5, -2, 4])
 D = np.float32([3, 0.25, -0.5])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fusing import rewrite_and_explain
 from models import fused, model
 from onnx import ModelProto, numpy_helper, parser
 
@@ -38,9 +39,9 @@ def planar(text: str, channels: int, size: int, opset: int = 17) -> ModelProto:
 def made(text: str, channels: int, size: int, rule: str, opset: int = 17) -> str:
     """Why a rule is not applied to a model, or nothing; with "graph" it always is."""
     source = planar(text, channels, size, opset)
-    as_graph = trtfuse.fuse(source, rules=[rule, "log-sum"], objective="graph")
+    as_graph = rewrite_and_explain(source, rules=[rule, "log-sum"], objective="graph")
     assert rule in [name for name, _ in fused(as_graph)]
-    result = trtfuse.fuse(source, rules=[rule, "log-sum"])
+    result = rewrite_and_explain(source, rules=[rule, "log-sum"])
     applied = rule in [name for name, _ in fused(result)]
     (because,) = [d.because for d in result.report.declined if d.rule == rule] or [""]
     assert applied == (not because)
@@ -108,14 +109,14 @@ def test_a_mean_is_a_pooling_where_that_serves_the_engine(
 def test_a_pooling_with_a_window_that_tensorrt_refuses_is_never_made() -> None:
     source = planar(f"{RELU} y = {MEAN}(r)", 2, 317)
     for objective in ("safe", "graph"):
-        result = trtfuse.fuse(source, rules=["mean-pool"], objective=objective)
+        result = rewrite_and_explain(source, rules=["mean-pool"], objective=objective)
         (missed,) = result.report.declined
         assert missed.guard == "buildable-window"
         assert (
             missed.because
             == "the plane [317, 317] has 100,489 elements, and a pooling takes at most 99,999"
         )
-    assert fused(trtfuse.fuse(planar(f"{RELU} y = {MEAN}(r)", 2, 316), rules=["mean-pool"]))
+    assert fused(rewrite_and_explain(planar(f"{RELU} y = {MEAN}(r)", 2, 316), rules=["mean-pool"]))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_a_window_may_be_as_large_as_tensorrt_takes(shape: tuple[int, ...], is_m
         f"{{ y = ReduceMean<axes = {axes}, keepdims = 1>(x) }}",
         opset=17,
     )
-    result = trtfuse.fuse(source, rules=["mean-pool"], verify="none", objective="graph")
+    result = rewrite_and_explain(source, rules=["mean-pool"], verify="none", objective="graph")
     assert bool(fused(result)) == is_made
     guards = [d.guard for d in result.report.declined]
     assert guards == ([] if is_made else ["buildable-window"])
@@ -146,7 +147,7 @@ def test_a_log_sum_exp_stays_a_group_of_its_entry() -> None:
         "{ a = Exp(x) b = ReduceSum<keepdims = 0>(a, axes) [last] y = Log(b) }",
         axes=np.array([1]),
     )
-    result = trtfuse.fuse(source, groups="flat")
+    result = rewrite_and_explain(source, groups="flat")
     assert fused(result) == [
         ("log-sum", "node_of_b + last"),
         ("spelled-log-sum-exp", "node_of_a + node_of_y"),
@@ -155,7 +156,7 @@ def test_a_log_sum_exp_stays_a_group_of_its_entry() -> None:
     assert missed.because == (
         "TensorRT for RTX 1.7 computes ReduceLogSumExp in its guarded form, up to 4 kernels for 2"
     )
-    as_graph = trtfuse.fuse(source, groups="flat", objective="graph")
+    as_graph = rewrite_and_explain(source, groups="flat", objective="graph")
     assert [rule for rule, _ in fused(as_graph)] == ["log-sum", "log-sum-exp"]
 
 
@@ -188,14 +189,14 @@ def test_a_norm_of_float16_stays_a_group_but_over_channels(
         opset=17,
         axes=np.array([axis]),
     )
-    kept = trtfuse.fuse(source, groups="flat", verify="none")
+    kept = rewrite_and_explain(source, groups="flat", verify="none")
     named = [name for name, _ in fused(kept)]
     assert (f"spelled-{rule}" in named) == stays
     assert (rule in named) != stays
     because = [d.because for d in kept.report.declined if d.rule == rule]
     assert bool(because) == stays
     assert all(why.startswith("TensorRT for RTX 1.7 computes ReduceL2 and") for why in because)
-    as_graph = trtfuse.fuse(source, groups="flat", objective="graph", verify="none")
+    as_graph = rewrite_and_explain(source, groups="flat", objective="graph", verify="none")
     assert rule in [name for name, _ in fused(as_graph)]
 
 
@@ -205,8 +206,8 @@ def test_a_log_sum_exp_of_float16_stays_a_group_of_its_entry() -> None:
         f"(float16[2,3,4,5] x) => (float16[2,3,4,1] y) {{ {body} }}", axes=np.array([-1])
     )
     names = "node_of_a + node_of_b + node_of_y"
-    assert fused(trtfuse.fuse(source, groups="flat")) == [("spelled-log-sum-exp", names)]
-    as_graph = trtfuse.fuse(source, groups="flat", objective="graph")
+    assert fused(rewrite_and_explain(source, groups="flat")) == [("spelled-log-sum-exp", names)]
+    as_graph = rewrite_and_explain(source, groups="flat", objective="graph")
     assert [rule for rule, _ in fused(as_graph)] == ["log-sum", "log-sum-exp"]
 
 
@@ -218,7 +219,7 @@ def test_a_log_sum_exp_of_float16_below_its_maximum_is_one_operator() -> None:
         }""",
         axes=np.array([-1]),
     )
-    result = trtfuse.fuse(source, groups="flat")
+    result = rewrite_and_explain(source, groups="flat")
     assert [rule for rule, _ in fused(result)] == ["log-sum-exp-max"]
     assert [node.op_type for node in result.model.graph.node] == ["ReduceLogSumExp"]
 
@@ -235,8 +236,8 @@ def test_a_softmax_over_several_axes_and_its_logarithm_stay_a_group(
         opset=opset,
     )
     expected = "spelled-log-softmax" if stays else "log-softmax"
-    assert fused(trtfuse.fuse(source, groups="flat")) == [(expected, "soft + last")]
-    as_graph = trtfuse.fuse(source, groups="flat", objective="graph")
+    assert fused(rewrite_and_explain(source, groups="flat")) == [(expected, "soft + last")]
+    as_graph = rewrite_and_explain(source, groups="flat", objective="graph")
     assert fused(as_graph) == [("log-softmax", "soft + last")]
 
 
@@ -252,11 +253,11 @@ def test_weights_that_layers_share_stay_shared(other: str, folds: bool) -> None:
         s=np.full((1, 4, 1, 1), 2, np.float32),
         t=np.full((1, 4, 1, 1), 3, np.float32),
     )
-    result = trtfuse.fuse(source, groups="off")
+    result = rewrite_and_explain(source, groups="off")
     operators = [node.op_type for node in result.model.graph.node]
     assert operators.count("Mul") == (0 if folds else 2)
     assert len({node.input[1] for node in result.model.graph.node if node.op_type == "Conv"}) == 1
-    as_graph = trtfuse.fuse(source, groups="off", objective="graph").model.graph.node
+    as_graph = rewrite_and_explain(source, groups="off", objective="graph").model.graph.node
     assert "Mul" not in [node.op_type for node in as_graph]
 
 
@@ -279,9 +280,9 @@ def test_a_scale_stays_where_a_mean_that_no_product_reads_rides_along(
 ) -> None:
     scaled = "c = Conv<pads = [1, 1, 1, 1]>(x, v) d = Mul(c, s) r = Relu(d)"
     source = planar(f"{scaled} {after}", 32, size)
-    result = trtfuse.fuse(source, rules=["conv-scale"])
+    result = rewrite_and_explain(source, rules=["conv-scale"])
     assert bool(fused(result)) == folds
-    assert fused(trtfuse.fuse(source, rules=["conv-scale"], objective="graph"))
+    assert fused(rewrite_and_explain(source, rules=["conv-scale"], objective="graph"))
 
 
 @pytest.mark.parametrize(
@@ -315,7 +316,7 @@ def test_a_normalization_without_a_gain_stays_a_group(gain: str, is_made: bool) 
         epsilon=np.float32(1e-5),
         g=np.full(16, 2, np.float32),
     )
-    rules = [rule for rule, _ in fused(trtfuse.fuse(source, groups="flat"))]
+    rules = [rule for rule, _ in fused(rewrite_and_explain(source, groups="flat"))]
     assert ("layer-norm" in rules) == is_made
     assert ("spelled-normalization" in rules) != is_made
 
@@ -378,13 +379,15 @@ def test_a_transposition_that_serves_a_reduction_stays(
         if f"{name}, z)" in text or f", {name})" in text:
             source.graph.initializer.append(numpy_helper.from_array(np.asarray(content), name))
     rules = ["shuffle-reduce", "spelled-shuffle-reduce"]
-    result = trtfuse.fuse(source, rules=rules, groups="flat", verify="none")
+    result = rewrite_and_explain(source, rules=rules, groups="flat", verify="none")
     expected = ["spelled-shuffle-reduce" if because else "shuffle-reduce"]
     assert [rule for rule, _ in fused(result)] == expected
     said = [d.because for d in result.report.declined if d.rule == "shuffle-reduce"]
     assert len(said) == bool(because)
     assert all(because in why for why in said)
-    as_graph = trtfuse.fuse(source, rules=rules, groups="flat", verify="none", objective="graph")
+    as_graph = rewrite_and_explain(
+        source, rules=rules, groups="flat", verify="none", objective="graph"
+    )
     assert [rule for rule, _ in fused(as_graph)] == ["shuffle-reduce"]
 
 
@@ -397,7 +400,7 @@ def test_a_volume_is_transposed_before_it_is_reduced(keep: int, moves: bool) -> 
         }}""",
         opset=17,
     )
-    result = trtfuse.fuse(source, rules=["shuffle-reduce"])
+    result = rewrite_and_explain(source, rules=["shuffle-reduce"])
     assert bool(fused(result)) == moves
 
 
@@ -421,7 +424,9 @@ def test_a_log_softmax_at_the_end_stays_a_group_behind_a_product(
         opset=opset,
         **{name: n for name, n in CLASSES.items() if f", {name}" in text},
     )
-    result = trtfuse.fuse(source, rules=["log-softmax", "spelled-log-softmax"], groups="flat")
+    result = rewrite_and_explain(
+        source, rules=["log-softmax", "spelled-log-softmax"], groups="flat"
+    )
     expected = "spelled-log-softmax" if stays else "log-softmax"
     assert [rule for rule, _ in fused(result)] == [expected]
     said = [d.because for d in result.report.declined if d.rule == "log-softmax"]
@@ -458,7 +463,7 @@ def test_an_unknown_objective_is_refused() -> None:
     with pytest.raises(
         trtfuse.UsageError, match=r"^unknown objective 'fast'; there are safe, graph$"
     ):
-        trtfuse.fuse(planar("y = Relu(x)", 1, 1), objective="fast")  # type: ignore[arg-type]
+        rewrite_and_explain(planar("y = Relu(x)", 1, 1), objective="fast")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -478,6 +483,6 @@ def test_a_scale_stays_between_a_dequantization_and_a_gemm_with_a_bias(
         t=np.float32([1, 2]),
     )
     for objective, expected in (("safe", left), ("graph", left[-1:])):
-        result = trtfuse.fuse(made, rules=["scale-fc"], objective=objective)
+        result = rewrite_and_explain(made, rules=["scale-fc"], objective=objective)
         operators = [node.op_type for node in result.model.graph.node]
         assert operators == ["DequantizeLinear", *expected]

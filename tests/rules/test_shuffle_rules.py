@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from fusing import rewrite_and_explain
 from hypothesis import given
 from hypothesis import strategies as st
 from models import constants, declined, fused, model, nodes
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-import trtfuse
 from trtfuse.layers.limits import RANK
 
 SIZES = (1, 2, 3, 4, 6)
@@ -132,14 +132,14 @@ def test_a_chain_moves_every_element_where_it_was_moved(
 ) -> None:
     chain, feeds = drawn
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(chain, verify=verify)
+        result = rewrite_and_explain(chain, verify=verify)
         assert "check" not in [miss.guard for miss in result.report.declined]
         onnx.checker.check_model(result.model, full_check=True)
         for x in feeds:
             assert_moved_alike(chain, result.model, x)
         # Reshape, Transpose, Reshape, and the Neg at the end.
         assert len(result.model.graph.node) <= min(4, len(chain.graph.node))
-        again = trtfuse.fuse(result.model, verify="none")
+        again = rewrite_and_explain(result.model, verify="none")
         assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -170,7 +170,7 @@ def test_what_is_left_of_a_chain(chain: str, left: list[str]) -> None:
         pixels=np.array([0, 20, 6]),
         one=np.array([1]),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert [node.op_type for node in result.model.graph.node] == [*left, "Relu"]
 
 
@@ -181,7 +181,7 @@ def test_a_reshape_that_remains_keeps_the_dynamic_dimension() -> None:
         }""",
         first=np.array([0, 3, 8]),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert nodes(result.model) == ["last: Reshape(x, last.shape) -> y"]
     assert constants(result.model)["last.shape"].tolist() == [0, 24]
 
@@ -203,7 +203,7 @@ def test_a_target_computed_from_the_shape_is_resolved() -> None:
         heads=np.array([2, 4]),
         merged=np.array([0, 0, 8]),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result)[-1] == ("shuffle-shuffle", "split + merge")
     assert nodes(result.model) == ["end: Relu(x) -> y"]
 
@@ -214,7 +214,7 @@ def test_two_unknown_dimensions_of_one_reshape_are_left_alone() -> None:
             [r] r = Reshape(x, target) [f] f = Reshape(r, target) y = Relu(f)
         }"""
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert fused(result) == []
     because = "2 sizes of the target `target` are computed at run time"
     assert declined(result) == [
@@ -228,7 +228,7 @@ def test_a_value_that_others_read_ends_the_chain() -> None:
             [one] a = Transpose(x) [two] b = Transpose(a) y = Relu(b) z = Relu(a)
         }"""
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert [node.op_type for node in result.model.graph.node].count("Transpose") == 2
 
 
@@ -239,7 +239,7 @@ def test_a_squeeze_of_no_axes_is_not_followed() -> None:
         }""",
         axes=np.array([], np.int64),
     )
-    assert fused(trtfuse.fuse(made)) == []
+    assert fused(rewrite_and_explain(made)) == []
 
 
 def test_what_is_left_does_not_follow_where_another_size_may_be_0() -> None:
@@ -253,7 +253,7 @@ def test_what_is_left_does_not_follow_where_another_size_may_be_0() -> None:
         three=np.array([3]),
     )
     for verify in ("none", "rewrite"):
-        assert declined(trtfuse.fuse(made, rules=["reshape-target"], verify=verify)) == [
+        assert declined(rewrite_and_explain(made, rules=["reshape-target"], verify=verify)) == [
             (
                 "reshape-target",
                 "last",
@@ -291,14 +291,14 @@ def test_of_reshapes_that_do_not_nest_the_last_one_is_left(
         one=np.array([1]),
         flat=np.array([-1]),
     )
-    result = trtfuse.fuse(made, verify=verify)
+    result = rewrite_and_explain(made, verify=verify)
     expected = [*(left.split() if left else ()), "Relu", "Reshape"]
     assert [node.op_type for node in result.model.graph.node] == expected
     for batch in (1, 2) if "n" in x else (1,):
         shape = [batch if size == "n" else int(size) for size in x.split(",")]
         numbers = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
         assert_moved_alike(made, result.model, numbers)
-    again = trtfuse.fuse(result.model, verify=verify)
+    again = rewrite_and_explain(result.model, verify=verify)
     assert again.model.SerializeToString() == result.model.SerializeToString()
 
 
@@ -316,7 +316,7 @@ def test_of_a_reshape_to_computed_sizes_nothing_is_left_before_another() -> None
         twelve=np.array([3, 4]),
         flat=np.array([-1, 6]),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert nodes(result.model) == ["last: Reshape(x, last.shape) -> f", "-: Relu(f) -> y"]
     assert constants(result.model)["last.shape"].tolist() == [-1, 6]
     assert ("reshape-reshape", "first + last") in fused(result)
@@ -339,7 +339,7 @@ def test_a_size_copied_from_in_between_that_x_does_not_have_keeps_both(
         }""",
         target=np.array(target),
     )
-    missed = declined(trtfuse.fuse(made, rules=["reshape-reshape"], verify="none"))
+    missed = declined(rewrite_and_explain(made, rules=["reshape-reshape"], verify="none"))
     expected = [("reshape-reshape", "last", "no-size-from-in-between", because)]
     assert missed == (expected if because else [])
 
@@ -353,7 +353,7 @@ def test_a_copied_size_of_0_stays_one() -> None:
         last=np.array([5, 0]),
     )
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         assert_moved_alike(made, result.model, np.zeros((0, 6), np.float32))
 
 
@@ -373,7 +373,7 @@ def test_nothing_in_between_has_more_dimensions_than_tensorrt_takes(verify: str)
         s4=np.array([64, 2, 2, 2, 3]),
         s6=np.array([512, 3]),
     )
-    result = trtfuse.fuse(made, verify=verify)
+    result = rewrite_and_explain(made, verify=verify)
     because = "the shorter chain has 10 dimensions in between, and TensorRT takes 8 at most"
     assert ("shuffle-shuffle", "last", "no-more-dimensions", because) in declined(result)
     targets = [c for name, c in constants(result.model).items() if c.dtype == np.int64]
@@ -393,7 +393,7 @@ def test_a_chain_of_as_many_dimensions_already_is_merged() -> None:
         flat=np.array([-1]),
         t=np.array([3, 2, *sizes[2:]]),
     )
-    assert nodes(trtfuse.fuse(made).model) == ["-: Relu(x) -> y"]
+    assert nodes(rewrite_and_explain(made).model) == ["-: Relu(x) -> y"]
 
 
 def test_sizes_of_1_are_put_between_unknown_ones_at_once() -> None:
@@ -403,7 +403,7 @@ def test_sizes_of_1_are_put_between_unknown_ones_at_once() -> None:
         }""",
         axis=np.array([0]),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert nodes(result.model) == ["last: Unsqueeze(x, last.axes) -> b", "-: Relu(b) -> y"]
     assert constants(result.model)["last.axes"].tolist() == [0, 1]
     made = model(
@@ -412,7 +412,7 @@ def test_sizes_of_1_are_put_between_unknown_ones_at_once() -> None:
         }""",
         opset=11,
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     assert nodes(result.model) == ["last: Squeeze(x) -> b", "-: Relu(b) -> y"]
     x = np.arange(6, dtype=np.float32).reshape(1, 2, 1, 3)
     assert_moved_alike(made, result.model, x)
@@ -426,7 +426,7 @@ def test_what_runs_without_elements_goes_on_doing_so(rule: str) -> None:
         }""",
         two=np.array([2]),
     )
-    result = trtfuse.fuse(made, rules=[rule])
+    result = rewrite_and_explain(made, rules=[rule])
     because = "`x` may have no elements, and then its sizes would not follow"
     assert declined(result) == [(rule, "last", "as-good-without-elements", because)]
 
@@ -443,7 +443,7 @@ def test_a_product_of_sizes_is_taken_apart_again() -> None:
         rest=np.array([6, 4]),
     )
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         operators = [node.op_type for node in result.model.graph.node]
         assert operators == ["Reshape", "Relu", "Exp", "Reshape"]
         for batch in (1, 3, 0):
@@ -463,7 +463,7 @@ def test_a_target_computed_in_floats_is_resolved() -> None:
         opset=13,
     )
     for verify in ("none", "rewrite"):
-        result = trtfuse.fuse(made, verify=verify)
+        result = rewrite_and_explain(made, verify=verify)
         assert nodes(result.model) == ["end: Reshape(x, end.shape) -> y"]
         x = np.arange(144, dtype=np.float32).reshape(2, 3, 24)
         assert_moved_alike(made, result.model, x)
@@ -477,7 +477,7 @@ def test_of_two_ways_to_move_the_one_is_taken_that_runs_without_elements() -> No
         }""",
         heads=np.array([0, 0, 2, 8]),
     )
-    result = trtfuse.fuse(made)
+    result = rewrite_and_explain(made)
     operators = [node.op_type for node in result.model.graph.node]
     assert operators == ["Reshape", "Transpose", "Relu"]
     (target,) = constants(result.model).values()
@@ -495,7 +495,7 @@ def test_no_axis_in_between_is_longer_than_tensorrt_takes(height: int, merges: b
         s2=np.array([height, 32768, 4, 3, 3]),
         s4=np.array([height, 32768, 36]),
     )
-    result = trtfuse.fuse(made, rules=["shuffle-shuffle"], verify="none")
+    result = rewrite_and_explain(made, rules=["shuffle-shuffle"], verify="none")
     because = (
         "an axis in between would have 2,147,483,648 elements, and TensorRT takes 2,147,483,647"
     )

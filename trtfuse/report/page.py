@@ -8,6 +8,7 @@ from typing import Any
 
 from trtfuse.report.entries import KINDS, kind
 from trtfuse.report.headline import headline
+from trtfuse.report.script import dagre, script
 from trtfuse.report.wording import printable
 
 _FOLDER = importlib.resources.files("trtfuse.report") / "html"
@@ -28,7 +29,8 @@ def page(data: dict[str, Any]) -> str:
         data={"versions": {}, "engine": None, "notes": [], **data},
         headline=headline(data),
         style=_text("page.css"),
-        script=_text("page.js"),
+        dagre=dagre(),
+        script=script(),
         content=_embedded(_content(data)),
         seconds=sum(data.get("seconds", {}).values()),
     )
