@@ -15,6 +15,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 import trtfuse
 from trtfuse.ir.graph import Graph, Node, Value
+from trtfuse.ir.operators import Operator
 from trtfuse.ir.tensor import Array, FoldedTensor
 from trtfuse.model.model import Model
 
@@ -353,7 +354,7 @@ CHAIN = "(float[2] x) => (float[2] d) { a = Neg(x) b = Abs(a) c = Exp(b) d = Rel
 
 
 def made(graph: Graph, operator: str, *inputs: Value) -> Node:
-    new = Node(NodeProto(op_type=operator), operator, list(inputs), [])
+    new = Node(NodeProto(op_type=operator), Operator("", operator), list(inputs), [])
     new.stale = True
     new.outputs.append(Value(graph.model.fresh_name("new"), graph, new))
     return new
@@ -786,12 +787,52 @@ def test_operators_are_told_apart_by_domain_and_local_functions_are_no_operators
         """
     )
     proto.graph.node[0].domain = "ai.onnx"
-    assert [each.op for each in Model(proto).graph.nodes()] == [
+    nodes = list(Model(proto).graph.nodes())
+    assert [each.op for each in nodes] == [
         "Relu",
         "ai.onnx.ml::Scaler",
         "com.microsoft::Gelu",
         "function custom::Relu",
     ]
+    assert [each.operator for each in nodes] == [
+        Operator("", "Relu", "standard"),
+        Operator("ai.onnx.ml", "Scaler", "custom"),
+        Operator("com.microsoft", "Gelu", "custom"),
+        Operator("custom", "Relu", "function"),
+    ]
+
+
+def test_what_onnx_does_not_have_yet_is_no_operator_of_its_own() -> None:
+    text = "(float[2] x) => (float[2] y) { a = Gelu(x) y = EfficientNMS_TRT(a) }"
+    first, second = parsed(text, opset=17, valid=False).graph.nodes()
+    assert first.operator == Operator("", "Gelu", "unknown")
+    assert (first.op, second.op) == ("ai.onnx::Gelu", "ai.onnx::EfficientNMS_TRT")
+    first, _ = parsed(text, opset=20, valid=False).graph.nodes()
+    assert first.operator == Operator("", "Gelu", "standard")
+
+
+def test_an_operator_is_one_object_for_all_its_nodes() -> None:
+    text = "(float[2] x) => (float[2] y) { a = Relu(x) y = Relu(a) }"
+    first, second = parsed(text).graph.nodes()
+    assert first.operator is second.operator
+    assert first.op is second.op
+
+
+def test_a_node_knows_its_graph_also_when_it_has_been_removed() -> None:
+    graph = parsed("(float[2] x) => (float[2] y) { dead = Neg(x) y = Abs(x) }").graph
+    removed = node(graph, "dead")
+    graph.remove(removed)
+    assert (removed.graph, removed.home, removed.opset) == (None, graph, 17)
+    nowhere = Node(NodeProto(op_type="Neg"), Operator("", "Neg"), [], [])
+    with pytest.raises(LookupError, match="Neg is in no graph"):
+        nowhere.attribute("axis")
+
+
+def test_an_attribute_that_a_call_decides_is_no_default() -> None:
+    operator = Operator("", "Softmax", refers=("axis",))
+    assert (str(operator), operator.base) == ("Softmax<@axis>", "Softmax")
+    node = Node(NodeProto(op_type="Softmax"), operator, [], [])
+    assert node.attribute("axis") is None
 
 
 def test_attributes_and_inputs_left_out_are_told_from_given_ones() -> None:
@@ -807,6 +848,9 @@ def test_attributes_and_inputs_left_out_are_told_from_given_ones() -> None:
     assert resize.attribute("cubic_coeff_a") == 0.5
     assert resize.attribute("axes") is None
     assert resize.attribute("antialias", 0) == 0
+    assert resize.operand(2) is value(graph, "s")
+    with pytest.raises(LookupError, match="node_of_y has no input 1"):
+        resize.operand(1)
     assert [resize.input(index) for index in range(5)] == [
         value(graph, "x"),
         None,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.resources
 import re
 
+from fusing import rewrite
 from pages import nothing_fuses
 
-import trtfuse
 from trtfuse.report.page import page
 from trtfuse.report.script import dagre, script
 
@@ -95,4 +95,4 @@ def test_the_layout_library_brings_its_licence() -> None:
     assert "sourceMappingURL" not in library
     # It stands in an element of the page, and nothing in it ends that.
     assert "</" not in library
-    assert library in page(trtfuse.fuse(nothing_fuses()).report.to_dict())
+    assert library in page(rewrite(nothing_fuses()).report.to_dict())

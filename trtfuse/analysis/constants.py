@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from onnx import AttributeProto, TensorProto
 
+from trtfuse.analysis.reshape import target
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import (
     FLOATING,
@@ -199,16 +200,15 @@ def _transpose(node: Node, x: Tensor) -> Tensor:
 def _reshape(node: Node, x: Tensor, shape: Tensor | None = None) -> Tensor | None:
     if shape is None:
         return None
-    target = shape.integers()
-    if node.attribute("allowzero") != 1:
-        target = [x.shape[i] if size == 0 else size for i, size in enumerate(target)]
-    return _moved(x, lambda array: array.reshape(target))
+    said = target(node, shape.integers(), x.shape)
+    written = [size for size in said.written if isinstance(size, int)]
+    return _moved(x, lambda array: array.reshape(written)) if said.runs else None
 
 
 def _flatten(node: Node, x: Tensor) -> Tensor:
     axis = node.attribute("axis")
-    target = math.prod(x.shape[:axis]), math.prod(x.shape[axis:])
-    return _moved(x, lambda array: array.reshape(target))
+    sides = math.prod(x.shape[:axis]), math.prod(x.shape[axis:])
+    return _moved(x, lambda array: array.reshape(sides))
 
 
 def _axes(node: Node, axes: Tensor | None) -> tuple[int, ...] | None:

@@ -31,6 +31,7 @@ from onnx import (
 
 from trtfuse.analysis.symbols import settle_symbols
 from trtfuse.errors import one_line
+from trtfuse.ir.functions import function_called
 from trtfuse.ir.graph import (
     Dimension,
     Graph,
@@ -39,7 +40,6 @@ from trtfuse.ir.graph import (
     Value,
     WholeModel,
     bodies_in,
-    called,
     copy_fields,
 )
 from trtfuse.ir.tensor import FLOATING, StoredTensor
@@ -271,8 +271,8 @@ def _called_with(model: WholeModel) -> Iterator[tuple[Graph, list[Known]]]:
     calls: dict[str, list[Node]] = {}
     for graph in model.graphs():
         for node in graph.nodes():
-            if node.op.startswith("function "):
-                calls.setdefault(node.op.partition("<")[0], []).append(node)
+            if node.operator.whose == "function":
+                calls.setdefault(node.operator.base, []).append(node)
     pending = dict.fromkeys(model.functions)
     while pending:
         ready = []
@@ -290,10 +290,10 @@ def _called_with(model: WholeModel) -> Iterator[tuple[Graph, list[Known]]]:
 
 
 def _called(function: Graph) -> str:
-    """What `Node.op` says of calls of a function."""
+    """What `Operator.base` says of calls of a function."""
     proto = function.function
     assert proto is not None
-    return called(proto.domain, proto.name, proto.overload)
+    return function_called(proto)
 
 
 def _refers(function: Graph) -> bool:
@@ -499,7 +499,7 @@ def _needed(function: Graph) -> list[FunctionProto]:
     while pending:
         for graph in pending.pop().walk():
             for node in graph.nodes():
-                callee = graphs.get(node.op.partition("<")[0])
+                callee = graphs.get(node.operator.base)
                 if callee is not None and callee not in found:
                     found[callee] = None
                     pending.append(callee)

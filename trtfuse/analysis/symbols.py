@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from trtfuse.analysis.products import Size, dimension, is_whole, product, quotient
+from trtfuse.analysis.reshape import target
 from trtfuse.analysis.sizes import sizes, sizes_of
 from trtfuse.ir.graph import Dimension, Graph, Node, Shape, Value
 from trtfuse.ir.operators import ELEMENTWISE
@@ -77,7 +78,7 @@ def _derived(node: Node) -> Shape | None:
     """The shape of what a node computes, as far as its inputs tell."""
     first = node.input(0)
     if node.op == "Reshape":
-        return _reshaped(first, node.input(1), node.attribute("allowzero") == 1)
+        return _reshaped(node)
     if node.op == "Flatten":
         return _flattened(first, node.attribute("axis"))
     if node.op == "Expand":
@@ -112,24 +113,16 @@ def _broadcast(shapes: Iterable[Shape | None]) -> Shape | None:
     return tuple(result)
 
 
-def _reshaped(x: Value | None, target: Value | None, allows_zero: bool) -> Shape | None:
-    listed = sizes(target)
-    own = sizes_of(x)
+def _reshaped(node: Node) -> Shape | None:
+    listed, own = sizes(node.input(1)), sizes_of(node.input(0))
     if listed is None:
         return None
-    result: list[Size] = []
-    rest: int | None = None
-    for axis, size in enumerate(listed):
-        if size == 0 and not allows_zero:
-            result.append(own[axis] if own is not None and axis < len(own) else None)
-        elif size == -1:
-            rest = axis
-            result.append(1)
-        else:
-            result.append(size)
-    if rest is not None:
-        left = None if own is None else quotient(product(*own), product(*result))
-        result[rest] = left if is_whole(left) else None
+    said = target(node, listed, own)
+    result: list[Size] = list(said.sizes)
+    if said.rest is not None:
+        others = [size for axis, size in enumerate(result) if axis != said.rest]
+        left = None if own is None else quotient(product(*own), product(*others))
+        result[said.rest] = left if is_whole(left) else None
     return _shape(result)
 
 

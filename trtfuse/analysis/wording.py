@@ -13,7 +13,6 @@ from onnx import defs
 
 from trtfuse.analysis.products import MADE_UP
 from trtfuse.analysis.symbols import LIKE_FIRST
-from trtfuse.ir.functions import operator
 from trtfuse.ir.graph import Node, Value
 
 
@@ -95,14 +94,16 @@ def _has_rank(value: Value) -> bool:
 
 def _is_custom(node: Node) -> bool:
     """Whether nobody here knows what an operator makes of shapes: ONNX does not have it."""
-    if "::" not in node.op or node.op.startswith("function ") or node.op in LIKE_FIRST:
+    operator = node.operator
+    if operator.whose in ("standard", "function") or node.op in LIKE_FIRST:
         return False
-    domain, _, name = operator(node).rpartition("::")
-    return not defs.has(name, domain)
+    return operator.whose == "unknown" or not defs.has(operator.name, operator.domain)
 
 
 def _custom(node: Node) -> str:
-    return f"the custom operator `{operator(node).removeprefix('ai.onnx::')}` (node `{node.label}`)"
+    operator = node.operator
+    name = operator.name if operator.whose == "unknown" else operator.base
+    return f"the custom operator `{name}` (node `{node.label}`)"
 
 
 def _size(size: object) -> str:

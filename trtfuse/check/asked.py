@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from onnx import ModelProto
 
+from trtfuse.analysis.reshape import target
 from trtfuse.analysis.shapes import without_weights
 from trtfuse.analysis.sizes import sizes
 from trtfuse.ir.graph import Dimension, Node, Shape, Value
@@ -158,8 +159,8 @@ def _reshaped(node: Node, x: Shape | None) -> Iterator[Pair]:
     listed = sizes(node.input(1))
     if not x or not listed or -1 in listed:
         return
-    target = [x[i] if size == 0 and i < len(x) else size for i, size in enumerate(listed)]
-    before, after = list(x), list[object](target)
+    wished = target(node, listed, x).sizes
+    before, after = list(x), list[object](wished)
     for size in x:
         if isinstance(size, str) and size in after:
             before.remove(size)
@@ -171,9 +172,9 @@ def _reshaped(node: Node, x: Shape | None) -> Iterator[Pair]:
         total, part = math.prod(wanted), math.prod(numbers)
         if total % part == 0:
             yield symbols[0], total // part
-    elif len(symbols) > 1 and len(x) == len(target):
+    elif len(symbols) > 1 and len(x) == len(wished):
         # Most often a target of the same rank says what the sizes are.
-        yield from ((a, b) for a, b in zip(x, target, strict=True) if isinstance(b, int))
+        yield from ((a, b) for a, b in zip(x, wished, strict=True) if isinstance(b, int))
 
 
 def multiples(model: Model, declared: Mapping[str, Shape]) -> dict[str, int]:
@@ -186,10 +187,7 @@ def multiples(model: Model, declared: Mapping[str, Shape]) -> dict[str, int]:
             listed = sizes(node.input(1)) if node.op == "Reshape" else None
             if x is None or not x.shape or not listed or -1 not in listed:
                 continue
-            after = [
-                x.shape[i] if size == 0 and i < len(x.shape) else size
-                for i, size in enumerate(listed)
-            ]
+            after = target(node, listed, x.shape).written
             before = [size for size in x.shape if size not in after or isinstance(size, int)]
             symbols = [size for size in before if isinstance(size, str)]
             if len(symbols) == 1 and None not in before:

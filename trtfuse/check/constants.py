@@ -18,7 +18,7 @@ from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, numpy_h
 
 from trtfuse.analysis.constants import constant
 from trtfuse.analysis.shapes import forget_shape
-from trtfuse.ir.functions import called_by, functions_of, operator, run_by
+from trtfuse.ir.functions import called_by, functions_of, run_by
 from trtfuse.ir.graph import Node, Value, written
 from trtfuse.ir.tensor import (
     FLOATING,
@@ -137,10 +137,9 @@ class Computation:
         # It takes its time to load; not every run needs it.
         from trtfuse.analysis.reference_operators import Evaluator
 
-        (value,), graph = self.wanted, self.node.graph
-        assert graph is not None
+        (value,) = self.wanted
         assert value.type is not None
-        evaluator = Evaluator([self.node], [value], graph.opset_imports)
+        evaluator = Evaluator([self.node], [value], self.node.home.opset_imports)
         feeds = {v: _widened(tensor) for v in evaluator.inputs if (tensor := constant(v))}
         (array,) = evaluator.run(feeds)
         if value.type not in FLOATING:
@@ -206,7 +205,6 @@ class Computation:
         if self._model is not None:
             return self._model
         node, graph = self.node, GraphProto(name="constants")
-        assert node.graph is not None
         proto = onnx.NodeProto()
         proto.CopyFrom(written(node))
         read: dict[str, Value] = {}
@@ -244,13 +242,13 @@ class Computation:
         functions = [graph.write_function() for graph in called_by(node)]
         imports = {
             ("" if each.domain == "ai.onnx" else each.domain): each.version
-            for each in node.graph.opset_imports
+            for each in node.home.opset_imports
         }
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid(*each) for each in imports.items()],
             functions=functions,
-            ir_version=min(10, max(8, node.graph.model.ir_version)),
+            ir_version=min(10, max(8, node.home.model.ir_version)),
         )
         # What a body claims of its values may be what keeps ONNX Runtime from running it.
         for body in _bodies(model.graph):
@@ -330,10 +328,11 @@ def _refuse_undefined(node: Node) -> None:
 
 def _refuse_left_out(node: Node) -> None:
     """A kernel of ONNX Runtime that counts on an input ends the process where there is none."""
-    assert node.graph is not None
-    domain, _, name = operator(node).rpartition("::")
-    opsets = {each.domain: each.version for each in node.graph.opset_imports}
-    version = opsets.get(domain, 1) if domain else node.graph.opset
+    domain, name = node.operator.domain, node.operator.name
+    if node.operator.whose == "function":
+        return
+    opsets = {each.domain: each.version for each in node.home.opset_imports}
+    version = opsets.get(domain, 1) if domain else node.opset
     if not onnx.defs.has(name, version, domain):
         return
     formal = onnx.defs.get_schema(name, version, domain).inputs
@@ -367,8 +366,7 @@ def _refuse_division(node: Node) -> None:
 
 def _refuse_endless(node: Node) -> None:
     """Raises where a Loop may go on for long."""
-    assert node.graph is not None
-    functions = functions_of(node.graph)
+    functions = functions_of(node.home)
     pending = [(node, 1)]
     while pending:
         current, times = pending.pop()
@@ -384,6 +382,6 @@ def _refuse_endless(node: Node) -> None:
             if times > _MOST_ITERATIONS:
                 raise NotComputableError(f"the Loop {current.label} may run {times} times")
         graphs = list(current.bodies)
-        if (function := functions.get(operator(current))) is not None:
+        if (function := functions.get(current.operator.base)) is not None:
             graphs.append(function)
         pending.extend((inner, times) for graph in graphs for inner in graph.nodes())

@@ -268,7 +268,7 @@ def _leading(match: Match, new: Replacement, far: bool) -> tuple[Node, ...]:
         drawable = drawable and sizes(value) is None
         if node is None or node in chosen or node in inside or drawable:
             continue
-        if constant(value) is None and "::" not in node.op and not node.bodies:
+        if constant(value) is None and node.operator.whose == "standard" and not node.bodies:
             chosen[node] = None
             pending.extend(v for v in node.inputs if v is not None)
     return in_order(chosen)

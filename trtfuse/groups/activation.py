@@ -129,8 +129,7 @@ def _gated(node: Node) -> Iterator[Activation]:
     """x * sigmoid(x), x * sigmoid(c * x), x * hard_sigmoid(x), x * tanh(softplus(x))."""
     if node.op != "Mul":
         return
-    for gate in node.inputs:
-        assert gate is not None
+    for gate in map(node.operand, range(2)):
         function, x = gate.producer, other_operand(node, gate)
         if function is None or x is None or not function.inputs:
             continue

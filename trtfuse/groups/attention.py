@@ -69,8 +69,7 @@ def _around(partition: Partition, softmax: Node) -> None:
 
 
 def _not_last_axis(softmax: Node) -> str | None:
-    x, axis = softmax.inputs[0], softmax.attribute("axis")
-    assert x is not None
+    x, axis = softmax.operand(0), softmax.attribute("axis")
     if axis == -1 or (x.rank is not None and axis == x.rank - 1):
         return None
     if x.rank is None:

@@ -198,8 +198,7 @@ def _join_depthwise(partition: Partition, pointwise: Node) -> None:
     """Joins a depthwise convolution, with its activation, and the pointwise one that reads it."""
     if not partition.allows(SEPARABLE) or not _is_pointwise(pointwise):
         return
-    x = pointwise.inputs[0]
-    assert x is not None
+    x = pointwise.operand(0)
     first: tuple[Node, ...] = ()
     before = x.producer
     if before is None:

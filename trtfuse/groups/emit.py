@@ -22,7 +22,8 @@ from onnx import AttributeProto, FunctionProto, NodeProto, defs
 
 from trtfuse.groups.names import Names
 from trtfuse.groups.partition import Group
-from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value, called
+from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value
+from trtfuse.ir.operators import Operator
 from trtfuse.model.model import Model
 
 #: The first IR version with functions.
@@ -64,10 +65,8 @@ def emit(model: Model, groups: Iterable[Group]) -> None:
     """
     functions = _Functions(model)
     for group in groups:
-        graph = group.last.graph
-        assert graph is not None
         model.raise_ir_version(_SINCE)
-        _replace(graph, group, functions)
+        _replace(group.last.home, group, functions)
 
 
 def _replace(graph: Graph, group: Group, functions: _Functions) -> None:
@@ -82,7 +81,7 @@ def _replace(graph: Graph, group: Group, functions: _Functions) -> None:
         written = call.attribute.add()
         written.CopyFrom(attribute)
         written.name = formal
-    operator = called(GROUP_DOMAIN, function.name, "")
+    operator = Operator(GROUP_DOMAIN, function.name, "function")
     made = Node(call, operator, list(inputs), [group.last.output])
     made.stale = True
     graph.insert(made, before=group.last)

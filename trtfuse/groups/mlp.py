@@ -140,9 +140,7 @@ class Product:
         """The product; why it is none for an MLP; None where there is no product."""
         if node.op not in ("Gemm", "MatMul"):
             return None
-        left, right = node.inputs[:2]
-        assert left is not None
-        assert right is not None
+        left, right = node.operand(0), node.operand(1)
         x, w = (left, right) if computed(left) else (right, left)
         weight = constant(w)
         if weight is None:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trtfuse.ir.graph import Graph, Node, called
+from onnx import FunctionProto
+
+from trtfuse.ir.graph import Graph, Node
+from trtfuse.ir.operators import Operator, plain_domain
 
 
 def functions_of(graph: Graph) -> dict[str, Graph]:
-    """The functions of the model that a graph is part of, by what `operator` says of a call.
+    """The functions of the model that a graph is part of, by what `Operator.base` says of a call.
 
     Those that groups became are left out.
     """
     return {
-        called(f.domain, f.name, f.overload): function
+        function_called(f): function
         for function in graph.model.functions
         if (f := function.function) is not None and not function.is_group
     }
 
 
-def operator(node: Node) -> str:
-    """The operator of a node, whatever attributes of a function it refers to."""
-    return node.op.partition("<@")[0]
+def function_called(function: FunctionProto) -> str:
+    """What `Operator.base` says of a call of a function."""
+    domain = plain_domain(function.domain)
+    return Operator(domain, function.name, "function", function.overload).base
 
 
 def nodes_within(node: Node) -> Iterator[Node]:
@@ -36,12 +40,11 @@ def nodes_within(node: Node) -> Iterator[Node]:
 
 def called_by(node: Node) -> list[Graph]:
     """The functions that a node or its bodies call, and those that these call."""
-    assert node.graph is not None
-    functions = functions_of(node.graph) if node.graph.model.functions else {}
+    functions = functions_of(node.home) if node.home.model.functions else {}
     pending, graphs = [node], dict[Graph, None]()
     while functions and pending:
         for inner in nodes_within(pending.pop()):
-            function = functions.get(operator(inner))
+            function = functions.get(inner.operator.base)
             if function is not None and function not in graphs:
                 graphs[function] = None
                 pending.extend(function.nodes())

@@ -32,7 +32,7 @@ from onnx import (
 )
 
 from trtfuse.errors import ModelError
-from trtfuse.ir.operators import default_opset, defaults, label
+from trtfuse.ir.operators import Operator, default_opset, defaults, label
 from trtfuse.ir.tensor import LOOKED_AT, StoredTensor, Tensor, misdeclared, misfilled
 
 #: A dimension: its size, its symbol, or None where nothing is known.
@@ -90,7 +90,7 @@ class WholeModel(Protocol):
 
     def graphs(self) -> Iterator[Graph]: ...
 
-    def operator(self, node: NodeProto, opset: int) -> str: ...
+    def operator(self, node: NodeProto, opset: int) -> Operator: ...
 
     def fresh_name(self, stem: str) -> str: ...
 
@@ -206,8 +206,9 @@ class Node:
 
     Attributes:
         proto: the node as it was read or made; names in it may be out of date if `stale`.
-        op: the operator: `Conv` for the default domain, `com.microsoft::Gelu` for another, and
-            `ai.onnx::EfficientNMS_TRT` for what the default domain does not have at this opset.
+        operator: what it runs.
+        op: the same in one word: `Conv` for the default domain, `com.microsoft::Gelu` for another,
+            and `ai.onnx::EfficientNMS_TRT` for what the default domain does not have at this opset.
         inputs: what it reads; None for an optional input left out.
         outputs: what it computes; None for an optional output left out.
         bodies: the graphs in its attributes, in the order of the attributes.
@@ -222,6 +223,7 @@ class Node:
         "inputs",
         "next",
         "op",
+        "operator",
         "outputs",
         "previous",
         "proto",
@@ -232,13 +234,14 @@ class Node:
     def __init__(
         self,
         proto: NodeProto,
-        op: str,
+        operator: Operator,
         inputs: list[Value | None],
         outputs: list[Value | None],
         graph: Graph | None = None,
     ) -> None:
         self.proto = proto
-        self.op = op
+        self.operator = operator
+        self.op = str(operator)
         self.inputs = inputs
         self.outputs = outputs
         self.graph = graph
@@ -270,12 +273,23 @@ class Node:
         return next((value for value in self.outputs if value is not None), None)
 
     @property
+    def home(self) -> Graph:
+        """The graph that it is in, was in, or is meant for.
+
+        Raises:
+            LookupError: it is in none, and computes nothing that would tell.
+        """
+        if self.graph is not None:
+            return self.graph
+        first = self.first_result
+        if first is None:
+            raise LookupError(f"{self.op} is in no graph")
+        return first.graph
+
+    @property
     def opset(self) -> int:
-        """The version of ONNX's own operators where it stands, or is meant to; 0 if not known."""
-        graph = self.graph
-        if graph is None and self.first_result is not None:
-            graph = self.first_result.graph
-        return 0 if graph is None else graph.opset
+        """The version of ONNX's own operators in that graph."""
+        return self.home.opset
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """The value of an attribute as Python has it: where it is left out, what ONNX takes it for.
@@ -284,29 +298,40 @@ class Node:
             name: its name.
             default: where ONNX has no default either, or no such attribute at the node's opset.
         """
-        value = self._given.get(name)
-        if value is None:
-            value = defaults(self.op, self.opset).get(name, default)
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        value = self.given(name)
+        if value is not None:
+            return value
+        operator = self.operator
+        if operator.whose != "standard" or name in operator.refers:
+            return default
+        value = defaults(operator.name, self.opset).get(name, default)
+        return value.decode() if isinstance(value, bytes) else value
 
     def given(self, name: str) -> Any:
         """The value of an attribute as Python has it; None where the node leaves it out."""
-        value = self._given.get(name)
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-    @property
-    def _given(self) -> dict[str, Any]:
         if self._attributes is None:
             self._attributes = {
                 a.name: helper.get_attribute_value(a)
                 for a in self.proto.attribute
                 if a.type not in _GRAPHS and not a.ref_attr_name
             }
-        return self._attributes
+        value = self._attributes.get(name)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
     def input(self, index: int) -> Value | None:
         """The input at an index; None where it is left out, by an empty name or by the end."""
         return self.inputs[index] if index < len(self.inputs) else None
+
+    def operand(self, index: int) -> Value:
+        """The input at an index, which the operator has to have.
+
+        Raises:
+            LookupError: it is left out, so that no runtime runs the node.
+        """
+        value = self.input(index)
+        if value is None:
+            raise LookupError(f"{self.label} has no input {index}")
+        return value
 
     def rename(self, name: str) -> None:
         """Gives it a name; its proto may be of a model that is not ours to change."""
@@ -515,7 +540,7 @@ class Graph:
         # no function, runtimes differ on what is meant.
         referring = [a.name for a in proto.attribute if a.ref_attr_name]
         if referring:
-            operator = f"{operator}<@{', @'.join(map(str, referring))}>"
+            operator = operator._replace(refers=tuple(map(str, referring)))
         node = Node(proto, operator, inputs, [])
         for name in proto.input:
             value = scope.get(name) if name else None
@@ -551,9 +576,9 @@ class Graph:
             node.outputs.append(value)
         if node.bodies:
             _check_bodies(node, self.opset)
-        elif operator == "Gemm":
+        elif node.op == "Gemm":
             _check_gemm(node)
-        elif operator == "Constant" and not proto.attribute:
+        elif node.op == "Constant" and not proto.attribute:
             raise ModelError(f"{label(proto)} holds no value; give it one")
         self.insert(node, None)
 
@@ -960,12 +985,6 @@ def _check_bodies(node: Node, opset: int) -> None:
                     f"the body '{body.proto.name}' of {label(node.proto)} {what} {values}, and as "
                     f"that of this {node.op} it would have to be {wanted}"
                 )
-
-
-def called(domain: str, name: str, overload: str) -> str:
-    """What `Node.op` says of a call of a model-local function."""
-    domain = "" if domain == "ai.onnx" else domain
-    return f"function {domain}::{name}" + (f":{overload}" if overload else "")
 
 
 def in_order(nodes: Collection[Node]) -> tuple[Node, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import onnx
 from onnx import NodeProto, OperatorSetIdProto
@@ -40,6 +40,48 @@ OF_MANY = ("Max", "Mean", "Min", "Sum")
 #: Operators that compute element by element what they broadcast.
 ELEMENTWISE = frozenset((*OF_TWO, *OF_MANY, "Where"))
 
+
+#: Whose an operator is: ONNX's own at the opset of the graph, in ONNX's own domain though it is not
+#: there at that opset, of another domain, or a function of the model.
+Whose = Literal["standard", "unknown", "custom", "function"]
+
+
+class Operator(NamedTuple):
+    """What a node runs.
+
+    Attributes:
+        domain: empty for ONNX's own.
+        name: of the operator, or of the function.
+        whose: whose it is.
+        overload: of a function.
+        refers: the attributes whose values are left to the call of the function around the node.
+    """
+
+    domain: str
+    name: str
+    whose: Whose = "standard"
+    overload: str = ""
+    refers: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> str:
+        """What it is called, whatever attributes refer to a function around."""
+        match self.whose:
+            case "standard":
+                return self.name
+            case "function":
+                overload = f":{self.overload}" if self.overload else ""
+                return f"function {self.domain}::{self.name}{overload}"
+            case _:
+                return f"{self.domain or 'ai.onnx'}::{self.name}"
+
+    def __str__(self) -> str:
+        """As `Node.op` has it: `Conv`, `com.microsoft::Gelu`, `Softmax<@axis>`."""
+        return f"{self.base}<@{', @'.join(self.refers)}>" if self.refers else self.base
+
+
+#: An operator, the same object for the same: a model has few, and many nodes of each.
+operator_of = functools.cache(Operator)
 
 NOT_UTF_8 = "the model has a string that is not UTF-8, which protobuf requires"
 
@@ -109,15 +151,13 @@ def defaults(operator: str, opset: int) -> Mapping[str, Any]:
     """What ONNX takes for attributes that a node leaves out, as `onnx.helper` has their values.
 
     Args:
-        operator: as in `Node.op`; those of other domains have none that are known.
-        opset: the version of ONNX's own operators; 0 for the newest.
+        operator: the name of one of ONNX's own.
+        opset: the version of these; 0 for the newest.
     """
-    if "::" in operator or operator.startswith("function "):
+    version = opset or onnx.defs.onnx_opset_version()
+    if not onnx.defs.has(operator, version, ""):
         return {}
-    try:
-        schema = onnx.defs.get_schema(operator, opset or onnx.defs.onnx_opset_version(), "")
-    except onnx.defs.SchemaError:
-        return {}
+    schema = onnx.defs.get_schema(operator, version, "")
     given = (attribute.default_value for attribute in schema.attributes.values())
     return {each.name: onnx.helper.get_attribute_value(each) for each in given if each.name}
 

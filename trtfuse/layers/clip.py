@@ -76,8 +76,7 @@ class Clip:
 
     @classmethod
     def of(cls, node: Node) -> Self | str | None:
-        x = node.inputs[0]
-        assert x is not None
+        x = node.operand(0)
         if node.op == "Relu":
             return cls(node, x, 0.0, math.inf)
         if node.op != "Clip":
@@ -187,8 +186,7 @@ class Bounded:
     @classmethod
     def of(cls, node: Node) -> Self | None:
         if node.op in _RANGES:
-            x = node.inputs[0]
-            assert x is not None
+            x = node.operand(0)
             return cls(node, x, *_RANGES[node.op])
         seen = Clip.of(node)
         return cls(node, seen.x, *seen.range) if isinstance(seen, Clip) else None

@@ -95,8 +95,7 @@ class Cut:
 
     @classmethod
     def of(cls, node: Node) -> Self | str | None:
-        x = node.inputs[0]
-        assert x is not None
+        x = node.operand(0)
         if len(node.inputs) == 1:
             starts, ends, axes = (node.attribute(name) for name in ("starts", "ends", "axes"))
             steps = None

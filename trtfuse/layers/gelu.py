@@ -80,8 +80,7 @@ class SpelledGelu:
             function = t.producer
             if function is None or function.op not in INNER:
                 continue
-            argument = function.inputs[0]
-            assert argument is not None
+            argument = function.operand(0)
             within = set(operands(argument))
             for x in reached:
                 if x not in within:

@@ -27,7 +27,5 @@ def serves_the_engine(m: Match, way: Callable[[Match], Way | None]) -> str | Non
 
     With the objective "graph" this is not asked.
     """
-    graph = m.root.graph
-    assert graph is not None
-    costs = None if graph.model.objective == "graph" else way(m)
+    costs = None if m.root.home.model.objective == "graph" else way(m)
     return None if costs is None else str(costs)

@@ -164,9 +164,7 @@ class Convolution(Linear):
 
     @classmethod
     def of(cls, node: Node) -> Self | str | None:
-        x, w, b = node.input(0), node.input(1), node.input(2)
-        assert x is not None
-        assert w is not None
+        x, w, b = node.operand(0), node.operand(1), node.input(2)
         weight, bias = constant(w), constant(b)
         if weight is None:
             return f"the weights `{w.name}` are {not_constant(w)}"
@@ -255,9 +253,7 @@ class FullyConnected(Linear):
 
     @classmethod
     def _of_gemm(cls, node: Node) -> Self | str | None:
-        x, w, b = node.input(0), node.input(1), node.input(2)
-        assert x is not None
-        assert w is not None
+        x, w, b = node.operand(0), node.operand(1), node.input(2)
         weight, bias = constant(w), constant(b)
         if weight is None:
             return f"the weights `{w.name}` are {not_constant(w)}"
@@ -276,9 +272,7 @@ class FullyConnected(Linear):
 
     @classmethod
     def _of_matmul(cls, node: Node) -> Self | str | None:
-        x, w = node.inputs
-        assert x is not None
-        assert w is not None
+        x, w = node.operand(0), node.operand(1)
         weight = constant(w)
         if weight is None or len(weight.shape) < 2:
             return None

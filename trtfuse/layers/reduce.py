@@ -77,8 +77,7 @@ class Reduce:
 
     @classmethod
     def _listed(cls, node: Node) -> Self | str | None:
-        x, listed = node.inputs[0], node.input(1)
-        assert x is not None
+        x, listed = node.operand(0), node.input(1)
         if listed is None:
             axes = node.attribute("axes")
         else:
@@ -139,8 +138,7 @@ class Reduction(Reduce):
     def of(cls, node: Node) -> Self | str | None:
         if node.op in Reduce.operators:
             return cls._listed(node)
-        x = node.inputs[0]
-        assert x is not None
+        x = node.operand(0)
         keepdims = node.attribute("keepdims")
         if keepdims not in (0, 1):
             return f"its keepdims is {keepdims}, and runtimes differ on what that means"
@@ -164,8 +162,7 @@ class Mean(Reduce):
         if node.op == "ReduceMean":
             seen = cls._listed(node)
             return seen if not isinstance(seen, Mean) or seen.keepdims else None
-        x = node.inputs[0]
-        assert x is not None
+        x = node.operand(0)
         whole = x.rank is not None and (node.op == "GlobalAveragePool" or _takes_all(node, x))
         return cls(node, x, tuple(range(2, x.rank or 0)), keepdims=True) if whole else None
 

@@ -161,12 +161,9 @@ class Scale:
             case "BatchNormalization":
                 return cls._of_batch_normalization(node)
             case "Neg":
-                x = node.inputs[0]
-                assert x is not None
+                x = node.operand(0)
                 return cls(node, x, scale=Factor(node.label, (), lambda: np.array(-1.0)))
-        left, right = node.inputs
-        assert left is not None
-        assert right is not None
+        left, right = node.operand(0), node.operand(1)
         factor = _factor(right)
         if factor is not None:
             match node.op:
@@ -201,11 +198,10 @@ class Scale:
         for output in node.outputs[1:]:
             if output is not None and (output.uses or output.outputs):
                 return f"its output `{output.name}` is used as well"
-        x, *parameters = node.inputs[:5]
-        assert x is not None
+        x, *parameters = map(node.operand, range(5))
         tensors = [constant(value) for value in parameters]
         for value, tensor in zip(parameters, tensors, strict=True):
-            if value is not None and tensor is None:
+            if tensor is None:
                 return f"`{value.name}` is {not_constant(value)}"
         gain, bias, mean, variance = (tensor for tensor in tensors if tensor is not None)
         if len({tensor.shape for tensor in tensors if tensor is not None}) > 1:
@@ -222,7 +218,7 @@ class Scale:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return bias.exact() - mean.exact() * scale()
 
-        names = [value.name for value in parameters if value is not None]
+        names = [value.name for value in parameters]
         return cls(
             node,
             x,

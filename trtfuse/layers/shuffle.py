@@ -20,6 +20,7 @@ from onnx import TensorProto
 
 from trtfuse.analysis.constants import constant
 from trtfuse.analysis.products import Dim, Product, Size, dimension, is_whole, product, quotient
+from trtfuse.analysis.reshape import target
 from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.replacement import Replacement
@@ -142,13 +143,12 @@ class Shuffle:
         """The longest chain that ends here and that nobody else reads from in between."""
         nodes = [node]
         while len(nodes) < _LONGEST:
-            x = nodes[-1].inputs[0]
-            above = None if x is None else x.producer
-            if x is None or above is None or above.op not in cls.operators or x.shared:
+            x = nodes[-1].operand(0)
+            above = x.producer
+            if above is None or above.op not in cls.operators or x.shared:
                 break
             nodes.append(above)
-        x = nodes[-1].inputs[0]
-        assert x is not None
+        x = nodes[-1].operand(0)
         while nodes:
             seen = cls._traced(tuple(nodes), x)
             if seen is not None:
@@ -392,9 +392,9 @@ def _moved(node: Node, groups: Groups) -> Groups:
         raise UngroupableError
     if node.op == "Reshape":
         # What inference lost, the target may still say.
-        target = constant(node.input(1))
-        if target is not None:
-            shape = _target(node, target.integers(), groups)
+        listed = constant(node.input(1))
+        if listed is not None:
+            shape = _target(node, listed.integers(), groups)
     if shape is None or 0 in shape:
         raise UngroupableError
     factors = _flat(groups)
@@ -410,15 +410,9 @@ def squeezes_nothing_or_all(node: Node) -> bool:
     return axes is not None and len(axes) == 0
 
 
-def _target(node: Node, target: list[int], groups: Groups) -> Sequence[Size]:
-    copies = not node.attribute("allowzero", 0)
-    if node.attribute("allowzero", 0) not in (0, 1):
-        # Runtimes differ on what that means.
+def _target(node: Node, listed: Sequence[Size], groups: Groups) -> Sequence[Size]:
+    said = target(node, listed, [_size(group) for group in groups])
+    if not said.runs or node.attribute("allowzero", 0) not in (0, 1):
+        # Runtimes differ on what another allowzero means.
         raise UngroupableError
-    if copies and 0 in target[len(groups) :]:
-        # Nothing is there to be copied, so it fails at run time.
-        raise UngroupableError
-    return tuple(
-        _size(groups[axis]) if size == 0 and copies else None if size == -1 else size
-        for axis, size in enumerate(target)
-    )
+    return said.sizes

@@ -42,8 +42,7 @@ class Window:
 
     @classmethod
     def of(cls, node: Node) -> Self | None:
-        x, weights = node.input(0), node.input(1)
-        assert x is not None
+        x, weights = node.operand(0), node.input(1)
         tensor = constant(weights)
         shape = tensor.shape if tensor is not None else None if weights is None else weights.shape
         listed = node.attribute("kernel_shape") or (shape and shape[2:])

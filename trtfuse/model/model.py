@@ -12,8 +12,8 @@ from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 from trtfuse.analysis.growth import METADATA, Growth
 from trtfuse.analysis.shapes import LARGEST_LIST, contradiction, infer_shapes
 from trtfuse.errors import ModelError, TrtfuseError, internal
-from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value, called, copy_fields
-from trtfuse.ir.operators import is_standard, label, plain_domain
+from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value, copy_fields
+from trtfuse.ir.operators import Operator, is_standard, label, operator_of, plain_domain
 from trtfuse.ir.tensor import ELEMENT_TYPES, FoldedTensor, StoredTensor
 from trtfuse.model.collector import collector_paused
 
@@ -93,8 +93,8 @@ class Model:
         if tensor.data_location == TensorProto.EXTERNAL:
             self.external.append(StoredTensor(tensor, self.folder))
 
-    def operator(self, node: NodeProto, opset: int) -> str:
-        """What `Node.op` says of a node.
+    def operator(self, node: NodeProto, opset: int) -> Operator:
+        """What a node runs.
 
         Args:
             node: of any graph of the model.
@@ -116,10 +116,10 @@ class Model:
                             f"{label(node)} has {given} {what}, and the function "
                             f"'{function.name}' that it calls has {most}"
                         )
-                return called(domain, operator, node.overload)
-        if not domain and is_standard(operator, opset):
-            return operator
-        return f"{domain or 'ai.onnx'}::{operator}"
+                return operator_of(domain, operator, "function", node.overload)
+        if domain:
+            return operator_of(domain, operator, "custom")
+        return operator_of("", operator, "standard" if is_standard(operator, opset) else "unknown")
 
     def fresh_name(self, stem: str) -> str:
         """A name for a value that is like `stem` and that no value of the model has had."""

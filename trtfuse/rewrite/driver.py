@@ -294,8 +294,7 @@ class Driver:
 
     def _attempt(self, rule: Rule, match: Match, watch: Watch | None) -> Reason | None:
         """Builds, checks and commits one rewrite; says why where it does not."""
-        graph = match.root.graph
-        assert graph is not None
+        graph = match.root.home
         new = Replacement(graph)
         built = rule.build(match, new)
         results = built if isinstance(built, tuple) else (built,)
@@ -489,5 +488,5 @@ def _still_read(new: Replacement) -> set[Value]:
 
 def _is_dead(node: Node) -> bool:
     """Whether nothing needs a node. Those of other domains may do more than compute: they stay."""
-    standard = "::" not in node.op or node.op.startswith(("ai.onnx.ml::", "function "))
-    return standard and not any(v is not None and (v.uses or v.outputs) for v in node.outputs)
+    known = node.operator.whose in ("standard", "function") or node.operator.domain == "ai.onnx.ml"
+    return known and not any(v is not None and (v.uses or v.outputs) for v in node.outputs)

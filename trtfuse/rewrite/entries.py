@@ -6,11 +6,10 @@ Rules are tried in its order. A rule that does a part of an entry says which par
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An entry of the fusion list, or a part of one.
 
     Attributes:
@@ -27,7 +26,7 @@ class Entry:
 
     def part(self, title: str) -> Entry:
         """The part of the entry that has a title of its own."""
-        return replace(self, title=title)
+        return self._replace(title=title)
 
     @property
     def place(self) -> int:

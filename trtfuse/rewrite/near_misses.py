@@ -117,11 +117,10 @@ def _every_reason(rule: Rule, match: Match) -> Iterator[Reason]:
 
 def opset_too_old(rule: Rule, match: Match) -> Reason | None:
     """Why the model's opset is before the one that a rule applies from."""
-    graph = match.root.graph
-    assert graph is not None
-    if rule.since <= graph.opset:
+    opset = match.root.opset
+    if rule.since <= opset:
         return None
-    return Reason(OPSET, f"the model imports opset {graph.opset}, and the rule needs {rule.since}")
+    return Reason(OPSET, f"the model imports opset {opset}, and the rule needs {rule.since}")
 
 
 def read_elsewhere(rule: Rule, match: Match) -> Iterator[tuple[Value, Reason]]:

@@ -11,7 +11,7 @@ from onnx import NodeProto, helper
 
 from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Graph, Node, Value, text
-from trtfuse.ir.operators import misspelled
+from trtfuse.ir.operators import Operator, misspelled, operator_of
 from trtfuse.ir.tensor import Array, Float64, FoldedTensor, Tensor
 
 
@@ -69,7 +69,8 @@ class Replacement:
             proto.name = text(like.proto.name)
             proto.doc_string = text(like.proto.doc_string)
             proto.metadata_props.extend(like.proto.metadata_props)
-        return self._add(proto, operator, inputs)
+        whose = "custom" if domain else "standard"
+        return self._add(proto, operator_of(domain, op_type, whose), inputs)
 
     def again(self, node: Node, *inputs: Value | None, **attributes: Any) -> Value:
         """The same node with other inputs, and the attributes given set anew."""
@@ -79,7 +80,7 @@ class Replacement:
             kept = [a for a in proto.attribute if a.name != name]
             del proto.attribute[:]
             proto.attribute.extend([*kept, helper.make_attribute(name, value)])
-        return self._add(proto, node.op, inputs)
+        return self._add(proto, node.operator, inputs)
 
     def constant(self, content: Tensor | Array, element_type: int, like: Value | str) -> Value:
         """A new constant.
@@ -112,7 +113,7 @@ class Replacement:
         """
         self.read_as[value] = as_
 
-    def _add(self, proto: NodeProto, operator: str, inputs: tuple[Value | None, ...]) -> Value:
+    def _add(self, proto: NodeProto, operator: Operator, inputs: tuple[Value | None, ...]) -> Value:
         given = list(inputs)
         while given and given[-1] is None:
             given.pop()

@@ -18,7 +18,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Concatenate, Literal, NamedTuple, ParamSpec, overload
 
 from trtfuse.errors import UsageError
@@ -96,8 +96,7 @@ def guard(check: Asks[P] | None = None, *, helps: str = "") -> object:
     return made if check is None else made(check)
 
 
-@dataclass(frozen=True, slots=True)
-class Equation:
+class Equation(NamedTuple):
     """What a rule holds to be the same.
 
     Attributes:
@@ -112,7 +111,7 @@ class Equation:
 
     def also(self, before: str, after: str) -> Equation:
         """The equation, and one more that the same rule goes by."""
-        return replace(self, others=(*self.others, Equation(before, after)))
+        return self._replace(others=(*self.others, Equation(before, after)))
 
     def __str__(self) -> str:
         return ";  ".join((f"{self.before}  ==  {self.after}", *map(str, self.others)))

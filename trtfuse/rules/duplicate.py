@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from onnx import TensorProto
 
 from trtfuse.analysis.constants import constant
-from trtfuse.ir.functions import operator
 from trtfuse.ir.graph import Graph, Node, Value
 from trtfuse.ir.tensor import ExternalData, StoredTensor, Tensor
 from trtfuse.rewrite.condition import Condition
@@ -167,7 +166,7 @@ def _trains(node: Node) -> bool:
 
     ONNX Runtime does that in place, and the scale changes with a variance that it shares.
     """
-    return node.op.partition("<")[0] == "BatchNormalization" and len(node.outputs) > 1
+    return node.operator.base == "BatchNormalization" and len(node.outputs) > 1
 
 
 def _constant_nodes(graph: Graph) -> list[Value]:
@@ -207,11 +206,10 @@ ONE_OUTPUT = Condition(
 
 def _stays_for_itself(node: Node) -> tuple[Condition, str] | None:
     """Why a node is not merged with any other."""
-    # What an attribute of the function decides stands in angle brackets.
-    name = operator(node)
-    if name.startswith("function "):
+    name = node.operator.base
+    if node.operator.whose == "function":
         return SAME_EACH_TIME, "calls of functions are not merged"
-    if "::" in name:
+    if node.operator.whose != "standard":
         return SAME_EACH_TIME, f"what the operator `{name}` does besides computing is not known"
     if node.bodies:
         return NO_SUBGRAPH, f"the subgraphs of {name} are not compared"

@@ -58,15 +58,12 @@ def _ones(value: Value | None) -> bool:
 
 
 def _same_shape(node: Node) -> bool:
-    before, after = node.inputs[0], node.output
-    assert before is not None
+    before, after = node.operand(0), node.output
     return before.shape is not None and None not in before.shape and before.shape == after.shape
 
 
 def _expand(node: Node) -> bool:
-    x, target = node.input(0), node.input(1)
-    assert x is not None
-    assert target is not None
+    x, target = node.operand(0), node.operand(1)
     return _same_shape(node) or expands_beyond(target, (x,)) is None
 
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, defs
 
 from trtfuse.analysis.constants import constant
 from trtfuse.analysis.sizes import FOLLOWED, INTEGERS, sizes
-from trtfuse.ir.functions import operator, run_by
+from trtfuse.ir.functions import run_by
 from trtfuse.ir.graph import GROUP_DOMAIN, Node, Shape, Value
 from trtfuse.ir.tensor import Array, Tensor, numpy_type, type_name
 from trtfuse.layers.cut import Cut
@@ -59,31 +59,29 @@ def _is_foldable(m: Match) -> bool:
     node: Node = m.root
     if any(value is not None and value.outputs for value in node.outputs):
         return False
-    if node.op in _ELSEWHERE or "<@" in node.op:
+    if node.op in _ELSEWHERE or node.operator.refers:
         return False
     return all(_is_determined(inner) for inner in run_by(node))
 
 
 def _is_determined(node: Node) -> bool:
     """Whether a node computes tensors from its inputs, and the same every time."""
-    name = operator(node)
-    if name.startswith("function "):
-        return not name.startswith(f"function {GROUP_DOMAIN}::")
-    return _is_standard(name, node.opset) and not _varies(node)
+    operator = node.operator
+    if operator.whose == "function":
+        return operator.domain != GROUP_DOMAIN
+    # What others call so may do anything.
+    ours = operator.whose == "standard" or _is_of_onnx_ml(operator.domain, operator.name)
+    return ours and not _varies(node)
 
 
 @functools.cache
-def _is_standard(name: str, opset: int) -> bool:
-    """Whether ONNX has the operator; what others call so may do anything."""
-    domain, _, operator_type = name.rpartition("::")
-    if domain == "ai.onnx.ml":
-        return defs.has(operator_type, domain) and name not in _NO_TENSORS
-    return not domain and defs.has(operator_type, max_inclusive_version=opset)
+def _is_of_onnx_ml(domain: str, name: str) -> bool:
+    return domain == "ai.onnx.ml" and defs.has(name, domain)
 
 
 def _varies(node: Node) -> bool:
     """Whether a node draws numbers, trains, quantizes, or makes no tensors."""
-    name = operator(node)
+    name = node.operator.base
     if name in RANDOM or name in QUANTIZING or name in _NO_TENSORS:
         return True
     if name == "Dropout":
@@ -97,8 +95,7 @@ def _varies(node: Node) -> bool:
 
 def _can_be_initializer(m: Match) -> bool:
     node: Node = m.root
-    assert node.graph is not None
-    held = not node.graph.constants_are_nodes and not node.output.outputs
+    held = not node.home.constants_are_nodes and not node.output.outputs
     return held and constant(node.output) is not None
 
 
@@ -152,7 +149,6 @@ def _known(node: Node) -> Tensor | None:
 def _outgrows(m: Match) -> str | None:
     """What the driver asks of every rewrite, before the constants are computed."""
     node: Node = m.root
-    assert node.graph is not None
     wanted = _wanted(node)
     sizes: list[int]
     if (known := _known(node)) is not None:
@@ -164,7 +160,7 @@ def _outgrows(m: Match) -> str | None:
     if not wanted:
         return None
     largest = wanted[sizes.index(max(sizes))].name
-    return node.graph.model.growth.why_not(largest, sum(sizes), [node])
+    return node.home.model.growth.why_not(largest, sum(sizes), [node])
 
 
 bounded_growth = Guard(BOUNDED_GROWTH.name, _outgrows, BOUNDED_GROWTH.doc, BOUNDED_GROWTH.helps)
@@ -176,9 +172,8 @@ def exact_cast(m: Match) -> str | None:
     node: Node = m.root
     if node.op not in ("Cast", "CastLike") or _known(node) is not None:
         return None
-    value, like = node.input(0), constant(node.input(1))
+    value, like = node.operand(0), constant(node.input(1))
     source = constant(value)
-    assert value is not None
     assert source is not None
     target = numpy_type(node.attribute("to") if like is None else like.type)
     array = source.array()
@@ -193,11 +188,12 @@ def exact_cast(m: Match) -> str | None:
 
 def _is_disputed(node: Node) -> bool:
     """Whether runtimes differ on what a node computes."""
-    if operator(node) == "Slice":
+    name = node.operator.base
+    if name == "Slice":
         cut = Cut.of(node)
         return isinstance(cut, Cut) and cut.disputed
-    if operator(node) != "Resize":
-        return operator(node) in DISPUTED
+    if name != "Resize":
+        return name in DISPUTED
     if node.attribute("coordinate_transformation_mode") != "align_corners" or node.input(3):
         return False
     # With scales that make no whole number of positions, they align the corners differently.
@@ -223,7 +219,8 @@ def same_everywhere(m: Match) -> str | None:
         return None
     disputed = next(filter(_is_disputed, run_by(node)), None)
     if disputed is not None:
-        return f"runtimes do not agree on what {operator(disputed)} {disputed.label} computes"
+        name = disputed.operator.base
+        return f"runtimes do not agree on what {name} {disputed.label} computes"
     if first is None:
         return None
     texts = TensorProto.STRING

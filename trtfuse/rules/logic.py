@@ -100,8 +100,7 @@ def choice_has_the_shape(m: Match) -> str | None:
     """The condition and what is not taken do not broadcast what is."""
     chosen = _chosen(m.root)
     assert chosen is not None
-    for other in m.root.inputs:
-        assert other is not None
+    for other in map(m.root.operand, range(3)):
         if other is chosen:
             continue
         own = sizes_of(other)

@@ -18,10 +18,9 @@ def _amounts(pad: Node, rank: int) -> list[int] | str:
     listed = pad.attribute("pads")
     if listed is not None:
         return list(listed)
-    value, axes = pad.inputs[1], pad.input(3)
+    value, axes = pad.operand(1), pad.input(3)
     amounts = constant(value)
     if amounts is None:
-        assert value is not None
         return f"the amounts `{value.name}` are {not_constant(value)}"
     numbers = amounts.integers()
     if axes is None:

@@ -6,6 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from trtfuse.analysis.constants import constant
+from trtfuse.analysis.reshape import copies
 from trtfuse.analysis.sizes import sizes, sizes_of
 from trtfuse.analysis.wording import rank_not_known
 from trtfuse.ir.graph import Value
@@ -93,7 +94,6 @@ def _directly(m: Match) -> list[int] | str:
     x, y, root = m["x"], m["y"], m.root
     own, between = sizes_of(x) or (), sizes_of(y) or ()
     listed = constant(root.input(1)) if root.op == "Reshape" else None
-    copies = root.attribute("allowzero") != 1
     if listed is not None:
         wanted = listed.integers()
     else:
@@ -106,7 +106,7 @@ def _directly(m: Match) -> list[int] | str:
     target = []
     for axis, size in enumerate(wanted):
         copied = between[axis] if axis < len(between) else None
-        if size or not copies:
+        if size or not copies(root):
             target.append(size)
         elif isinstance(copied, int) and copied:
             target.append(copied)
@@ -150,14 +150,13 @@ def reshape_reshape(m: Match, new: Replacement) -> Value:
     assert isinstance(target, list)
     name = f"{m.root.label}.shape"
     shape = new.constant(np.array(target, np.int64), TensorProto.INT64, name)
-    kept = {"allowzero": 1} if m.root.attribute("allowzero") == 1 and 0 in target else {}
+    kept = {} if copies(m.root) or 0 not in target else {"allowzero": 1}
     return new.Reshape(m["x"], shape, like=m.root, **kept)
 
 
 def _is_computed(m: Match) -> bool:
     """The target is computed at run time, and it is known how many sizes it has."""
-    allows_zero = m.root.attribute("allowzero") == 1
-    return constant(m["target"]) is None and not allows_zero and _target(m) is not None
+    return constant(m["target"]) is None and copies(m.root) and _target(m) is not None
 
 
 def _target(m: Match) -> list[int] | None:
