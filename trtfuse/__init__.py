@@ -22,13 +22,10 @@ from trtfuse.errors import (
     UsageError,
     VerifyError,
 )
-from trtfuse.interop.networkx import to_networkx
-from trtfuse.result.explanation import Explanation
 from trtfuse.result.fusion_result import FusionResult
 from trtfuse.result.report import Report
 from trtfuse.rewrite.rule import Rule, rule, rules
 from trtfuse.run import fuse, verify
-from trtfuse.why_not import explain
 
 if _TYPE_CHECKING:
     from trtfuse.engine.agreement import agreement
@@ -36,8 +33,11 @@ if _TYPE_CHECKING:
     from trtfuse.engine.compare import compare
     from trtfuse.engine.engine import Engine
     from trtfuse.engine.layers import read_layers
+    from trtfuse.interop.networkx import to_networkx
     from trtfuse.result.comparison import Agreement, Comparison
+    from trtfuse.result.explanation import Explanation
     from trtfuse.result.layer import Layer
+    from trtfuse.why_not import explain
 
 __version__ = _version("trtfuse")
 
@@ -74,11 +74,14 @@ _LAZY = {
     "Agreement": "trtfuse.result.comparison",
     "Comparison": "trtfuse.result.comparison",
     "Engine": "trtfuse.engine.engine",
+    "Explanation": "trtfuse.result.explanation",
     "Layer": "trtfuse.result.layer",
     "agreement": "trtfuse.engine.agreement",
     "build": "trtfuse.engine.build",
     "compare": "trtfuse.engine.compare",
+    "explain": "trtfuse.why_not",
     "read_layers": "trtfuse.engine.layers",
+    "to_networkx": "trtfuse.interop.networkx",
 }
 
 

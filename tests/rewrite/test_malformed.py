@@ -60,7 +60,7 @@ def test_a_rule_that_stumbles_in_a_sound_model_is_a_mistake_of_ours() -> None:
 
 
 def test_what_is_asked_of_the_model_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trtfuse.ir import model as models
+    from trtfuse.model import model as models
 
     asked = []
     contradiction = models.contradiction

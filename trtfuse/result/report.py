@@ -6,18 +6,20 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trtfuse.check.model import Verification
 from trtfuse.errors import nothing_else_raised
 from trtfuse.groups.partition import Group
 from trtfuse.model.model import Model
 from trtfuse.report.entries import operators
-from trtfuse.result.comparison import Comparison
 from trtfuse.result.not_fused import NotFused
 from trtfuse.result.trace import Trace
 from trtfuse.rewrite.driver import Fused
 from trtfuse.rewrite.rule import cleans_up
+
+if TYPE_CHECKING:
+    from trtfuse.result.comparison import Comparison
 
 SCHEMA = "trtfuse.report/1"
 
