@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import replace
 
 from trtfuse.analysis.growth import FOLD_LIMIT
 from trtfuse.errors import UsageError, nothing_else_raised
@@ -132,15 +133,9 @@ class _Explainer:
                     self.model.malformed(error, f"explaining rule '{rule.name}'")
                     continue
                 refusals += [
-                    Refusal(
-                        rule.name,
-                        left.nodes[0],
-                        (Reason(left.condition, left.because),),
-                        left.nodes,
-                        len(left.nodes),
-                    )
-                    for left in listed
-                    if among is None or not set(among).isdisjoint(left.nodes)
+                    Refusal(rule.name, nodes[0], (reason,), nodes, len(nodes))
+                    for nodes, reason in listed
+                    if among is None or not set(among).isdisjoint(nodes)
                 ]
         return refusals
 
@@ -193,18 +188,22 @@ class _Explainer:
         return misses
 
     def _ranked(self, misses: list[Refusal]) -> list[Refusal]:
-        def order(miss: Refusal) -> tuple[object, ...]:
-            return *miss.distance, self.place[miss.rule], self.position.get(miss.at, -1)
+        """The closest first, each with its nodes in the order of the graph."""
 
-        return sorted(misses, key=order)
+        def order(miss: Refusal) -> tuple[object, ...]:
+            return *miss.distance, self.place[miss.rule], self._position(miss.at)
+
+        return [
+            replace(miss, nodes=tuple(sorted(miss.nodes, key=self._position)))
+            for miss in sorted(misses, key=order)
+        ]
+
+    def _position(self, node: Node) -> int:
+        return self.position.get(node, -1)
 
     def _told(self, misses: list[Refusal]) -> list[NotFused]:
-        """The same with names for nodes, in the order of the graph, and with what helps."""
-        told = []
-        for miss in misses:
-            nodes = sorted(miss.nodes, key=lambda node: self.position.get(node, -1))
-            told.append(NotFused.of_refusal(miss, nodes, self.rules[miss.rule].entry))
-        return told
+        """The same with names for nodes, and with the entries of their rules."""
+        return [NotFused.of_refusal(miss, self.rules[miss.rule].entry) for miss in misses]
 
 
 def _of_rule(rule: Rule, node: Node, said: Reason | None) -> list[Refusal]:

@@ -13,9 +13,9 @@ from onnx import ModelProto
 from trtfuse.engine.parse import inputs
 from trtfuse.errors import UsageError
 
-Shape = tuple[int, ...]
+StaticShape = tuple[int, ...]
 #: The smallest shape, the one to be fastest at, and the largest.
-Profile = tuple[Shape, Shape, Shape]
+Profile = tuple[StaticShape, StaticShape, StaticShape]
 #: What `build` takes for the shape of an input: one, or three as in a profile.
 ShapeLike = Sequence[int] | Sequence[Sequence[int]]
 
@@ -57,7 +57,7 @@ def _profile(name: str, given: ShapeLike) -> Profile:
     return low, best, high
 
 
-def _shape(sizes: Sequence[int]) -> Shape:
+def _shape(sizes: Sequence[int]) -> StaticShape:
     numbers = tuple(map(operator.index, sizes))
     if any(number < 0 for number in numbers):
         raise TypeError
@@ -68,7 +68,7 @@ def written(shape: Profile | Iterable[int | str]) -> str:
     """A shape as the command line takes it: `1x3x8x8`, or three with `..` between them."""
     parts = tuple(shape)
     if any(isinstance(part, tuple) for part in parts):
-        three = [written(cast("Shape", part)) for part in parts]
+        three = [written(cast("StaticShape", part)) for part in parts]
         return three[0] if len(set(three)) == 1 else "..".join(three)
     return "x".join(str(size) for size in parts)
 

@@ -111,7 +111,7 @@ _log = logging.getLogger("trtfuse")
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class MatrixProduct:
     """A matrix product by constant weights, with what a Gemm adds.
 
     Attributes:
@@ -136,7 +136,7 @@ class Product:
         return (self.x.rank or 0) > 2
 
     @classmethod
-    def of(cls, node: Node) -> Product | tuple[Condition, str] | None:
+    def of(cls, node: Node) -> MatrixProduct | tuple[Condition, str] | None:
         """The product; why it is none for an MLP; None where there is no product."""
         if node.op not in ("Gemm", "MatMul"):
             return None
@@ -172,7 +172,7 @@ class _Chain:
     """
 
     elements: list[tuple[Node, ...]] = field(default_factory=list)
-    products: list[Product] = field(default_factory=list)
+    products: list[MatrixProduct] = field(default_factory=list)
     relu: bool = False
     why_not: tuple[Condition, str] | None = None
 
@@ -191,7 +191,7 @@ def find(partition: Partition, activations: Activations) -> None:
     for node in partition.order:
         if not partition.free(node) or node in done:
             continue
-        product = Product.of(node)
+        product = MatrixProduct.of(node)
         if product is None:
             continue
         if isinstance(product, tuple):
@@ -213,7 +213,7 @@ def find(partition: Partition, activations: Activations) -> None:
         _form(partition, chain, too_large is None)
 
 
-def _too_large(partition: Partition, product: Product) -> str | None:
+def _too_large(partition: Partition, product: MatrixProduct) -> str | None:
     """Why the weights of a product are too large for an MLP; None if they are not."""
     if product.bytes <= partition.limit:
         return None
@@ -244,8 +244,8 @@ def _grow(partition: Partition, activations: Activations, chain: _Chain, grows: 
         if shift:
             chain.elements.append((reader,))
             continue
-        product = Product.of(reader) if grows else None
-        if not isinstance(product, Product):
+        product = MatrixProduct.of(reader) if grows else None
+        if not isinstance(product, MatrixProduct):
             chain.why_not = product
             return
         if product.x is not y:
@@ -334,7 +334,9 @@ def _follows(activations: Activations, y: Value) -> Node | None:
     if activation is not None:
         return activation
     several = itertools.islice(y.uses, 8)
-    return next((n for n in several if isinstance(Product.of(n), Product) or _shift(n, y)), None)
+    return next(
+        (n for n in several if isinstance(MatrixProduct.of(n), MatrixProduct) or _shift(n, y)), None
+    )
 
 
 def _source(value: Value) -> str:

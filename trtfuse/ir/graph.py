@@ -59,7 +59,7 @@ _WRITTEN_FIELDS = frozenset(
 )
 
 
-class Limit(Protocol):
+class GrowthLimit(Protocol):
     """How much larger constants may make a model (`trtfuse.analysis.growth`)."""
 
     def why_not(self, name: str, size: int, nodes: Sequence[Node]) -> str | None:
@@ -86,7 +86,7 @@ class WholeModel(Protocol):
     def objective(self) -> str: ...
 
     @property
-    def growth(self) -> Limit: ...
+    def growth(self) -> GrowthLimit: ...
 
     def graphs(self) -> Iterator[Graph]: ...
 

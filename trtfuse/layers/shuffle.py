@@ -36,20 +36,20 @@ SHUFFLE = Condition(
 )
 
 
-class Factor:
+class SizeFactor:
     """A factor of a dimension: its size, and what it was split into."""
 
     __slots__ = ("parts", "size")
 
     def __init__(self, size: Size) -> None:
         self.size = size
-        self.parts: tuple[Factor, ...] = ()
+        self.parts: tuple[SizeFactor, ...] = ()
 
     def split(self, first: Size, second: Size) -> None:
         """Splits it into two factors whose product it is."""
-        self.parts = (Factor(first), Factor(second))
+        self.parts = (SizeFactor(first), SizeFactor(second))
 
-    def leaves(self) -> Iterator[Factor]:
+    def leaves(self) -> Iterator[SizeFactor]:
         """What it is made of in the end."""
         pending = [self]
         while pending:
@@ -61,7 +61,7 @@ class Factor:
 
 
 #: The factors of each dimension; those of size 1 are left out.
-Groups = list[list[Factor]]
+Groups = list[list[SizeFactor]]
 
 
 class UngroupableError(Exception):
@@ -72,9 +72,9 @@ def _leaves(groups: Groups) -> Groups:
     return [[leaf for factor in group for leaf in factor.leaves()] for group in groups]
 
 
-def _take(factors: list[Factor], size: Size, *, last: bool) -> list[Factor]:
+def _take(factors: list[SizeFactor], size: Size, *, last: bool) -> list[SizeFactor]:
     """Takes the factors of one dimension off one end of a sequence."""
-    taken: list[Factor] = []
+    taken: list[SizeFactor] = []
     missing = size
     while missing != 1:
         if not factors:
@@ -95,7 +95,7 @@ def _take(factors: list[Factor], size: Size, *, last: bool) -> list[Factor]:
     return taken[::-1] if last else taken
 
 
-def _grouped(factors: Sequence[Factor], shape: Sequence[Size]) -> Groups:
+def _grouped(factors: Sequence[SizeFactor], shape: Sequence[Size]) -> Groups:
     """The factors grouped into the dimensions of a shape, of which one may be unknown."""
     remaining = list(factors)
     unknown = [axis for axis, size in enumerate(shape) if size is None]
@@ -168,7 +168,7 @@ class Shuffle:
         if shape is None or 0 in shape:
             return None
         source: Groups = [
-            [] if size == 1 else [Factor(f"?{axis}" if size is None else product(size))]
+            [] if size == 1 else [SizeFactor(f"?{axis}" if size is None else product(size))]
             for axis, size in enumerate(shape)
         ]
         target = source
@@ -187,27 +187,27 @@ class Shuffle:
         """The most dimensions that anything has in the chain as it stands."""
         return max(len(self.source), *(node.output.rank or 0 for node in self.nodes))
 
-    def steps(self) -> list[Step] | None:
+    def steps(self) -> list[Move] | None:
         """The fewest operators that do the same; None if there is no way to spell them."""
         source, target = self.source, self.target
         if source == target:
             return []
         if _flat(source) == _flat(target):
-            return _spelled(Step("Reshape", source, target)) or _of_ones(source, target)
+            return _spelled(Move("Reshape", source, target)) or _of_ones(source, target)
         across = _permutation(source, target)
         if across is not None:
-            return [Step("Transpose", source, target)]
+            return [Move("Transpose", source, target)]
         # Whole dimensions of x in the order of the result, or of the result in the order of x.
-        options: list[list[Step] | None] = []
+        options: list[list[Move] | None] = []
         moved = _in_order_of(source, target)
         if _flat(moved) == _flat(target):
             options.append(
-                _spelled(Step("Transpose", source, moved), Step("Reshape", moved, target))
+                _spelled(Move("Transpose", source, moved), Move("Reshape", moved, target))
             )
         moved = _in_order_of(target, source)
         if _flat(moved) == _flat(source):
             options.append(
-                _spelled(Step("Reshape", source, moved), Step("Transpose", moved, target))
+                _spelled(Move("Reshape", source, moved), Move("Transpose", moved, target))
             )
         if options:
             spelled = [option for option in options if option is not None]
@@ -216,12 +216,12 @@ class Shuffle:
         blocks = _blocks(_flat(source), _flat(target))
         moved = _in_order_of(blocks, target)
         return _spelled(
-            Step("Reshape", source, blocks),
-            Step("Transpose", blocks, moved),
-            Step("Reshape", moved, target),
+            Move("Reshape", source, blocks),
+            Move("Transpose", blocks, moved),
+            Move("Reshape", moved, target),
         )
 
-    def rebuilt(self, new: Replacement, steps: list[Step]) -> Value:
+    def rebuilt(self, new: Replacement, steps: list[Move]) -> Value:
         """The chain in other steps."""
         value = self.x
         for step in steps:
@@ -239,7 +239,7 @@ class Shuffle:
             value.know(self.x.type, _dimensions(step.after))
         return value
 
-    def _with_ones(self, new: Replacement, step: Step, value: Value, like: Node | None) -> Value:
+    def _with_ones(self, new: Replacement, step: Move, value: Value, like: Node | None) -> Value:
         """A Squeeze or Unsqueeze."""
         axes = step.axes_of_ones()
         if new.opset < AXES_AS_INPUT:
@@ -250,7 +250,7 @@ class Shuffle:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Move:
     """One Transpose, Reshape, Squeeze or Unsqueeze between two groupings of the same factors."""
 
     operator: str
@@ -295,18 +295,18 @@ class Step:
         return target if target.count(-1) <= 1 else None
 
 
-def _spelled(*steps: Step) -> list[Step] | None:
+def _spelled(*steps: Move) -> list[Move] | None:
     """The steps, unless a Reshape among them cannot be spelled."""
     unspelled = any(s.operator == "Reshape" and s.reshape_to() is None for s in steps)
     return None if unspelled else list(steps)
 
 
-def _of_ones(before: Groups, after: Groups) -> list[Step] | None:
+def _of_ones(before: Groups, after: Groups) -> list[Move] | None:
     """The Squeeze or Unsqueeze that there is between two groupings, if one will do."""
     if _additional_ones(after, before) is not None:
-        return [Step("Unsqueeze", before, after)]
+        return [Move("Unsqueeze", before, after)]
     if _additional_ones(before, after) is not None:
-        return [Step("Squeeze", before, after)]
+        return [Move("Squeeze", before, after)]
     return None
 
 
@@ -323,11 +323,11 @@ def _additional_ones(longer: Groups, shorter: Groups) -> list[int] | None:
     return axes if place == len(shorter) else None
 
 
-def _flat(groups: Groups) -> list[Factor]:
+def _flat(groups: Groups) -> list[SizeFactor]:
     return [factor for group in groups for factor in group]
 
 
-def _size(group: list[Factor]) -> Size:
+def _size(group: list[SizeFactor]) -> Size:
     """The size of a group."""
     return product(*(factor.size for factor in group))
 
@@ -365,7 +365,7 @@ def _in_order_of(groups: Groups, other: Groups) -> Groups:
     return sorted(groups, key=lambda group: position[group[0]] if group else len(position))
 
 
-def _blocks(before: list[Factor], after: list[Factor]) -> Groups:
+def _blocks(before: list[SizeFactor], after: list[SizeFactor]) -> Groups:
     """Runs of factors that stay together, in the order before."""
     follows = dict(itertools.pairwise(after))
     blocks: Groups = []

@@ -21,7 +21,7 @@ from trtfuse.ir.graph import Node, Shape, Value
 from trtfuse.ir.tensor import numpy_type
 
 #: The type and shape of a value, as far as they are known.
-Known = Callable[[Value], tuple[int | None, Shape | None]]
+TypeAndShapeOf = Callable[[Value], tuple[int | None, Shape | None]]
 
 #: Operations for each element of the result.
 _PER_RESULT = {
@@ -180,7 +180,7 @@ class Cost:
         )
 
 
-def cost(nodes: Iterable[Node], known: Known) -> Cost:
+def cost(nodes: Iterable[Node], known: TypeAndShapeOf) -> Cost:
     """What nodes cost together.
 
     Args:
@@ -193,7 +193,7 @@ def cost(nodes: Iterable[Node], known: Known) -> Cost:
     return total
 
 
-def _cost(node: Node, known: Known) -> Cost:
+def _cost(node: Node, known: TypeAndShapeOf) -> Cost:
     operations = _operations(node, known)
     wires = dict.fromkeys(v for v in (*node.inputs, *node.outputs) if v is not None)
     sizes = [_bytes(*known(value)) for value in wires]
@@ -224,7 +224,7 @@ def _fixed(shape: Shape) -> list[int]:
     return [dim if isinstance(dim, int) else 1 for dim in shape]
 
 
-def _operations(node: Node, known: Known) -> int | None:
+def _operations(node: Node, known: TypeAndShapeOf) -> int | None:
     if node.op in _MOVES:
         return 0
     shapes = [None if value is None else known(value)[1] for value in node.inputs]

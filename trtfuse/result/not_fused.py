@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trtfuse.ir.graph import Node
 from trtfuse.rewrite.entries import UNLISTED, Entry
 from trtfuse.rewrite.refusal import Reason, Refusal
 
@@ -59,22 +57,18 @@ class NotFused:
         return {**vars(self), "objections": objections}
 
     @staticmethod
-    def of_refusal(
-        refusal: Refusal, nodes: Sequence[Node] | None = None, entry: Entry = UNLISTED
-    ) -> NotFused:
+    def of_refusal(refusal: Refusal, entry: Entry = UNLISTED) -> NotFused:
         """A refusal with names for its nodes.
 
         Args:
             refusal: what the matcher, a guard, the driver or a group said.
-            nodes: its nodes in the order in which they are to be listed; its own if left out.
             entry: of its rule.
         """
-        listed = refusal.nodes if nodes is None else nodes
         return NotFused(
             refusal.rule,
             refusal.at.label,
-            [node.label for node in listed],
-            [node.op for node in listed],
+            [node.label for node in refusal.nodes],
+            [node.op for node in refusal.nodes],
             refusal.layers,
             refusal.layers + refusal.missing,
             [Reason(reason.condition.bare, reason.because) for reason in refusal.reasons],

@@ -27,6 +27,7 @@ from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.editor import GraphEditor
 from trtfuse.rewrite.entries import UNLISTED, Entry, listed
 from trtfuse.rewrite.pattern import ANY_OPERATOR, Match, Pattern
+from trtfuse.rewrite.refusal import Reason
 from trtfuse.rewrite.replacement import Replacement
 
 P = ParamSpec("P")
@@ -176,18 +177,9 @@ class Change(NamedTuple):
 Changes = Iterator[Change]
 
 
-class Apart(NamedTuple):
-    """What a `GraphRule` leaves as it is, though a user may expect it to change that.
-
-    Attributes:
-        nodes: the nodes; the first is the one that it is said of.
-        condition: what does not hold.
-        because: the end of the sentence "not fused because ...".
-    """
-
-    nodes: tuple[Node, ...]
-    condition: Condition
-    because: str
+#: Nodes that a `GraphRule` leaves as they are, though a user may expect it to change them, and why;
+#: the first is the one that it is said of.
+LeftApart = tuple[tuple[Node, ...], Reason]
 
 
 @dataclass(frozen=True)
@@ -209,7 +201,7 @@ class GraphRule:
     kind: Kind = "rewrite"
     since: int = 1
     guards: tuple[Condition, ...] = ()
-    apart: Callable[[Graph], Iterator[Apart]] | None = None
+    apart: Callable[[Graph], Iterator[LeftApart]] | None = None
     equation: Equation | None = None
     takes: str = ""
 
@@ -259,7 +251,7 @@ def graph_rule(
     equation: Equation | None = None,
     takes: str = "",
     entry: Entry | str = UNLISTED,
-    apart: Callable[[Graph], Iterator[Apart]] | None = None,
+    apart: Callable[[Graph], Iterator[LeftApart]] | None = None,
 ) -> Callable[[Callable[[GraphEditor], Changes]], GraphRule]:
     """Adds a `GraphRule` to the catalogue; the function below it applies it.
 

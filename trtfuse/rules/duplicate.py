@@ -17,7 +17,8 @@ from trtfuse.ir.tensor import ExternalData, StoredTensor, Tensor
 from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.editor import GraphEditor
 from trtfuse.rewrite.entries import CLEANUP
-from trtfuse.rewrite.rule import Apart, Change, Changes, Equation, graph_rule
+from trtfuse.rewrite.refusal import Reason
+from trtfuse.rewrite.rule import Change, Changes, Equation, LeftApart, graph_rule
 
 #: Operators that may give something else each time.
 _RANDOM = frozenset(
@@ -90,23 +91,25 @@ SHARED_BY_LAYERS = Condition(
 )
 
 
-def _stays(value: Value) -> tuple[Condition, str] | None:
+def _stays(value: Value) -> Reason | None:
     """Why a constant is not merged with another that is equal."""
     if value.outputs:
-        return NOT_FROM_OUTSIDE, f"`{value.name}` is an output of the graph"
+        return Reason(NOT_FROM_OUTSIDE, f"`{value.name}` is an output of the graph")
     if value.overridable:
-        return NOT_FROM_OUTSIDE, f"`{value.name}` is an input too, and a caller may override it"
+        return Reason(
+            NOT_FROM_OUTSIDE, f"`{value.name}` is an input too, and a caller may override it"
+        )
     if value.graph.is_kept(value):
-        return NOT_FROM_OUTSIDE, f"a quantization annotation names `{value.name}`"
+        return Reason(NOT_FROM_OUTSIDE, f"a quantization annotation names `{value.name}`")
     for node in value.uses:
         if node.op in _QUANTIZATION:
-            return SHARED_BY_LAYERS, f"`{value.name}` is read by {node.op} {node.label}"
+            return Reason(SHARED_BY_LAYERS, f"`{value.name}` is read by {node.op} {node.label}")
         if _trains(node):
-            return SHARED_BY_LAYERS, f"{node.label} trains, and may change `{value.name}`"
+            return Reason(SHARED_BY_LAYERS, f"{node.label} trains, and may change `{value.name}`")
     return None
 
 
-def _constants_apart(graph: Graph) -> Iterator[Apart]:
+def _constants_apart(graph: Graph) -> Iterator[LeftApart]:
     """Large constants that are equal, and stay for a reason."""
     first: dict[object, Value] = {}
     for value in [*graph.initializers, *_constant_nodes(graph)]:
@@ -117,12 +120,11 @@ def _constants_apart(graph: Graph) -> Iterator[Apart]:
         twin = first.setdefault(_content(tensor), value)
         if twin is value:
             continue
-        condition, because = _stays(value) or _stays(twin) or (None, "")
-        if condition is not None:
+        reason = _stays(value) or _stays(twin)
+        if reason is not None:
             nodes = tuple(dict.fromkeys((next(iter(value.uses)), next(iter(twin.uses)))))
-            yield Apart(
-                nodes, condition, f"`{value.name}` holds the same as `{twin.name}`, but {because}"
-            )
+            same = f"`{value.name}` holds the same as `{twin.name}`"
+            yield nodes, Reason(reason.condition, f"{same}, but {reason.because}")
 
 
 @graph_rule(
@@ -204,43 +206,45 @@ ONE_OUTPUT = Condition(
 )
 
 
-def _stays_for_itself(node: Node) -> tuple[Condition, str] | None:
+def _stays_for_itself(node: Node) -> Reason | None:
     """Why a node is not merged with any other."""
     name = node.operator.base
     if node.operator.whose == "function":
-        return SAME_EACH_TIME, "calls of functions are not merged"
+        return Reason(SAME_EACH_TIME, "calls of functions are not merged")
     if node.operator.whose != "standard":
-        return SAME_EACH_TIME, f"what the operator `{name}` does besides computing is not known"
+        return Reason(
+            SAME_EACH_TIME, f"what the operator `{name}` does besides computing is not known"
+        )
     if node.bodies:
-        return NO_SUBGRAPH, f"the subgraphs of {name} are not compared"
+        return Reason(NO_SUBGRAPH, f"the subgraphs of {name} are not compared")
     if name in _RANDOM:
-        return SAME_EACH_TIME, f"{name} draws new numbers each time"
+        return Reason(SAME_EACH_TIME, f"{name} draws new numbers each time")
     if name in _QUANTIZATION:
-        return QUANTIZER_FOR_EACH, f"each reader keeps a {name} of its own, in its own kernel"
+        return Reason(
+            QUANTIZER_FOR_EACH, f"each reader keeps a {name} of its own, in its own kernel"
+        )
     return None
 
 
-def _stay_two(node: Node, kept: Node) -> tuple[Condition, str] | None:
+def _stay_two(node: Node, kept: Node) -> Reason | None:
     """Why two equal nodes are not merged."""
     if _stay_apart(node, kept):
-        return KERNEL_FOR_EACH, "what reads one of them would no longer go into its kernel"
+        return Reason(KERNEL_FOR_EACH, "what reads one of them would no longer go into its kernel")
     if _is_output(node) and _is_output(kept):
-        return ONE_OUTPUT, "both are outputs of the graph"
+        return Reason(ONE_OUTPUT, "both are outputs of the graph")
     return None
 
 
-def _nodes_apart(graph: Graph) -> Iterator[Apart]:
+def _nodes_apart(graph: Graph) -> Iterator[LeftApart]:
     """Nodes that are equal, and stay for a reason."""
     first: dict[object, Node] = {}
     for node in graph.canonical():
         captured = frozenset(node.captured())
         twin = first.setdefault((_computes(node), captured), node)
-        why_not = None if twin is node else _stays_for_itself(node) or _stay_two(node, twin)
-        if why_not is not None:
-            condition, because = why_not
-            yield Apart(
-                (node, twin), condition, f"it computes what {twin.label} does, but {because}"
-            )
+        reason = None if twin is node else _stays_for_itself(node) or _stay_two(node, twin)
+        if reason is not None:
+            because = f"it computes what {twin.label} does, but {reason.because}"
+            yield (node, twin), Reason(reason.condition, because)
 
 
 @graph_rule(

@@ -10,7 +10,8 @@ from trtfuse.ir.tensor import StoredTensor
 from trtfuse.rewrite.condition import Condition
 from trtfuse.rewrite.editor import GraphEditor
 from trtfuse.rewrite.entries import CLEANUP
-from trtfuse.rewrite.rule import Apart, Change, Changes, Equation, graph_rule
+from trtfuse.rewrite.refusal import Reason
+from trtfuse.rewrite.rule import Change, Changes, Equation, LeftApart, graph_rule
 
 #: The inputs that are initial states.
 _STATES = {"GRU": (5,), "LSTM": (5, 6), "RNN": (5,)}
@@ -39,12 +40,13 @@ IS_ZERO = Condition(
 )
 
 
-def _not_zero(graph: Graph) -> Iterator[Apart]:
+def _not_zero(graph: Graph) -> Iterator[LeftApart]:
     for node in graph.nodes():
         for index in _STATES.get(node.op, ()):
             state = node.input(index)
             if state is not None and (why_not := _why_not_zero(state)):
-                yield Apart((node,), IS_ZERO, f"the initial state `{state.name}` {why_not}")
+                because = f"the initial state `{state.name}` {why_not}"
+                yield (node,), Reason(IS_ZERO, because)
 
 
 @graph_rule(
