@@ -638,7 +638,7 @@ def test_without_graphsurgeon_there_is_one_line() -> None:
 import sys
 sys.modules["onnx_graphsurgeon"] = None
 import trtfuse
-result = rewrite(sys.argv[1])
+result = trtfuse.fuse(sys.argv[1], groups="off")
 try:
     result.to_graphsurgeon()
 except trtfuse.UsageError as error:
