@@ -113,6 +113,9 @@ def test_the_code_on_a_page_runs(
         names: dict[str, object] = {"__name__": page.stem}
         for block in python_blocks(page):
             exec(compile(block, str(page), "exec"), names)
+        for name, test in names.items():
+            if name.startswith("test_") and callable(test):
+                test()
     finally:
         CATALOGUE.clear()
         CATALOGUE.update(known)
