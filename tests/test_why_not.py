@@ -261,3 +261,14 @@ def test_fuse_and_explain_tell_of_the_same_groups_and_misses() -> None:
         assert kernels == ([grouped[node.name]] if node.name in grouped else [])
     misses = {(rule, at, *why[0]) for rule, at, why in said(trtfuse.explain(made))}
     assert {(m.rule, m.at, m.guard, m.because) for m in report.declined} <= misses
+
+
+def test_guards_that_count_on_a_later_opset_are_left_out() -> None:
+    text = """(float[2,3] x) => (float[2,3] y) {
+        h = HardSigmoid<alpha=0.16666667, beta=0.5>(x)
+        [m] y = Mul(h, x)
+    }"""
+    (miss,) = trtfuse.explain(model(text, opset=13), rules=["hard-swish"]).misses
+    assert [(o.guard, o.because) for o in miss.objections] == [
+        ("opset", "the model imports opset 13, and the rule needs 14")
+    ]

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
+from oracle import widened
 
 from trtfuse.analysis.reference_operators import OPERATORS
 
@@ -71,3 +72,26 @@ def expected(model: ModelProto, feeds: Mapping[str, Array]) -> list[tuple[Array,
                 far = np.abs(moved - results[index]) / HAIR
             sizes[index] = np.maximum(sizes[index], np.where(np.isfinite(far), far, 0))
     return list(zip(results, sizes, strict=True))
+
+
+def assert_same(before: ModelProto, after: ModelProto, **feeds: Array) -> None:
+    """Both models compute the same in float64, up to what rounding can do to the first one.
+
+    Args:
+        before: of any operators that ONNX's reference implementation knows.
+        after: likewise, with the same inputs and outputs.
+        feeds: inputs by name; floating ones are taken as float64.
+    """
+    wide = {
+        name: np.asarray(array, np.float64 if np.asarray(array).dtype.kind == "f" else None)
+        for name, array in feeds.items()
+    }
+    results = outputs(widened(after), wide, Reference)
+    for (old, size), new in zip(expected(widened(before), wide), results, strict=True):
+        assert new.shape == old.shape
+        if old.dtype.kind != "f":
+            np.testing.assert_array_equal(new, old)
+            continue
+        np.testing.assert_array_equal(np.isfinite(new), np.isfinite(old))
+        finite = np.isfinite(old)
+        assert (np.abs(new - old)[finite] <= 1e-10 * (size[finite] + 1e-300)).all()

@@ -101,14 +101,14 @@ def _every_reason(rule: Rule, match: Match) -> Iterator[Reason]:
     if too_old is not None:
         yield too_old
     yield from (reason for _, reason in read_elsewhere(rule, match))
-    vetoed = False
+    # A guard may count on the opset, and on what an earlier guard makes sure of.
+    vetoed = too_old is not None
     for guard in rule.guards:
         try:
             why_not = guard.check(match)
         except Exception:
             if not vetoed:
                 raise
-            # It counts on what an earlier guard makes sure of.
             continue
         if why_not is not None:
             vetoed = True
