@@ -20,7 +20,10 @@ def mentioning(name: str) -> list[Path]:
     """The test files in which a rule is named, those of rules and groups first."""
     # Where a group stands for a rewrite that is held back, tests have both in one name.
     named = re.compile(rf"(?<![\w-])(spelled-)?{name.removeprefix('spelled-')}(?![\w-])")
-    files = [*sorted(_TESTS.glob("rules/test_*.py")), *sorted(_TESTS.glob("groups/test_*.py"))]
+    files = [
+        *sorted(_TESTS.glob("rules/**/test_*.py")),
+        *sorted(_TESTS.glob("groups/test_*.py")),
+    ]
     files += [path for path in sorted(_TESTS.rglob("test_*.py")) if path not in files]
     return [path for path in files if named.search(path.read_text(encoding="utf-8"))]
 

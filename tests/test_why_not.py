@@ -200,7 +200,7 @@ def test_a_rule_of_a_user_needs_no_entry() -> None:
 
 def test_every_guard_of_every_rule_is_declined_by_a_test_of_rules() -> None:
     # Those tests run under a fixture that asks `explain` for every sentence they assert.
-    pages = [page for folder in ("rules", "groups") for page in (ROOT / folder).glob("test_*.py")]
+    pages = [page for folder in ("rules", "groups") for page in (ROOT / folder).rglob("test_*.py")]
     texts = "".join(page.read_text(encoding="utf-8") for page in pages)
     guards = {guard.name for rule in trtfuse.rules() for guard in rule.guards}
     assert [name for name in sorted(guards) if not re.search(rf'"{name}"', texts)] == []

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from models import model
 
-PROGRAM = Path(__file__).parent.parent / "benchmarks" / "engine.py"
+PROGRAM = Path(__file__).parents[2] / "benchmarks" / "engine.py"
 
 
 @pytest.mark.skipif(not PROGRAM.exists(), reason="the package comes without its benchmarks")
