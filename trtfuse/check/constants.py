@@ -254,7 +254,7 @@ class Computation:
         )
         # What a body claims of its values may be what keeps ONNX Runtime from running it.
         for body in _bodies(model.graph):
-            # The first two inputs of a Loop are single numbers, which ONNX Runtime wants to see.
+            # Those that stay are a Loop's count and condition: ONNX Runtime wants their shapes.
             for info in (*body.input[2:], *body.output, *body.value_info):
                 forget_shape(info.type)
         going = constant(node.input(1)) if node.op == "Loop" else None
