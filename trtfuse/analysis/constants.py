@@ -30,7 +30,7 @@ from trtfuse.ir.tensor import (
 
 
 def constant(value: Value | None) -> Tensor | None:
-    """The constant that a value is, or None where it is computed or given at run time."""
+    """The constant that a value is; None where it is computed or given at run time."""
     if value is None:
         return None
     known = value.constant_cache
@@ -50,24 +50,24 @@ def constant(value: Value | None) -> Tensor | None:
         else:
             current.constant_cache = _evaluated(current, needed)
             pending.pop()
-    found = value.constant_cache
-    return found if isinstance(found, Tensor) else None
+    evaluated = value.constant_cache
+    return evaluated if isinstance(evaluated, Tensor) else None
 
 
 def became_constant(value: Value) -> None:
-    """Lets what is made of a value be looked at anew, now that the value is a constant."""
+    """Has what is computed from a value evaluated again, now that the value is a constant."""
     value.constant_cache = None
     pending = [value]
     while pending:
         current = pending.pop()
-        made = [
+        derived = [
             b.captures[current] for n in current.uses for b in n.bodies if current in b.captures
         ]
-        made += [node.output for node in current.uses if node.op in _EVALUATE]
-        for each in made:
-            if each.constant_cache is False:
-                each.constant_cache = None
-                pending.append(each)
+        derived += [node.output for node in current.uses if node.op in _EVALUATE]
+        for result in derived:
+            if result.constant_cache is False:
+                result.constant_cache = None
+                pending.append(result)
 
 
 def ingredients(value: Value) -> list[Value]:

@@ -48,8 +48,8 @@ def product(*sizes: Size) -> Size:
     for size in sizes:
         if size is None:
             return None
-        each, dimensions = _taken_apart(size)
-        number *= each
+        factor, dimensions = _taken_apart(size)
+        number *= factor
         of += dimensions
     return _made(number, of)
 
@@ -131,8 +131,8 @@ def dimension(size: Size) -> Dimension:
     if not isinstance(size, Product) or not isinstance(size.number, int) or size.number < 0:
         return None
     factors = [*([size.number] if size.number != 1 else ()), *size.of]
-    if any(isinstance(each, Dim) or "*" in str(each) for each in factors):
-        # Two different products need different names.
+    if any(isinstance(factor, Dim) or "*" in str(factor) for factor in factors):
+        # Two products that differ need symbols that differ.
         return None
     symbol = Derived(MADE_UP + "*".join(map(str, factors)))
     symbol.product = size
@@ -158,7 +158,8 @@ def _made(number: int | Fraction, of: list[str | Dim]) -> Size:
     return Product(whole, tuple(sorted(of, key=_place)))
 
 
-def _place(each: str | Dim) -> tuple[str, str, int, int]:
-    if isinstance(each, Dim):
-        return "", each.of.name, each.axis, id(each.of)
-    return "symbol", each, 0, 0
+def _place(factor: str | Dim) -> tuple[str, str, int, int]:
+    """What the dimensions of a product are sorted by; values of one name are told apart by `id`."""
+    if isinstance(factor, Dim):
+        return "", factor.of.name, factor.axis, id(factor.of)
+    return "symbol", factor, 0, 0

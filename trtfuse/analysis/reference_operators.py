@@ -52,7 +52,7 @@ class Evaluator:
         outputs = dict.fromkeys(self._results)
         graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
         # The reference implementation knows the default domain by one of its spellings only.
-        imports = [helper.make_opsetid(_domain(each.domain), each.version) for each in opsets]
+        imports = [helper.make_opsetid(_domain(opset.domain), opset.version) for opset in opsets]
         model = helper.make_model(graph, opset_imports=imports)
         self._evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
         self._move: Move | None = None
@@ -72,16 +72,17 @@ class Evaluator:
         self._move = move
         with np.errstate(all="ignore"):
             by_name = {self._name(value): feeds[value] for value in self.inputs}
-            found = self._evaluator.run(self._results, by_name)
-        return [np.asarray(array) for array in found]
+            arrays = self._evaluator.run(self._results, by_name)
+        return [np.asarray(array) for array in arrays]
 
     def _moved(self, run: Callable[..., tuple[Any, ...]], *given: Any, **named: Any) -> Any:
         results = run(*given, **named)
         if self._move is None:
             return results
-        # A sequence is a list of what was moved already.
+        # A sequence comes as a list; its entries were moved where they were computed.
         return tuple(
-            each if isinstance(each, list) else self._move(np.asarray(each)) for each in results
+            result if isinstance(result, list) else self._move(np.asarray(result))
+            for result in results
         )
 
     def _name(self, value: Value) -> str:
@@ -482,10 +483,10 @@ class Slice(OpRun):
         steps: Array | None = None,
     ) -> tuple[Array]:
         along = _axes(axes) or range(np.size(starts))
-        listed = [np.reshape(each, -1).tolist() for each in (starts, ends)]
+        limits = [np.reshape(limit, -1).tolist() for limit in (starts, ends)]
         by = [1] * len(along) if steps is None else np.reshape(steps, -1).tolist()
         kept = [slice(None)] * x.ndim
-        for axis, start, end, step in zip(along, *listed, by, strict=True):
+        for axis, start, end, step in zip(along, *limits, by, strict=True):
             kept[axis] = slice(max(start, -x.shape[axis]), end, step)
         return (x[tuple(kept)],)
 

@@ -99,13 +99,13 @@ def infer_shapes(model: WholeModel) -> bool:
 def contradiction(model: WholeModel, *, propagates: bool = True) -> str | None:
     """What inference finds wrong with the nodes of a model, in one line.
 
-    Inference for shapes goes on behind such a node; this is for when something has gone wrong.
+    Shape inference itself goes on after such a node, so ask only when something has gone wrong.
     """
     lean = without_weights(model)
     functions = (_as_model(function, inputs) for function, inputs in _called_with(model))
-    for each in itertools.chain([lean], functions):
-        _prepare(each)
-        if (wrong := misfit(each, propagates=propagates)) is not None:
+    for proto in itertools.chain([lean], functions):
+        _prepare(proto)
+        if (wrong := misfit(proto, propagates=propagates)) is not None:
             return wrong
     return None
 
@@ -233,18 +233,22 @@ def _inferred(lean: ModelProto, propagates: bool) -> tuple[ModelProto, str | Non
 
 
 def _missed(graph: Graph, inferred: GraphProto) -> list[Value]:
-    """Values whose rank inference did not find, though the graph or an earlier run tells it."""
+    """Values whose rank inference missed, and that the graph or an earlier run knows."""
     infos = (*inferred.value_info, *inferred.output, *inferred.input)
-    found = {info.name for info in infos if info.type.tensor_type.HasField("shape")}
+    with_rank = {info.name for info in infos if info.type.tensor_type.HasField("shape")}
     return [
         value
         for value in _values(graph)
-        if value.name not in found and None not in value.known and value.tensor is None
+        if value.name not in with_rank and None not in value.known and value.tensor is None
     ]
 
 
 def _tell_all(main: Graph, inferred: GraphProto, declared: set[str]) -> dict[str, Dimension]:
-    """Tells all values what inference found; which made-up symbols are sizes known from before."""
+    """Tells all values of a graph and its bodies what inference says of them.
+
+    Returns:
+        By symbol that inference made up, the size that was known in its place before.
+    """
     same: dict[str, Dimension] = {}
     pairs = [(main, inferred)]
     while pairs:
@@ -431,7 +435,7 @@ def _spell_as_later(lean: ModelProto) -> None:
 
 
 def _default_opset(imports: Iterable[OperatorSetIdProto]) -> int:
-    return next((each.version for each in imports if each.domain in ("", "ai.onnx")), 0)
+    return next((opset.version for opset in imports if opset.domain in ("", "ai.onnx")), 0)
 
 
 def _call_later(
@@ -492,18 +496,18 @@ def _bodies(attribute: AttributeProto) -> list[GraphProto]:
 
 
 def _needed(function: Graph) -> list[FunctionProto]:
-    """The functions that a function calls, and those that they call."""
-    graphs = {_called(each): each for each in function.model.functions}
-    found: dict[Graph, None] = {}
+    """The functions that a function calls, directly or inside of others."""
+    graphs = {_called(graph): graph for graph in function.model.functions}
+    callees: dict[Graph, None] = {}
     pending = [function]
     while pending:
         for graph in pending.pop().walk():
             for node in graph.nodes():
                 callee = graphs.get(node.operator.base)
-                if callee is not None and callee not in found:
-                    found[callee] = None
+                if callee is not None and callee not in callees:
+                    callees[callee] = None
                     pending.append(callee)
-    return [graph.write_function() for graph in found]
+    return [graph.write_function() for graph in callees]
 
 
 def _as_model(function: Graph, inputs: list[Known]) -> ModelProto:
@@ -524,9 +528,9 @@ def _as_model(function: Graph, inputs: list[Known]) -> ModelProto:
 
 
 def declared_symbols(proto: ModelProto) -> set[str]:
-    """The symbols that a model's inputs declare. Others, inference makes up anew each time."""
-    types = (each.type.tensor_type for each in proto.graph.input)
-    return {dim.dim_param for each in types for dim in each.shape.dim if dim.dim_param}
+    """The symbols that a model's inputs declare. Inference makes up the others, anew every run."""
+    tensors = (info.type.tensor_type for info in proto.graph.input)
+    return {dim.dim_param for tensor in tensors for dim in tensor.shape.dim if dim.dim_param}
 
 
 def _tell(graph: Graph, proto: GraphProto, declared: set[str], same: dict[str, Dimension]) -> None:

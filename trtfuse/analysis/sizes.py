@@ -106,7 +106,7 @@ def sizes(value: Value | None) -> Sizes | None:
 
 
 def _sizes(value: Value | None, seen: _Seen) -> Sizes | None:
-    """As `sizes`, visiting each value once."""
+    """The same as `sizes`; keeps in `seen` what was visited, so that no value is visited twice."""
     if value is None or value.type not in _LIMITED or value.rank not in (0, 1):
         return None
     if value in seen:
@@ -115,34 +115,37 @@ def _sizes(value: Value | None, seen: _Seen) -> Sizes | None:
     if tensor is not None:
         fits = tensor.size <= _MOST_SIZES
         return _held(_numbers(tensor.array()), value) if fits else None
-    found = None
+    entries = None
     if value.producer is not None and len(seen) < _MOST_VALUES:
         seen[value] = None
-        found = _computed(value.producer, value, seen)
-    if found is None and value.type in INTEGERS:
+        entries = _computed(value.producer, value, seen)
+    if entries is None and value.type in INTEGERS:
         (count,) = value.shape or (1,)
-        found = (None,) * count if isinstance(count, int) and count <= _MOST_SIZES else None
-    seen[value] = None if found is None else _held(found, value)
+        entries = (None,) * count if isinstance(count, int) and count <= _MOST_SIZES else None
+    seen[value] = None if entries is None else _held(entries, value)
     return seen[value]
 
 
 def _numbers(array: Array) -> Sizes:
-    """The numbers; None for one that is infinite or NaN."""
+    """The numbers of an array, in one row; None for one that is infinite or NaN."""
     listed = array.reshape(-1).tolist()
-    return tuple(_whole(Fraction(each)) if math.isfinite(each) else None for each in listed)
+    return tuple(_whole(Fraction(number)) if math.isfinite(number) else None for number in listed)
 
 
 def _whole(number: Fraction) -> Size:
     return int(number) if number.denominator == 1 else number
 
 
-def _held(found: Sizes, value: Value) -> Sizes | None:
-    """The entries that the type of a value can hold, and None for those that it would change."""
+def _held(entries: Sizes, value: Value) -> Sizes | None:
+    """Computed entries as the type of a value holds them: None for one that it would change.
+
+    None instead of all if there are too many, or if they are no integers and not one is known.
+    """
     assert value.type is not None
-    if len(found) > _MOST_SIZES:
+    if len(entries) > _MOST_SIZES:
         return None
     holds = _LIMITED[value.type]
-    held = tuple(size if size is not None and holds(size, value.type) else None for size in found)
+    held = tuple(size if size is not None and holds(size, value.type) else None for size in entries)
     return held if value.type in INTEGERS or any(size is not None for size in held) else None
 
 
@@ -184,6 +187,7 @@ _LIMITED: dict[int, Callable[[Size, int], bool]] = {
 
 
 def _computed(node: Node, value: Value, seen: _Seen) -> Sizes | None:
+    """What a node makes of the sizes that it reads: the entries of `value`, one of its outputs."""
     match node.op:
         case "Shape":
             return _shape(node)
@@ -191,7 +195,7 @@ def _computed(node: Node, value: Value, seen: _Seen) -> Sizes | None:
             counted = sizes_of(node.inputs[0])
             return None if counted is None else (product(*counted),)
         case "Identity" | "Squeeze" | "Unsqueeze" | "Reshape":
-            # Vectors and scalars hold the same numbers; the shape of the result tells which it is.
+            # The same numbers: only the shape of the result tells a vector from a scalar.
             return _sizes(node.inputs[0], seen)
         case "Concat":
             return _joined(node, seen)
@@ -205,16 +209,16 @@ def _computed(node: Node, value: Value, seen: _Seen) -> Sizes | None:
             return _reduced(node, seen)
     if node.op not in _CALCULATED:
         return None
-    operands = []
-    for each in node.inputs:
-        listed = _sizes(each, seen)
-        if not listed:
+    rows = []
+    for operand in node.inputs:
+        row = _sizes(operand, seen)
+        if not row:
             return None
-        operands.append(listed)
-    count = max(map(len, operands), default=0)
-    if not {len(listed) for listed in operands} <= {1, count}:
+        rows.append(row)
+    count = max(map(len, rows), default=0)
+    if not {len(row) for row in rows} <= {1, count}:
         return None
-    columns = zip(*(each * (count // len(each)) for each in operands), strict=True)
+    columns = zip(*(row * (count // len(row)) for row in rows), strict=True)
     return tuple(_CALCULATED[node.op](node, *column) for column in columns)
 
 
@@ -228,14 +232,14 @@ def sizes_of(value: Value | None) -> Sizes | None:
 
 
 def _shape(node: Node) -> Sizes | None:
-    found = sizes_of(node.inputs[0])
-    return None if found is None else found[node.attribute("start") : node.attribute("end")]
+    own = sizes_of(node.inputs[0])
+    return None if own is None else own[node.attribute("start") : node.attribute("end")]
 
 
 def _joined(node: Node, seen: _Seen) -> Sizes | None:
     listed: Sizes = ()
-    for each in node.inputs:
-        part = _sizes(each, seen)
+    for operand in node.inputs:
+        part = _sizes(operand, seen)
         if part is None or len(listed) > _MOST_SIZES:
             return None
         listed += part
@@ -258,7 +262,7 @@ def _part(node: Node, value: Value, seen: _Seen) -> Sizes | None:
 
 def _picked(node: Node, data: Sizes | None) -> Sizes | None:
     """What a Gather or Slice with constant operands takes from a vector."""
-    operands = [constant(each) for each in node.inputs[1:] if each is not None]
+    operands = [constant(value) for value in node.inputs[1:] if value is not None]
     if data is None or None in operands or node.inputs[0] is None or node.inputs[0].rank != 1:
         return None
     if node.op == "Gather":
@@ -270,18 +274,18 @@ def _picked(node: Node, data: Sizes | None) -> Sizes | None:
             return None
         return tuple(data[int(i)] for i in index.reshape(-1))
     if len(node.inputs) > 1:
-        limits = [None if each is None else each.array().reshape(-1) for each in operands]
+        limits = [None if operand is None else operand.array().reshape(-1) for operand in operands]
     else:
         limits = [np.array(node.attribute(name, ())) for name in ("starts", "ends")]
     if any(limit is None or limit.size != 1 for limit in limits):
-        # A Slice along no axes.
+        # It slices along no axis.
         return None
     first, last, *_ = (int(limit[0]) for limit in limits if limit is not None)
     step = constant(node.input(4))
     along = 1 if step is None else int(step.array().reshape(-1)[0])
     if along < 0 and last >= LARGEST_END:
         return None
-    # Going backwards from before the beginning, ONNX starts at the first entry, Python nowhere.
+    # Going backwards from before the beginning, ONNX takes the first entry, Python none.
     return data[max(first, -len(data)) : last : along] if along else None
 
 
@@ -315,9 +319,9 @@ def _reduced(node: Node, seen: _Seen) -> Sizes | None:
 
 
 def _divided(node: Node, a: Size, b: Size) -> Size:
-    found = quotient(a, b)
-    if node.output.type in _PRECISION or is_whole(found):
-        return found
+    exact = quotient(a, b)
+    if node.output.type in _PRECISION or is_whole(exact):
+        return exact
     # Some runtimes round a negative quotient towards 0, others down.
     fixed = isinstance(a, int) and isinstance(b, int) and a >= 0 and b > 0
     return a // b if fixed else None  # type: ignore[operator]

@@ -48,7 +48,13 @@ def settle_symbols(graph: Graph, same: Mapping[str, Dimension]) -> None:
 
 
 def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
-    """Tells a value its sizes as far as the graph tells."""
+    """Gives the open dimensions of a value the sizes that the graph tells.
+
+    Args:
+        value: an output of the node.
+        node: the node.
+        known: by symbol, the size that it stands for; new symbols are added.
+    """
     element_type, shape = value.known
     if shape is None:
         first = node.input(0)
@@ -64,10 +70,10 @@ def _settle(value: Value, node: Node, known: dict[str, Dimension]) -> None:
         if size is None or (isinstance(size, str) and size not in known):
             if better is None:
                 better = _derived(node) or ()
-            found = better[axis] if axis < len(better) else None
+            told = better[axis] if axis < len(better) else None
             if isinstance(size, str):
-                known[size] = size if found is None else found
-            size = size if found is None else found
+                known[size] = size if told is None else told
+            size = size if told is None else told
         elif isinstance(size, str):
             size = known[size]
         settled.append(size)
@@ -91,12 +97,13 @@ def _derived(node: Node) -> Shape | None:
     return None
 
 
-def _shape(found: Iterable[Size] | None) -> Shape | None:
-    if found is None:
+def _shape(listed: Iterable[Size] | None) -> Shape | None:
+    """Sizes as a shape; None for one that is negative, or that no symbol can stand for."""
+    if listed is None:
         return None
-    sizes_found = (dimension(size) for size in found)
-    # A node that is told to make less than nothing fails.
-    return tuple(None if isinstance(s, int) and s < 0 else s for s in sizes_found)
+    dimensions = (dimension(size) for size in listed)
+    # A node that is told to make a negative size fails when it runs.
+    return tuple(None if isinstance(dim, int) and dim < 0 else dim for dim in dimensions)
 
 
 def _broadcast(shapes: Iterable[Shape | None]) -> Shape | None:

@@ -19,7 +19,7 @@ from trtfuse.ir.graph import Dimension, Node, Shape, Value
 from trtfuse.ir.operators import ELEMENTWISE
 from trtfuse.model.model import Model
 
-#: So often what was found is looked at for more.
+#: How many times a graph is looked at, with the sizes filled in that it asked for so far.
 _ROUNDS = 4
 #: Two dimensions that have to have the same size.
 Pair = tuple[Dimension, Dimension]
@@ -35,23 +35,23 @@ def asked_sizes(model: Model, declared: Mapping[str, Shape]) -> dict[str, Dimens
     Returns:
         For a symbol, a number or the symbol that it goes by.
     """
-    found: dict[str, Dimension] = {}
+    goes_by: dict[str, Dimension] = {}
     symbols = {dim for shape in declared.values() for dim in shape if isinstance(dim, str)}
     if not symbols:
-        return found
+        return goes_by
     lean = without_weights(model)
     for _ in range(_ROUNDS):
         filled = with_shapes(
-            lean, {name: tuple(_end(d, found) for d in shape) for name, shape in declared.items()}
+            lean, {name: tuple(_end(d, goes_by) for d in shape) for name, shape in declared.items()}
         )
-        before = dict(found)
+        before = dict(goes_by)
         for graph in Model(filled).graph.walk():
             for node in graph.nodes():
                 for pair in _pairs(node):
-                    _unite(pair, symbols, found)
-        if found == before:
+                    _unite(pair, symbols, goes_by)
+        if goes_by == before:
             break
-    return {symbol: _end(symbol, found) for symbol in found}
+    return {symbol: _end(symbol, goes_by) for symbol in goes_by}
 
 
 def with_shapes(lean: ModelProto, declared: Mapping[str, Shape]) -> ModelProto:
@@ -71,21 +71,23 @@ def with_shapes(lean: ModelProto, declared: Mapping[str, Shape]) -> ModelProto:
     return filled
 
 
-def _end(size: Dimension, found: Mapping[str, Dimension]) -> Dimension:
-    while isinstance(size, str) and size in found:
-        size = found[size]
+def _end(size: Dimension, goes_by: Mapping[str, Dimension]) -> Dimension:
+    """What a size goes by in the end, if that goes by something in its turn."""
+    while isinstance(size, str) and size in goes_by:
+        size = goes_by[size]
     return size
 
 
-def _unite(pair: Pair, symbols: set[str], found: dict[str, Dimension]) -> None:
-    one, other = (_end(size, found) for size in pair)
+def _unite(pair: Pair, symbols: set[str], goes_by: dict[str, Dimension]) -> None:
+    """Lets one of two sizes that have to be the same go by the other, if it is one of `symbols`."""
+    one, other = (_end(size, goes_by) for size in pair)
     if one is None or other is None or one == other:
         return
-    # The first thing that asks is taken at its word; the model may have no size at all.
+    # The first operator that asks gets its size; there may be none that suits them all.
     if isinstance(one, str) and one in symbols and (isinstance(other, int) or other in symbols):
-        found[one] = other
+        goes_by[one] = other
     elif isinstance(other, str) and other in symbols and isinstance(one, int):
-        found[other] = one
+        goes_by[other] = one
 
 
 def _pairs(node: Node) -> Iterator[Pair]:
@@ -178,8 +180,15 @@ def _reshaped(node: Node, x: Shape | None) -> Iterator[Pair]:
 
 
 def multiples(model: Model, declared: Mapping[str, Shape]) -> dict[str, int]:
-    """Numbers of which symbols have to be multiples, for the Reshapes that leave one size open."""
-    found: dict[str, int] = {}
+    """By symbol, the number that its size has to be a multiple of.
+
+    A Reshape with -1 in its target asks for that, where one symbol is left to make up the elements.
+
+    Args:
+        model: the model.
+        declared: the shapes of inputs that are to be told, with a symbol for every open dimension.
+    """
+    steps: dict[str, int] = {}
     filled = with_shapes(without_weights(model), declared)
     for graph in Model(filled).graph.walk():
         for node in graph.nodes():
@@ -194,5 +203,5 @@ def multiples(model: Model, declared: Mapping[str, Shape]) -> dict[str, int]:
                 wanted = math.prod(s for s in after if isinstance(s, int) and s > 0)
                 have = math.prod(size for size in before if isinstance(size, int))
                 step = wanted // math.gcd(wanted, have) if have else 1
-                found[symbols[0]] = math.lcm(found.get(symbols[0], 1), step)
-    return found
+                steps[symbols[0]] = math.lcm(steps.get(symbols[0], 1), step)
+    return steps

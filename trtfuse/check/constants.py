@@ -176,10 +176,10 @@ class Computation:
                     raise NotComputableError(_one_line(other)) from None
             raise NotComputableError(_one_line(error)) from None
         try:
-            found = session.run(None, self._large)
+            outputs = session.run(None, self._large)
         except Exception as error:  # noqa: BLE001 - as above
             raise NotComputableError(_one_line(error)) from None
-        return [_taken(array, value) for array, value in zip(found, self.wanted, strict=True)]
+        return [_taken(output, value) for output, value in zip(outputs, self.wanted, strict=True)]
 
     def _types(self) -> dict[str, TypeProto]:
         """What ONNX's inference says of the outputs, knowing every small constant."""
@@ -241,18 +241,20 @@ class Computation:
             graph.output.append(helper.make_empty_tensor_value_info(name))
         functions = [graph.write_function() for graph in called_by(node)]
         imports = {
-            ("" if each.domain == "ai.onnx" else each.domain): each.version
-            for each in node.home.opset_imports
+            ("" if opset.domain == "ai.onnx" else opset.domain): opset.version
+            for opset in node.home.opset_imports
         }
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid(*each) for each in imports.items()],
+            opset_imports=[
+                helper.make_opsetid(domain, version) for domain, version in imports.items()
+            ],
             functions=functions,
             ir_version=min(10, max(8, node.home.model.ir_version)),
         )
         # What a body claims of its values may be what keeps ONNX Runtime from running it.
         for body in _bodies(model.graph):
-            # Of the first two inputs of a Loop, ONNX Runtime wants to know that they are single.
+            # Those that stay are a Loop's count and condition: ONNX Runtime wants their shapes.
             for info in (*body.input[2:], *body.output, *body.value_info):
                 forget_shape(info.type)
         going = constant(node.input(1)) if node.op == "Loop" else None
@@ -275,11 +277,15 @@ def _widened(tensor: Tensor) -> Array:
     return array.astype(np.float64) if tensor.type in FLOATING else array
 
 
-def _taken(found: object, value: Value) -> Tensor:
-    """What ONNX Runtime computed, as a tensor of the type that the value has."""
-    if not isinstance(found, (np.ndarray, np.generic)):
+def _taken(output: object, value: Value) -> Tensor:
+    """What ONNX Runtime computed, as a tensor of the type that the value has.
+
+    Raises:
+        NotComputableError: it is no tensor, or of another type.
+    """
+    if not isinstance(output, (np.ndarray, np.generic)):
         raise NotComputableError("what it computes is not a tensor")
-    array = np.asarray(found)
+    array = np.asarray(output)
     if array.dtype == object:
         return FoundTensor(array, TensorProto.STRING)
     if value.type == TensorProto.BFLOAT16:
@@ -327,11 +333,15 @@ def _refuse_undefined(node: Node) -> None:
 
 
 def _refuse_left_out(node: Node) -> None:
-    """A kernel of ONNX Runtime that counts on an input ends the process where there is none."""
+    """Refuses a node that leaves out an input it needs; ONNX Runtime's kernel would crash.
+
+    Raises:
+        NotComputableError: that is so.
+    """
     domain, name = node.operator.domain, node.operator.name
     if node.operator.whose == "function":
         return
-    opsets = {each.domain: each.version for each in node.home.opset_imports}
+    opsets = {opset.domain: opset.version for opset in node.home.opset_imports}
     version = opsets.get(domain, 1) if domain else node.opset
     if not onnx.defs.has(name, version, domain):
         return

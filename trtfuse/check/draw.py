@@ -173,7 +173,7 @@ def _few(operand: Operand) -> Drawn:
 
 
 def _limits(operand: Operand) -> Drawn:
-    """The starts, ends, axes or steps of a Slice, as many of each."""
+    """The starts, ends, axes or steps of a Slice: as many as it has of the others."""
     rank, rng = len(operand.sizes), operand.rng
     others = operand.beside(*(i for i in (1, 2, 3, 4) if i != operand.index))
     length = operand.count(min(rank, 1) if others is None else others)
@@ -181,12 +181,12 @@ def _limits(operand: Operand) -> Drawn:
     back = [step < 0 for step in steps] if len(steps) == length else [False] * length
     match operand.index:
         case 1:
-            yield [-1 if each else int(rng.integers(0, 2)) for each in back]
-            yield [-1 if each else 0 for each in back]
+            yield [-1 if backwards else int(rng.integers(0, 2)) for backwards in back]
+            yield [-1 if backwards else 0 for backwards in back]
         case 2:
             ends = (_END, 2, 3, -1)
-            yield [-_END if each else int(rng.choice(ends)) for each in back]
-            yield [-_END if each else _END for each in back]
+            yield [-_END if backwards else int(rng.choice(ends)) for backwards in back]
+            yield [-_END if backwards else _END for backwards in back]
         case 3:
             yield list(range(length))
         case _:
@@ -248,11 +248,11 @@ def _tuples(operand: Operand) -> Drawn:
 
 
 def _pads(operand: Operand) -> Drawn:
-    """A few at either end of each axis."""
+    """Up to 2 elements at either end of each axis."""
     axes = operand.beside(3)
     length = operand.count(2 * (len(operand.sizes) if axes is None else axes))
-    yield [int(each) for each in operand.rng.integers(0, 3, length)]
-    yield [int(each) for each in operand.rng.integers(0, 2, length)]
+    yield [int(pad) for pad in operand.rng.integers(0, 3, length)]
+    yield [int(pad) for pad in operand.rng.integers(0, 2, length)]
     yield [0] * length
 
 
@@ -262,7 +262,7 @@ def _padded_axes(operand: Operand) -> Drawn:
 
 
 def _repeats(operand: Operand) -> Drawn:
-    yield [int(each) for each in operand.rng.integers(1, 3, operand.count(len(operand.sizes)))]
+    yield [int(times) for times in operand.rng.integers(1, 3, operand.count(len(operand.sizes)))]
 
 
 def _largest(operand: Operand) -> Drawn:
@@ -272,10 +272,10 @@ def _largest(operand: Operand) -> Drawn:
 
 
 def _parts(operand: Operand) -> Drawn:
-    """Sizes of as many parts as the node has outputs, that add up."""
+    """Sizes for the outputs of a Split, which add up to the size of the axis."""
     size, count = operand.axis(), operand.count(len(operand.node.outputs))
     if count:
-        cuts = sorted(int(each) for each in operand.rng.integers(0, size + 1, count - 1))
+        cuts = sorted(int(cut) for cut in operand.rng.integers(0, size + 1, count - 1))
         bounds = [0, *cuts, size]
         yield [end - start for start, end in itertools.pairwise(bounds)]
         yield [*[size // count] * (count - 1), size - size // count * (count - 1)]
@@ -459,13 +459,13 @@ def index_limit(value: Value, extents: Extents, readers: Readers) -> int | None:
 
 
 def readers_in(nodes: Iterable[Node]) -> Readers:
-    """What tells which of some nodes read a value."""
-    found: dict[Value, list[tuple[Node, int]]] = {}
+    """Tells for a value which of some nodes read it, and as which of their inputs."""
+    readers: dict[Value, list[tuple[Node, int]]] = {}
     for node in nodes:
         for index, value in enumerate(node.inputs):
             if value is not None:
-                found.setdefault(value, []).append((node, index))
-    return lambda value: found.get(value, ())
+                readers.setdefault(value, []).append((node, index))
+    return lambda value: readers.get(value, ())
 
 
 def all_readers(value: Value) -> Iterator[tuple[Node, int]]:

@@ -52,8 +52,8 @@ def shapes(model: Model, batch: int, given: Mapping[str, tuple[int, ...]]) -> It
 class Search:
     """Looks for shapes that a model runs at.
 
-    Sizes that the graph asks for are taken; the others are the same for all first, then each
-    varies by itself. Sizes that inference finds fault with come last.
+    Sizes that the graph asks for are taken as they are. The others are first the same everywhere,
+    then vary one by one. Shapes that inference finds fault with come last.
 
     Args:
         model: its symbols are given the same size everywhere.
@@ -85,7 +85,7 @@ class Search:
             self._declared[name] = dims and tuple(
                 symbols.get(dim, dim) if isinstance(dim, str) else dim for dim in dims
             )
-        self._found: dict[int, tuple[Mapping[str, Dimension], Mapping[str, int]]] = {}
+        self._asked_by_rank: dict[int, tuple[Mapping[str, Dimension], Mapping[str, int]]] = {}
         self._deadline: float | None = None
 
     def shapes(self, batch: int) -> Iterator[Shapes]:
@@ -158,8 +158,8 @@ class Search:
             yield at(dict.fromkeys(free, size), goes_by)
         for symbol in free:
             for base, size in itertools.product((32, 4), SIZES):
-                yield at({each: even(base, each) for each in free} | {symbol: size}, goes_by)
-        # What asked for a size may take others as well, where it broadcasts.
+                yield at({other: even(base, other) for other in free} | {symbol: size}, goes_by)
+        # Where an operator broadcasts, it may take sizes other than the one it asks for.
         open_ = dict.fromkeys(dim for dim in goes_by if isinstance(dim, str))
         for size in SIZES:
             yield at({dim: batch if dim in first else size for dim in open_}, {})
@@ -167,17 +167,23 @@ class Search:
     def _asked(
         self, rank: int, named: tuple[tuple[str, Shape], ...]
     ) -> tuple[Mapping[str, Dimension], Mapping[str, int]]:
+        """What symbols go by, and the numbers that they have to be multiples of.
+
+        Args:
+            rank: that of the inputs of unknown rank.
+            named: the shapes of inputs by name, with a symbol for every open dimension.
+        """
         if not any(isinstance(dim, str) for _, shape in named for dim in shape):
             return {}, {}
-        if rank not in self._found:
+        if rank not in self._asked_by_rank:
             declared = dict(named)
             asked = asked_sizes(self.model, declared)
             filled: dict[str, Shape] = {
                 name: tuple(asked.get(d, d) if isinstance(d, str) else d for d in shape)
                 for name, shape in named
             }
-            self._found[rank] = asked, multiples(self.model, filled)
-        return self._found[rank]
+            self._asked_by_rank[rank] = asked, multiples(self.model, filled)
+        return self._asked_by_rank[rank]
 
     @functools.cached_property
     def _lean(self) -> ModelProto:

@@ -52,7 +52,7 @@ _LAYERS = frozenset(
         "RNN",
     )
 )
-_FLOATING = frozenset(numpy_type(each) for each in FLOATING)
+_FLOATING = frozenset(numpy_type(element_type) for element_type in FLOATING)
 
 
 @dataclass
@@ -104,7 +104,7 @@ def verify_models(
     """
     _compare_interfaces(original, result)
     rng = np.random.default_rng(seed)
-    found = Verification("model")
+    verification = Verification("model")
     first, second = _session(original, "the original"), _session(result, "the result")
     moved = [s for _ in range(_MOVES) if (s := _moved_session(original, rng)) is not None]
     search = Search(original, input_shapes or {})
@@ -116,7 +116,7 @@ def verify_models(
         names = [output.name for output in first.get_outputs()]
         for position, name in enumerate(names):
             _compare(
-                found,
+                verification,
                 f"output '{name}' ({kind} inputs, batch {batch})",
                 expected[position],
                 actual[position],
@@ -124,7 +124,7 @@ def verify_models(
             )
         if progress is not None:
             progress(index + 1, len(kinds))
-    return found
+    return verification
 
 
 def running_shapes(model: Model, given: Mapping[str, tuple[int, ...]]) -> Shapes:
@@ -198,10 +198,10 @@ def _session(model: Model, which: str, moved_by: np.random.Generator | None = No
 
 def _run(session: Any, feeds: Mapping[str, Array], which: str) -> list[Any]:
     try:
-        found: list[Any] = session.run(None, dict(feeds))
+        outputs: list[Any] = session.run(None, dict(feeds))
     except Exception as error:  # noqa: BLE001 - as above
         raise VerifyError(f"ONNX Runtime cannot run {which}: {_one_line(error)}") from None
-    return found
+    return outputs
 
 
 def _moved_session(model: Model, rng: np.random.Generator) -> Any:
@@ -339,23 +339,34 @@ def _to_a_neighbour(array: Array, rng: np.random.Generator) -> Array:
 
 
 @np.errstate(all="ignore")
-def _compare(found: Verification, where: str, expected: Any, actual: Any, moved: list[Any]) -> None:
-    """Compares one output, and records what there is to say."""
+def _compare(
+    verification: Verification, where: str, expected: Any, actual: Any, moved: list[Any]
+) -> None:
+    """Compares one output of two models, and records what there is to say.
+
+    Args:
+        verification: what it is recorded in.
+        where: which output, for messages.
+        expected: what the original computes.
+        actual: what the other computes.
+        moved: what the original computes once its numbers are moved to their neighbours. How far
+            that is from `expected` sets the tolerance.
+    """
     if isinstance(expected, list) and isinstance(actual, list):
         if len(expected) != len(actual):
-            found.fail(f"{where} has {len(actual)} parts, not {len(expected)}")
+            verification.fail(f"{where} has {len(actual)} parts, not {len(expected)}")
             return
         for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
-            parts = [each[index] for each in moved if len(each) == len(expected)]
-            _compare(found, f"part {index} of {where}", one, other, parts)
+            parts = [sequence[index] for sequence in moved if len(sequence) == len(expected)]
+            _compare(verification, f"part {index} of {where}", one, other, parts)
         return
-    found.checked += 1
+    verification.checked += 1
     if not isinstance(expected, np.ndarray):
         if not isinstance(actual, type(expected)) or str(expected) != str(actual):
-            found.fail(f"{where} differs")
+            verification.fail(f"{where} differs")
         return
     if expected.shape != actual.shape or expected.dtype != actual.dtype:
-        found.fail(
+        verification.fail(
             f"{where} is {actual.dtype}{list(actual.shape)}, "
             f"not {expected.dtype}{list(expected.shape)}"
         )
@@ -366,21 +377,23 @@ def _compare(found: Verification, where: str, expected: Any, actual: Any, moved:
             unsteady |= other != expected if other.shape == expected.shape else True
         wrong = int(np.count_nonzero((actual != expected) & ~unsteady))
         if wrong:
-            found.fail(f"{where} differs in {wrong} of {expected.size} elements")
+            verification.fail(f"{where} differs in {wrong} of {expected.size} elements")
         return
     old, new = expected.astype(np.float64), actual.astype(np.float64)
     finite = np.isfinite(old)
     lost = int(np.count_nonzero(~np.isfinite(new) & finite))
     if lost:
-        found.fail(f"{where} has {lost} elements that were finite and are no more")
+        verification.fail(f"{where} has {lost} elements that were finite and are no more")
         return
     unlike = np.isinf(old) & ~np.isfinite(new) & (old != new)
     if unlike.any():
-        found.fail(f"{where} has {int(unlike.sum())} elements that are infinite or none otherwise")
+        verification.fail(
+            f"{where} has {int(unlike.sum())} elements that are infinite or none otherwise"
+        )
         return
     gained = int(np.count_nonzero(np.isfinite(new) & ~finite))
     if gained:
-        found.notes.append(f"{where} has {gained} elements that were not finite and now are")
+        verification.notes.append(f"{where} has {gained} elements that were not finite and now are")
     if not finite.any():
         return
     largest = float(np.abs(old[finite]).max())
@@ -395,9 +408,12 @@ def _compare(found: Verification, where: str, expected: Any, actual: Any, moved:
     # JSON has no infinity, which the difference of the largest numbers is.
     error = min(float(np.abs(new - old)[finite].max()) / scale, sys.float_info.max)
     # The report shows the comparison that came nearest to failing.
-    if error * (found.tolerance or 1.0) >= found.max_error * tolerance or not found.tolerance:
-        found.max_error, found.tolerance = error, tolerance
+    if (
+        error * (verification.tolerance or 1.0) >= verification.max_error * tolerance
+        or not verification.tolerance
+    ):
+        verification.max_error, verification.tolerance = error, tolerance
     if error > tolerance:
-        found.fail(
+        verification.fail(
             f"{where} differs by {error:.2g} of its largest number (tolerance {tolerance:.2g})"
         )

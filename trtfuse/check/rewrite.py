@@ -87,17 +87,17 @@ class RewriteCheck:
         trouble = "there was nothing to draw"
         for leading in dict.fromkeys(_leading(match, new, far) for far in (False, True)):
             for rank in _RANKS:
-                found = self._compare(match, new, results, rng, leading, rank)
-                if isinstance(found, Checked):
-                    if found.why_not is None:
-                        alike.append(found)
-                    return found
-                trouble = found or trouble
+                outcome = self._compare(match, new, results, rng, leading, rank)
+                if isinstance(outcome, Checked):
+                    if outcome.why_not is None:
+                        alike.append(outcome)
+                    return outcome
+                trouble = outcome or trouble
         return Checked(f"it could not be evaluated in float64: {trouble}", math.inf)
 
     def verification(self) -> Verification:
-        """What the check of all rewrites comes to; none was committed that it refused."""
-        errors = [found.error for alike in self._seen.values() for found in alike]
+        """The check of all rewrites as one; it is ok, since none that failed was committed."""
+        errors = [checked.error for alike in self._seen.values() for checked in alike]
         notes = []
         if self.shared:
             notes.append(
@@ -163,7 +163,8 @@ class RewriteCheck:
                         feeds |= zip(computed, before.run(feeds), strict=True)
                         meant = feeds | new.read_as
                         expected = [
-                            _as_stored(*each) for each in zip(old.run(meant), folded, strict=True)
+                            _as_stored(array, element_type)
+                            for array, element_type in zip(old.run(meant), folded, strict=True)
                         ]
                         hair = functools.partial(_moved, rng=rng)
                         moved = [
@@ -179,12 +180,12 @@ class RewriteCheck:
                 sizes = ", ".join(f"{v.name}{list(feeds[v].shape)}" for v in drawn)
                 seen = f"for {kind} {sizes}, seed {self.seed}"
                 try:
-                    found = now.run(feeds)
+                    actual = now.run(feeds)
                 except Exception as error:  # noqa: BLE001 - as above
                     # Where the old spelling computes something, the new one has to.
                     why = f"the new spelling could not be evaluated in float64: {_one_line(error)}"
                     return Checked(f"{why} {seen}", math.inf)
-                apart, why_not = _disagreement(expected, moved, found)
+                apart, why_not = _disagreement(expected, moved, actual)
                 if why_not is not None:
                     why = f"the two spellings do not compute the same: {why_not} {seen}"
                     return Checked(why, apart)
@@ -354,8 +355,11 @@ def _shapes(match: Match, drawn: list[Value], rank: int) -> Iterator[dict[Value,
 
 
 def _fed(match: Match, value: Value) -> Linear | Window | Scale | None:
-    """The layer whose input a value is, by itself, scaled, activated or padded; else the Scale."""
-    layers = [each for each in match.bound.values() if isinstance(each, (Linear, Window))]
+    """The layer that a value goes into, directly or scaled, activated or padded on the way.
+
+    Where there is none, the Scale that it goes into directly, if any.
+    """
+    layers = [layer for layer in match.bound.values() if isinstance(layer, (Linear, Window))]
     between = {*match.nodes}.difference(*(layer.nodes for layer in layers))
     for layer in layers:
         source: Value | None = layer.x

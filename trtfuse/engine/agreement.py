@@ -112,14 +112,16 @@ class _Kernels:
 
     def outcome(self, sought: list[str]) -> tuple[Outcome, list[str]]:
         """What became of nodes that are one fusion, and in which kernels they are."""
-        found = [self.index.get(name, {}) for name in sought if name not in self.ambiguous]
-        numbers = sorted({n for calls in found for each in calls.values() for n in each})
+        entries = [self.index.get(name, {}) for name in sought if name not in self.ambiguous]
+        numbers = sorted(
+            {n for by_calls in entries for kernels in by_calls.values() for n in kernels}
+        )
         names = [self.layers[number].name for number in numbers]
         if not numbers:
             return "unknown", []
         # A node of a function has its kernels in each call of it.
-        for calls in {calls for each in found for calls in each}:
-            if len({n for each in found for n in each.get(calls, ())}) > 1:
+        for calls in {calls for by_calls in entries for calls in by_calls}:
+            if len({n for by_calls in entries for n in by_calls.get(calls, ())}) > 1:
                 return "several kernels", names
         for number in numbers:
             if not all({node, *_names(node)} & set(sought) for node in self.layers[number].nodes):
@@ -127,13 +129,17 @@ class _Kernels:
         return "one kernel", names
 
     def beyond(self, groups: Mapping[str, str]) -> list[BuilderFusion]:
-        """The kernels with more than one node, where a group is one node."""
-        found = []
+        """The kernels that run more than one node, where a group counts as one.
+
+        Args:
+            groups: the names of groups, by the names of their nodes and calls.
+        """
+        fusions = []
         for layer in self.layers:
             nodes = dict.fromkeys(
                 next((groups[name] for name in (node, *_names(node)) if name in groups), node)
                 for node in layer.nodes
             )
             if len(nodes) > 1:
-                found.append(BuilderFusion(layer.name, layer.type, list(nodes)))
-        return found
+                fusions.append(BuilderFusion(layer.name, layer.type, list(nodes)))
+        return fusions

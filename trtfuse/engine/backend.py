@@ -83,7 +83,7 @@ def find_backend(name: str | None = None) -> Backend:
             return _loaded(package)
         except EngineError as error:
             missing.append(str(error))
-    if name is None and all(each.endswith("is not installed") for each in missing):
+    if name is None and all(reason.endswith("is not installed") for reason in missing):
         raise EngineError(
             f"no TensorRT is installed; {PACKAGES['tensorrt_rtx'][1]} gets one that builds "
             f"engines without a GPU, {PACKAGES['tensorrt'][1]} the full one"

@@ -98,7 +98,7 @@ def build(
         operators=in_doubt(proto),
         declared={value.name: tuple(dims(value) or ()) for value in inputs(proto)},
         given=given,
-        capabilities=tuple(chosen.targets[each].name for each in capabilities),
+        capabilities=tuple(chosen.targets[capability].name for capability in capabilities),
         workspace=workspace,
         level=level,
         cache=None if cache is None else _stored_cache(cache),

@@ -175,7 +175,11 @@ def _single(shapes: Mapping[str, Sequence[int]] | None) -> Shapes:
 
 
 def _fixed(sides: tuple[_Side, _Side], given: Shapes) -> tuple[Shapes, list[str]]:
-    """Shapes for the inputs of both whose sizes vary, and what is to be said of them."""
+    """Shapes for the inputs of both models whose sizes vary, and notes on those not given.
+
+    Raises:
+        UsageError: a shape is given for no input, or does not fit it.
+    """
     models = [side for side in sides if side.model is not None]
     known = {name for side in models for name in side.inputs}
     for name in given:
@@ -188,11 +192,11 @@ def _fixed(sides: tuple[_Side, _Side], given: Shapes) -> tuple[Shapes, list[str]
         assert side.model is not None
         wanted = {name: fixed[name] for name in side.open if name in fixed}
         if len(wanted) < len(side.open):
-            found = running_shapes(side.model, wanted)
+            shapes = running_shapes(side.model, wanted)
         else:
-            # Nothing is left to be found, but what is given has to fit.
-            found = next(candidates(side.model, 1, wanted))
-        fixed.update({name: found[name] for name in side.open})
+            # There is nothing to look for, but what is given has to fit.
+            shapes = next(candidates(side.model, 1, wanted))
+        fixed.update({name: shapes[name] for name in side.open})
     drawn = ", ".join(f"'{name}'" for name in fixed if name not in given)
     note = f"the sizes of {drawn} vary: these are the first that run; give others with --shapes"
     return fixed, [note] if drawn else []
@@ -234,8 +238,8 @@ def _recorded(path: Path) -> Built:
     layers = layers_in(text, path)
 
     def last(pattern: re.Pattern[str]) -> float | None:
-        found = pattern.findall(text)
-        return float(found[-1]) if found else None
+        numbers = pattern.findall(text)
+        return float(numbers[-1]) if numbers else None
 
     weights, activation = last(_WEIGHTS), last(_ACTIVATION)
     return Built(

@@ -67,7 +67,10 @@ def _stem(layer: Layer) -> str:
 def _unmatched(
     left: list[Layer], right: list[Layer], key: Callable[[Layer], Hashable]
 ) -> tuple[list[Layer], list[Layer]]:
-    """What is left when each layer has taken one with the same key; None is like no other."""
+    """The layers of both sides that are left once those with the same key are paired off.
+
+    A layer whose key is None pairs with none.
+    """
     waiting: defaultdict[Hashable, list[Layer]] = defaultdict(list)
     for layer in reversed(right):
         waiting[key(layer)].append(layer)
@@ -75,9 +78,9 @@ def _unmatched(
     taken: set[int] = set()
     rest = []
     for layer in left:
-        found = waiting.get(key(layer))
-        if found:
-            taken.add(id(found.pop()))
+        alike = waiting.get(key(layer))
+        if alike:
+            taken.add(id(alike.pop()))
         else:
             rest.append(layer)
     return rest, [layer for layer in right if id(layer) not in taken]

@@ -44,11 +44,11 @@ class Sizes:
     @staticmethod
     def of(plan: bytes, messages: Iterable[Message]) -> Sizes:
         """The sizes from the builder's messages, which alone tell them."""
-        texts = [each.text for each in messages if each.severity == "info"]
+        texts = [message.text for message in messages if message.severity == "info"]
 
         def said(what: str) -> int | None:
-            found = [re.match(rf"{what} Memory: (\d+) bytes", text) for text in texts]
-            numbers = [int(each[1]) for each in found if each]
+            matches = [re.match(rf"{what} Memory: (\d+) bytes", text) for text in texts]
+            numbers = [int(match[1]) for match in matches if match]
             return numbers[-1] if numbers else None
 
         return Sizes(
@@ -87,11 +87,11 @@ class Engine:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings of TensorRT, each once, but for names of nodes in functions called twice."""
+        """The warnings of TensorRT, each once, without those on functions that are called twice."""
         texts = (
-            each.text
-            for each in self.messages
-            if each.severity == "warning" and not each.text.endswith(_NOT_QUERYABLE)
+            message.text
+            for message in self.messages
+            if message.severity == "warning" and not message.text.endswith(_NOT_QUERYABLE)
         )
         return tuple(dict.fromkeys(texts))
 
@@ -102,7 +102,7 @@ class Engine:
         Raises:
             EngineError: TensorRT's log does not list them, or not in a way that is known.
         """
-        listed = [each.text for each in self.messages if each.text.startswith("Layers:")]
+        listed = [message.text for message in self.messages if message.text.startswith("Layers:")]
         if not listed:
             raise EngineError(f"the log of {self.backend} {self.version} lists no layers")
         return read_log(listed[-1])
@@ -136,8 +136,8 @@ class Engine:
         count = moved = None
         try:
             layers = [
-                {"name": each.name, "type": each.type, "nodes": list(each.nodes)}
-                for each in self.layers
+                {"name": layer.name, "type": layer.type, "nodes": list(layer.nodes)}
+                for layer in self.layers
             ]
             count = self.kernels
             # Sizes are open, or this version of TensorRT does not tell them.

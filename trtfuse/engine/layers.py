@@ -168,8 +168,8 @@ def read_log(text: str) -> tuple[Layer, ...]:
         EngineError: there are no layers in it, or they are cut short.
     """
     text = text.replace("\r\n", "\n")
-    blocks = [(found.end(), _read_block) for found in _BLOCK.finditer(text)]
-    blocks += [(found.end(), _read_old_block) for found in _OLD_BLOCK.finditer(text)]
+    blocks = [(title.end(), _read_block) for title in _BLOCK.finditer(text)]
+    blocks += [(title.end(), _read_old_block) for title in _OLD_BLOCK.finditer(text)]
     if not blocks:
         raise EngineError(
             "the log lists no layers: build verbosely and with detailed profiling, "
@@ -216,15 +216,15 @@ def _entries(text: str, at: int, number: int) -> tuple[tuple[LayerTensor, ...], 
     """The tensors of a list `[ { Name: ... }, { Name: ... }]`, and where it ends."""
     if text.startswith("[]", at):
         return (), at + 2
-    found: list[LayerTensor] = []
+    tensors: list[LayerTensor] = []
     at += 2
     while entry := _ENTRY.match(text, at):
         both = entry["both"]
         kind, layout = (entry["type"], entry["format"]) if both is None else (both, both)
-        found.append(LayerTensor(entry["name"], _sizes(entry["shape"]), _type(kind), layout))
+        tensors.append(LayerTensor(entry["name"], _sizes(entry["shape"]), _type(kind), layout))
         at = entry.end()
         if text.startswith("]", at):
-            return tuple(found), at + 1
+            return tuple(tensors), at + 1
         at += len(", ")
     raise _cut(text, at, number)
 
@@ -248,13 +248,14 @@ def _nodes(metadata: str) -> tuple[str, ...]:
 
 
 def _read_old_block(text: str, at: int) -> Iterator[Layer]:
-    for number, line in enumerate(each for each in text[at:].split("\n") if each.strip()):
-        found = _OLD_LINE.fullmatch(line.strip())
-        sides = None if found is None else _old_tensors(found["tensors"])
-        if found is not None and sides is not None:
-            name, (inputs, outputs) = found["name"], sides
-            tactic = found["tactic"] or found["value"]
-            yield Layer(name, found["type"], inputs, (), outputs, _joined(name), tactic)
+    lines = (line for line in text[at:].split("\n") if line.strip())
+    for number, line in enumerate(lines):
+        entry = _OLD_LINE.fullmatch(line.strip())
+        sides = None if entry is None else _old_tensors(entry["tensors"])
+        if entry is not None and sides is not None:
+            name, (inputs, outputs) = entry["name"], sides
+            tactic = entry["tactic"] or entry["value"]
+            yield Layer(name, entry["type"], inputs, (), outputs, _joined(name), tactic)
         elif _OLD_START.match(line):
             raise _cut(text, text.index(line, at), number)
         else:
@@ -262,22 +263,22 @@ def _read_old_block(text: str, at: int) -> Iterator[Layer]:
 
 
 def _old_tensors(text: str) -> tuple[tuple[LayerTensor, ...], tuple[LayerTensor, ...]] | None:
-    """What stands before the arrow and behind it, as in `a[Float(1,3)], b[Half(2)] -> c[...]`."""
+    """The inputs and outputs in `a[Float(1,3)], b[Half(2)] -> c[...]`; None if it is not that."""
     sides: tuple[list[LayerTensor], list[LayerTensor]] = [], []
     at = side = 0
     while at < len(text):
         if arrow := _ARROW.match(text, at):
             at, side = arrow.end(), 1
             continue
-        found = _OLD_TENSOR.match(text, at)
-        if found is None:
+        entry = _OLD_TENSOR.match(text, at)
+        if entry is None:
             return None
-        sizes = found["shape"] or found["shape2"] or ""
+        sizes = entry["shape"] or entry["shape2"] or ""
         # `[1,40:8,7]` has its channels in vectors of 8.
         shape, layout = _sizes(re.sub(r":\d+", "", sizes)), sizes if ":" in sizes else ""
-        kind = _type(found["type"] or found["type2"])
-        sides[side].append(LayerTensor(found["name"], shape, kind, layout))
-        at = found.end() + (2 if text.startswith(", ", found.end()) else 0)
+        kind = _type(entry["type"] or entry["type2"])
+        sides[side].append(LayerTensor(entry["name"], shape, kind, layout))
+        at = entry.end() + (2 if text.startswith(", ", entry.end()) else 0)
     return tuple(sides[0]), tuple(sides[1])
 
 
@@ -297,21 +298,24 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _type(text: str) -> str:
-    """TensorRT's name of the type in a text like `Channel major FP16 format`, or the text."""
-    found = _TYPE.search(text)
-    if found is None:
+    """TensorRT's name of the type in a text like `Channel major FP16 format`.
+
+    The text itself if it names no type; empty if it says N/A.
+    """
+    spelled = _TYPE.search(text)
+    if spelled is None:
         return "" if "N/A" in text else text
-    return _SPELLING.get(found[0].lower(), found[0])
+    return _SPELLING.get(spelled[0].lower(), spelled[0])
 
 
 def _with_profiles(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """The layers with their profiles, which the builder tells in names: `x [profile 1]`.
 
-    It does not name the profile in every layer, but ends all names of one with `_myl1_` and a
-    number.
+    Not every layer names its profile, but the names of all layers of a profile end alike: in
+    `_myl1_` and a number.
     """
     profiles: dict[str, int] = {}
-    graphs = [found[1] if (found := _GRAPH.search(layer.name)) else "" for layer in layers]
+    graphs = [ending[1] if (ending := _GRAPH.search(layer.name)) else "" for layer in layers]
     own = [
         max((int(n) for name in _all_names(layer) for n in _PROFILE.findall(name)), default=0)
         for layer in layers
@@ -341,13 +345,13 @@ def read_json(text: str) -> tuple[Layer, ...]:
         EngineError: it is no JSON, has no layers, or only their names.
     """
     try:
-        found = json.loads(text, strict=False)
+        parsed = json.loads(text, strict=False)
     except json.JSONDecodeError as error:
         raise EngineError(f"this is no JSON: {error}") from None
-    listed = found.get("Layers") if isinstance(found, dict) else None
+    listed = parsed.get("Layers") if isinstance(parsed, dict) else None
     if not isinstance(listed, list):
         raise EngineError('this JSON has no "Layers"; trtexec --exportLayerInfo writes them')
-    if any(not isinstance(each, dict) for each in listed):
+    if any(not isinstance(layer, dict) for layer in listed):
         raise EngineError(
             "this JSON has the names of layers only: build with --profilingVerbosity=detailed"
         )
@@ -357,7 +361,7 @@ def read_json(text: str) -> tuple[Layer, ...]:
 def _from_json(listed: Mapping[str, Any]) -> Layer:
     name, metadata = str(listed.get("Name", "")), listed.get("Metadata")
     inputs, constants, outputs = (
-        tuple(_tensor(each) for each in _list(listed, key))
+        tuple(_tensor(entry) for entry in _list(listed, key))
         for key in ("Inputs", "Constants", "Outputs")
     )
     for key in ("Weights", "Bias"):
@@ -377,8 +381,8 @@ def _from_json(listed: Mapping[str, Any]) -> Layer:
 
 
 def _list(listed: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    found = listed.get(key)
-    return [e for e in found if isinstance(e, dict)] if isinstance(found, list) else []
+    entries = listed.get(key)
+    return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
 
 
 def _tensor(listed: Mapping[str, Any]) -> LayerTensor:

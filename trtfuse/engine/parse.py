@@ -210,9 +210,9 @@ def _refused(
 
 
 def _domain(model: ModelProto, operator: str, name: str) -> str:
-    """The domain of a node inside a function or body, found by operator and name."""
-    found = {n.domain for n, _ in nodes_of(model) if n.op_type == operator and n.name == name}
-    return found.pop() if len(found) == 1 else ""
+    """The domain of the nodes of this operator and name; empty if they do not share one."""
+    domains = {n.domain for n, _ in nodes_of(model) if n.op_type == operator and n.name == name}
+    return domains.pop() if len(domains) == 1 else ""
 
 
 def _reason(desc: str) -> str:

@@ -32,13 +32,13 @@ def profiles(shapes: Mapping[str, ShapeLike] | None) -> dict[str, Profile]:
 def _profile(name: str, given: ShapeLike) -> Profile:
     try:
         parts = list(given)
-        nested = [not isinstance(each, (int, np.integer)) for each in parts]
+        nested = [not isinstance(part, (int, np.integer)) for part in parts]
         if not any(nested):
             only = _shape(cast("Sequence[int]", parts))
             return only, only, only
         if not all(nested) or len(parts) != 3:
             raise TypeError
-        low, best, high = (_shape(cast("Sequence[int]", each)) for each in parts)
+        low, best, high = (_shape(cast("Sequence[int]", part)) for part in parts)
     except TypeError:
         raise UsageError(
             f"the shape of input '{name}' is {given!r}; give one shape, or three: smallest, best, "
@@ -74,15 +74,20 @@ def written(shape: Profile | Iterable[int | str]) -> str:
 
 
 def check_names(given: Iterable[str], model: ModelProto, where: str) -> None:
-    """Fails if a shape is for no input of the model.
+    """Refuses shapes for inputs that the model does not have.
+
+    Args:
+        given: the names of the inputs that shapes are given for.
+        model: the model.
+        where: what to call it in the message.
 
     Raises:
-        UsageError: that is so.
+        UsageError: it has no input of one of the names.
     """
     names = [value.name for value in inputs(model)]
     for name in given:
         if name not in names:
             near = difflib.get_close_matches(name, names, 1)
-            has = ", ".join(f"'{each}'" for each in names) or "none"
+            has = ", ".join(f"'{existing}'" for existing in names) or "none"
             hint = f"did you mean '{near[0]}'?" if near else f"its inputs are: {has}"
             raise UsageError(f"{where} has no input '{name}' to have a shape; {hint}")

@@ -673,14 +673,16 @@ class Graph:
             node.next.previous = node.previous
 
     def move(self, node: Node, before: Node) -> None:
-        """Puts a node in front of an earlier one that reads nothing from in between.
+        """Moves a node up to stand in front of an earlier one.
+
+        The caller sees to it that the node reads nothing that is computed from there on.
 
         Raises:
             ValueError: one of them is not in this graph.
         """
-        for each in (node, before):
-            if each.graph is not self:
-                raise ValueError(f"{each.label} is not in this graph")
+        for given in (node, before):
+            if given.graph is not self:
+                raise ValueError(f"{given.label} is not in this graph")
         self._unlink(node)
         self._link(node, before)
 
@@ -1013,7 +1015,10 @@ def _producers(node: Node) -> list[Node]:
 
 
 def _depth_first(roots: Iterable[Node | None], done: set[Node]) -> Iterator[Node]:
-    """Nodes, each after those it reads from, that are not done yet."""
+    """The roots and all that they read from, each after what it reads; without those in `done`.
+
+    Adds to `done` what it yields.
+    """
     for root in roots:
         pending = [] if root is None else [root]
         while pending:
@@ -1021,7 +1026,7 @@ def _depth_first(roots: Iterable[Node | None], done: set[Node]) -> Iterator[Node
             if node in done:
                 pending.pop()
                 continue
-            missing = [each for each in _producers(node) if each not in done]
+            missing = [producer for producer in _producers(node) if producer not in done]
             if missing:
                 pending.extend(reversed(missing))
             else:

@@ -103,7 +103,7 @@ def default_opset(imports: Iterable[OperatorSetIdProto], ir_version: int) -> int
     0 where none is imported, or several are: runtimes differ on which of them counts. Before IR 3
     there were no operator sets, and the operators were those of version 1.
     """
-    versions = {each.version for each in imports if each.domain in DEFAULT}
+    versions = {opset.version for opset in imports if opset.domain in DEFAULT}
     if not versions and ir_version < 3:
         return 1
     return versions.pop() if len(versions) == 1 else 0
@@ -159,7 +159,9 @@ def defaults(operator: str, opset: int) -> Mapping[str, Any]:
         return {}
     schema = onnx.defs.get_schema(operator, version, "")
     given = (attribute.default_value for attribute in schema.attributes.values())
-    return {each.name: onnx.helper.get_attribute_value(each) for each in given if each.name}
+    return {
+        default.name: onnx.helper.get_attribute_value(default) for default in given if default.name
+    }
 
 
 @functools.cache
@@ -167,13 +169,13 @@ def _attributes(operator: str, opset: int | None) -> frozenset[str]:
     """The attributes that an operator has at an opset, or has had at any."""
     if opset is not None:
         return frozenset(onnx.defs.get_schema(operator, opset, "").attributes)
-    found: set[str] = set()
+    attributes: set[str] = set()
     version = onnx.defs.onnx_opset_version()
     while version and onnx.defs.has(operator, version, ""):
         schema = onnx.defs.get_schema(operator, version, "")
-        found |= set(schema.attributes)
+        attributes |= set(schema.attributes)
         version = schema.since_version - 1
-    return frozenset(found)
+    return frozenset(attributes)
 
 
 #: Whether ONNX's own domain has an operator at some opset.

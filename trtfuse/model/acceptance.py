@@ -145,7 +145,7 @@ class _Notes:
         self._about.setdefault(kind, []).append(about)
 
     def sentences(self) -> list[str]:
-        return [self._sentence(*each) for each in self._about.items()]
+        return [self._sentence(kind, about) for kind, about in self._about.items()]
 
     @staticmethod
     def _sentence(kind: str, about: list[str]) -> str:
@@ -175,9 +175,9 @@ def _check_version(model: ModelProto, notes: _Notes) -> None:
 
 
 def _note_opset(model: ModelProto, notes: _Notes) -> None:
-    """Says so where the operators of ONNX cannot be told, and no rule knows them."""
+    """Notes where no rule knows ONNX's operators: two opsets are imported, or one too new."""
     newest_known = onnx.defs.onnx_opset_version()
-    versions = {each.version for each in model.opset_import if each.domain in DEFAULT}
+    versions = {opset.version for opset in model.opset_import if opset.domain in DEFAULT}
     if len(versions) > 1:
         listed = " and ".join(map(str, sorted(versions)))
         notes.add(f"opsets {listed} of ONNX are both imported: no rule knows their operators")
@@ -201,23 +201,27 @@ def _calls(nodes: Iterable[NodeProto]) -> Iterator[tuple[str, str, str]]:
 
 
 def _check_functions(model: ModelProto) -> None:
-    """Refuses functions of one name, and those that call themselves."""
+    """Refuses two functions of one name, and functions that call themselves, directly or not.
+
+    Raises:
+        ModelError: there is one.
+    """
     functions: dict[tuple[str, str, str], FunctionProto] = {}
     for function in model.functions:
         if functions.setdefault(_key(function), function) is not function:
             raise ModelError(f"the model has two functions '{function.name}'; rename one")
     calls = {
-        key: [each for each in _calls(function.node) if each in functions]
+        key: [callee for callee in _calls(function.node) if callee in functions]
         for key, function in functions.items()
     }
     done: set[tuple[str, str, str]] = set()
     for first in functions:
-        # Depth first: what is still open when it is called again calls itself.
+        # Depth first: a function that is called while it is still open calls itself.
         pending = [(first, iter(calls[first]))]
         open_now = {first}
         while pending:
             key, remaining = pending[-1]
-            callee = next((each for each in remaining if each not in done), None)
+            callee = next((called for called in remaining if called not in done), None)
             if callee is None:
                 done.add(key)
                 open_now.discard(key)
@@ -230,16 +234,16 @@ def _check_functions(model: ModelProto) -> None:
 
 
 def _called(model: ModelProto) -> set[tuple[str, str, str]]:
-    """The functions that the model needs."""
+    """The keys of the functions that the model calls, directly or inside of others."""
     functions = {_key(function): function for function in model.functions}
-    found: set[tuple[str, str, str]] = set()
+    called: set[tuple[str, str, str]] = set()
     pending = list(_calls(model.graph.node))
     while pending:
         key = pending.pop()
-        if key in functions and key not in found:
-            found.add(key)
+        if key in functions and key not in called:
+            called.add(key)
             pending.extend(_calls(functions[key].node))
-    return found
+    return called
 
 
 def _list_once(graph: GraphProto, notes: _Notes) -> None:
@@ -321,16 +325,20 @@ class _Repair:
             self.notes.add(_NAMES, f"'{name}'")
 
     def _import_missing(self) -> None:
-        """Imports what nodes are of. Inference gives up on all of a model where that is missing."""
+        """Imports the domains of all nodes. Where one is missing, inference gives up on the model.
+
+        Raises:
+            ModelError: nothing tells the opset of ONNX's own operators.
+        """
         used = dict.fromkeys(domain for domain, _, _ in _calls(self.whole.node))
-        known = {plain_domain(each.domain) for each in self.imports}
-        given = {plain_domain(each.domain): each.version for each in self.model.opset_import}
+        known = {plain_domain(opset.domain) for opset in self.imports}
+        given = {plain_domain(opset.domain): opset.version for opset in self.model.opset_import}
         for domain in used:
             if domain in known:
                 continue
             version = given.get(domain) or (newest(domain) if domain else 0)
             if not version and (self.model.opset_import or self.model.ir_version < 3):
-                # Which operators are meant is anybody's guess, and no rule's.
+                # Nobody can tell which operators are meant, and no rule tries to.
                 continue
             if not version:
                 raise ModelError(
@@ -427,14 +435,14 @@ class _Repair:
     # Order
 
     def _sort(self, graph: GraphProto | FunctionProto, inside: bool = False) -> set[str]:
-        """Sorts the nodes of a graph and of its bodies; returns what it reads from outside."""
+        """Sorts the nodes of a graph and of its bodies; returns the names read from outside."""
         nodes = list(graph.node)
         reads: list[list[str]] = []
         for node in nodes:
-            found = dict.fromkeys(name for name in node.input if name)
+            names = dict.fromkeys(name for name in node.input if name)
             for body in _bodies(node):
-                found.update(dict.fromkeys(sorted(self._sort(body, inside=True), key=str)))
-            reads.append(list(found))
+                names.update(dict.fromkeys(sorted(self._sort(body, inside=True), key=str)))
+            reads.append(list(names))
         producer = {name: index for index, node in enumerate(nodes) for name in node.output if name}
         order = _order(nodes, reads, producer)
         if order != list(range(len(nodes))):

@@ -190,10 +190,10 @@ class Model:
             entry.value = said
 
     def add_group_function(self, function: FunctionProto) -> None:
-        """Takes in a function that a group of nodes became; it imports what the model does."""
-        for each in self.proto.opset_import:
-            # In functions the checker knows one spelling of the default domain.
-            function.opset_import.add(domain=plain_domain(each.domain), version=each.version)
+        """Adds the function that a group of nodes became, with the imports of the model."""
+        for opset in self.proto.opset_import:
+            # Inside functions the checker knows only one spelling of the default domain.
+            function.opset_import.add(domain=plain_domain(opset.domain), version=opset.version)
         _import_groups(function)
         self._functions[GROUP_DOMAIN, function.name, ""] = function
         graph = Graph.of_function(self, function)
@@ -237,12 +237,13 @@ class Model:
         return proto
 
 
-def _all_nodes(graph: Graph) -> Iterator[Node]:
-    for each in graph.walk():
-        yield from each.nodes()
+def _all_nodes(root: Graph) -> Iterator[Node]:
+    """The nodes of a graph and of all bodies inside it."""
+    for graph in root.walk():
+        yield from graph.nodes()
 
 
 def _import_groups(proto: ModelProto | FunctionProto) -> None:
     """Lets a model or function import the domain of the functions that groups became."""
-    if all(each.domain != GROUP_DOMAIN for each in proto.opset_import):
+    if all(opset.domain != GROUP_DOMAIN for opset in proto.opset_import):
         proto.opset_import.add(domain=GROUP_DOMAIN, version=1)

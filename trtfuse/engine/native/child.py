@@ -44,7 +44,7 @@ def _build() -> None:
 
     def tell(kind: str, content: Any) -> None:
         nonlocal told
-        new = [(each.severity, each.text) for each in log.messages[told:]]
+        new = [(message.severity, message.text) for message in log.messages[told:]]
         told += len(new)
         if new:
             pickle.dump(("messages", new), out)

@@ -55,15 +55,15 @@ class Log:
 
     def reason(self) -> str | None:
         """The last error in one line, without places in TensorRT's sources."""
-        errors = [each.text for each in self.messages if each.severity == "error"]
+        errors = [message.text for message in self.messages if message.severity == "error"]
         telling = [text for text in errors if _AFTERMATH not in text] or errors
         return plain(telling[-1]) if telling else None
 
 
 def plain(text: str) -> str:
     """A message of TensorRT in one line, without error codes and places in its sources."""
-    found = _CODE.match(text)
-    said = found["text"] if found else text
+    coded = _CODE.match(text)
+    said = coded["text"] if coded else text
     for place in _PLACES:
         said = place.sub("", said)
     said = " ".join(said.split())

@@ -201,6 +201,9 @@ def _set_shapes(builder: Any, network: Any, config: Any, job: Job) -> None:
     """Fixes the inputs of a network that have one shape, and makes a profile of the others.
 
     An input that is itself a shape (one that Reshape reads, say) has values in place of sizes.
+
+    Raises:
+        RefusedError: shapes are missing, do not fit, or are not taken.
     """
     where, missing, profile = job.where, [], None
     for index in range(network.num_inputs):
@@ -218,7 +221,7 @@ def _set_shapes(builder: Any, network: Any, config: Any, job: Job) -> None:
             count = 1
             for size in tensor.shape:
                 count *= size
-            if any(len(each) != count for each in three):
+            if any(len(values) != count for values in three):
                 raise RefusedError(
                     f"input '{name}' of {where} is itself a shape of {count} values; "
                     f"'{written(three)}' has {len(three[0])}"
@@ -251,7 +254,7 @@ def _check_fit(
     if len(three[0]) != len(sizes):
         raise RefusedError(f"{has}, with {len(sizes)} sizes; {len(three[0])} were given")
     for axis, size in enumerate(sizes):
-        if isinstance(size, int) and any(each[axis] != size for each in three):
+        if isinstance(size, int) and any(shape[axis] != size for shape in three):
             raise RefusedError(f"{has}, with {size} at axis {axis}; {written(three)} does not fit")
 
 
