@@ -42,6 +42,7 @@ from trtfuse.ir.graph import (
     bodies_in,
     copy_fields,
 )
+from trtfuse.ir.operators import DEFAULT, plain_domain
 from trtfuse.ir.tensor import FLOATING, StoredTensor
 
 #: What is known of a value: its element type and its shape.
@@ -397,7 +398,7 @@ class _Operators:
 
 
 def _standard(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
+    return plain_domain(domain)
 
 
 def forget_shape(claimed: TypeProto) -> None:
@@ -435,7 +436,7 @@ def _spell_as_later(lean: ModelProto) -> None:
 
 
 def _default_opset(imports: Iterable[OperatorSetIdProto]) -> int:
-    return next((opset.version for opset in imports if opset.domain in ("", "ai.onnx")), 0)
+    return next((opset.version for opset in imports if opset.domain in DEFAULT), 0)
 
 
 def _call_later(
@@ -452,7 +453,7 @@ def _call_later(
         return False
     called = False
     for node in nodes:
-        spelled = _later(node, opset) if node.domain in ("", "ai.onnx") else None
+        spelled = _later(node, opset) if node.domain in DEFAULT else None
         if spelled is not None:
             name = "_".join((node.op_type, str(len(node.input)), *map(str, _numbers(node))))
             given = [f"input{index}" for index in range(len(node.input))]

@@ -18,6 +18,7 @@ from onnx import GraphProto, ModelProto, TensorProto, TypeProto, helper, numpy_h
 
 from trtfuse.analysis.constants import constant
 from trtfuse.analysis.shapes import forget_shape
+from trtfuse.errors import one_line
 from trtfuse.ir.functions import called_by, functions_of, run_by
 from trtfuse.ir.graph import Node, Value, written
 from trtfuse.ir.tensor import (
@@ -173,12 +174,12 @@ class Computation:
                 try:
                     return [self._in_float64()]
                 except Exception as other:  # noqa: BLE001 - as above
-                    raise NotComputableError(_one_line(other)) from None
-            raise NotComputableError(_one_line(error)) from None
+                    raise NotComputableError(_status(other)) from None
+            raise NotComputableError(_status(error)) from None
         try:
             outputs = session.run(None, self._large)
         except Exception as error:  # noqa: BLE001 - as above
-            raise NotComputableError(_one_line(error)) from None
+            raise NotComputableError(_status(error)) from None
         return [_taken(output, value) for output, value in zip(outputs, self.wanted, strict=True)]
 
     def _types(self) -> dict[str, TypeProto]:
@@ -296,9 +297,9 @@ def _taken(output: object, value: Value) -> Tensor:
     return FoundTensor(array, element_type)
 
 
-def _one_line(error: Exception) -> str:
+def _status(error: Exception) -> str:
     """What ONNX Runtime or another says, without the code in front and the paths of its source."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     _, _, status = text.rpartition("Status Message: ")
     return _CODE.sub("", status or text)[:200]
 

@@ -21,7 +21,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from trtfuse.analysis.constants import constant
 from trtfuse.analysis.shapes import type_and_shape
 from trtfuse.check.inputs import SIZES, Search, Shapes, drawn, runtime_inputs
-from trtfuse.errors import VerifyError
+from trtfuse.errors import VerifyError, one_line
 from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
 from trtfuse.model.model import Model
 
@@ -193,14 +193,14 @@ def _session(model: Model, which: str, moved_by: np.random.Generator | None = No
     try:
         return ort.InferenceSession(proto.SerializeToString(), options, ["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - ONNX Runtime has no common type of its own
-        raise VerifyError(f"ONNX Runtime does not take {which}: {_one_line(error)}") from None
+        raise VerifyError(f"ONNX Runtime does not take {which}: {_shortened(error)}") from None
 
 
 def _run(session: Any, feeds: Mapping[str, Array], which: str) -> list[Any]:
     try:
         outputs: list[Any] = session.run(None, dict(feeds))
     except Exception as error:  # noqa: BLE001 - as above
-        raise VerifyError(f"ONNX Runtime cannot run {which}: {_one_line(error)}") from None
+        raise VerifyError(f"ONNX Runtime cannot run {which}: {_shortened(error)}") from None
     return outputs
 
 
@@ -245,8 +245,8 @@ def _first_of(
     raise VerifyError(f"{trouble} (at {tried} and others; give input shapes that it runs at)")
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
+def _shortened(error: Exception) -> str:
+    text = one_line(error)
     return text if len(text) < 300 else text[:300] + " ..."
 
 

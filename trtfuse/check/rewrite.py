@@ -22,6 +22,7 @@ from trtfuse.analysis.sizes import sizes
 from trtfuse.check.draw import Readers, choices, extents_of, readers_in
 from trtfuse.check.inputs import numbers
 from trtfuse.check.model import Verification
+from trtfuse.errors import one_line
 from trtfuse.ir.graph import Dimension, Node, Shape, Value, in_order
 from trtfuse.ir.tensor import FLOATING, Array, Float64, numpy_type, rounded, stands_for
 from trtfuse.layers.linear import Convolution, FullyConnected, Linear
@@ -138,7 +139,7 @@ class RewriteCheck:
             computed = tuple(v for v in inputs if v.producer in leading)
             before = Evaluator(leading, computed, opsets)
         except Exception as error:  # noqa: BLE001 - the reference evaluator raises anything
-            return _one_line(error)
+            return _named(error)
         # A result that is a constant was rounded to its type, as its operands are at run time.
         folded = [v.type if v in new.constants else None for v in results]
         read = tuple(dict.fromkeys((*before.inputs, *(v for v in inputs if v not in computed))))
@@ -175,7 +176,7 @@ class RewriteCheck:
                     except Exception as error:  # noqa: BLE001 - as above
                         failed = failed or error
                 else:
-                    trouble = trouble and _one_line(failed)
+                    trouble = trouble and _named(failed)
                     break
                 sizes = ", ".join(f"{v.name}{list(feeds[v].shape)}" for v in drawn)
                 seen = f"for {kind} {sizes}, seed {self.seed}"
@@ -183,7 +184,7 @@ class RewriteCheck:
                     actual = now.run(feeds)
                 except Exception as error:  # noqa: BLE001 - as above
                     # Where the old spelling computes something, the new one has to.
-                    why = f"the new spelling could not be evaluated in float64: {_one_line(error)}"
+                    why = f"the new spelling could not be evaluated in float64: {_named(error)}"
                     return Checked(f"{why} {seen}", math.inf)
                 apart, why_not = _disagreement(expected, moved, actual)
                 if why_not is not None:
@@ -196,8 +197,8 @@ class RewriteCheck:
         return trouble or Checked(None, worst, sets)
 
 
-def _one_line(error: Exception | None) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+def _named(error: Exception | None) -> str:
+    return f"{type(error).__name__}: {error and one_line(error)}"[:200]
 
 
 def _misread(new: Replacement) -> str | None:

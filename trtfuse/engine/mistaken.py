@@ -15,10 +15,10 @@ from onnx import FunctionProto, ModelProto, NodeProto, defs
 from trtfuse.engine.unsupported import called, exported_from, label, nodes_of
 from trtfuse.errors import Unsupported
 from trtfuse.ir.graph import Value
+from trtfuse.ir.operators import DEFAULT
 from trtfuse.layers.limits import RANK
 from trtfuse.model.model import Model
 
-_STANDARD = ("", "ai.onnx")
 _BY_NAME = "it goes by the name alone and"
 _RENAME = "give the function a name of its own, or inline it"
 _MERGE = "merge some of them with a Reshape, or run this part outside the engine"
@@ -30,7 +30,7 @@ Trouble = tuple[str, str]
 
 def in_doubt(model: ModelProto) -> tuple[str, ...]:
     """The names that the parser may take for an operator of its own, though they are none."""
-    foreign = {node.op_type for node, _ in nodes_of(model) if node.domain not in _STANDARD}
+    foreign = {node.op_type for node, _ in nodes_of(model) if node.domain not in DEFAULT}
     return tuple(sorted(foreign | {function.name for function in model.functions}))
 
 
@@ -60,7 +60,7 @@ def mistaken(
 
 def _domain_of(node: NodeProto, known: Collection[str]) -> Iterator[Trouble]:
     """The parser ignores the domain of an operator."""
-    if node.domain in _STANDARD or node.op_type not in _standard():
+    if node.domain in DEFAULT or node.op_type not in _standard():
         return
     if node.op_type in known:
         yield (
@@ -141,7 +141,7 @@ def crashing(model: ModelProto, origins: Mapping[str, str]) -> Iterator[Unsuppor
         return name
 
     for node, place in nodes_of(model):
-        attention = node.op_type == "Attention" and node.domain in _STANDARD
+        attention = node.op_type == "Attention" and node.domain in DEFAULT
         if attention and source(node.input[0]) == source(node.input[1]):
             yield Unsupported(
                 "Attention",

@@ -18,6 +18,7 @@ from trtfuse.engine.native.log import Log, plain
 from trtfuse.engine.native.session import ParserError
 from trtfuse.engine.unsupported import called, exported_from, label, listed, nodes_of
 from trtfuse.errors import EngineError, Unsupported
+from trtfuse.ir.operators import DEFAULT
 
 #: The element types that TensorRT has.
 TYPES = frozenset(
@@ -130,7 +131,7 @@ def _check_versions(model: ModelProto, where: str) -> None:
     """The parser takes any opset; the checker lets an unknown one pass, too."""
     known = defs.onnx_opset_version()
     for imported in (*model.opset_import, *(i for f in model.functions for i in f.opset_import)):
-        if imported.domain in ("", "ai.onnx") and not 0 < imported.version <= known:
+        if imported.domain in DEFAULT and not 0 < imported.version <= known:
             raise EngineError(
                 f"{where} asks for opset {imported.version} of ONNX, which is not known here "
                 f"(1 to {known} are); export it for one of these"
@@ -199,7 +200,7 @@ def _refused(
         advice = "change the node, or run it outside the engine"
         if because in ("", "false") or "Plugin not found" in because:
             because = "it has no such operator"
-            if domain not in ("", "ai.onnx"):
+            if domain not in DEFAULT:
                 plugin = "and no plugins" if backend.rtx else "and no plugin of this name is loaded"
                 because = f"{because} {plugin}"
             advice = DOMAIN_ADVICE.get(domain) or ADVICE.get(operator, _OTHERWISE)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from onnx import AttributeProto, ModelProto, NodeProto
 
 from trtfuse.errors import Unsupported
+from trtfuse.ir.operators import DEFAULT
 
 #: How many nodes of a kind the message names; `EngineError.unsupported` has them all.
 _NAMED = 5
@@ -55,7 +56,7 @@ def label(node: NodeProto) -> str:
 
 def called(domain: str, name: str) -> str:
     """An operator with its domain, the default one left out."""
-    return name if domain in ("", "ai.onnx") else f"{domain}.{name}"
+    return name if domain in DEFAULT else f"{domain}.{name}"
 
 
 def exported_from(node: NodeProto) -> str:

@@ -25,6 +25,7 @@ from trtfuse.groups.names import Names
 from trtfuse.groups.partition import Group, Partition
 from trtfuse.groups.target import DEFAULT_KIB, shared_memory
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph
+from trtfuse.ir.operators import plain_domain
 from trtfuse.model.collector import collector_paused
 from trtfuse.model.model import Model
 from trtfuse.rewrite.refusal import Refusal
@@ -105,7 +106,7 @@ def _graphs(model: Model) -> list[Graph]:
 def _versions(graph: Graph) -> dict[str, int]:
     """The operator sets of a graph, but for that of groups."""
     imports = ((each.domain, each.version) for each in graph.opset_imports)
-    named = (("" if domain == "ai.onnx" else domain, version) for domain, version in imports)
+    named = ((plain_domain(domain), version) for domain, version in imports)
     return {domain: version for domain, version in named if domain != GROUP_DOMAIN}
 
 
