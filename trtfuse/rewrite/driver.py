@@ -225,7 +225,7 @@ class Driver:
             for node in graph.nodes():
                 reasons = self._refused.get(node, {})
                 refusals += [
-                    Refusal(name, node, (each,), (node,)) for name, each in reasons.items()
+                    Refusal(name, node, (reason,), (node,)) for name, reason in reasons.items()
                 ]
                 explaining = by_operator.get(node.op, ())
                 unsaid = not any(rule.name in reasons for rule in explaining)

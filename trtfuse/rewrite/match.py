@@ -69,7 +69,7 @@ class Match:
         try:
             return self.bound[name]
         except KeyError:
-            names = ", ".join(f"'{each}'" for each in self.bound if isinstance(each, str))
+            names = ", ".join(f"'{bound}'" for bound in self.bound if isinstance(bound, str))
             raise UsageError(f"the pattern binds no '{name}'; it binds {names}") from None
 
     def __contains__(self, name: str) -> bool:
@@ -186,7 +186,7 @@ class NearMatch(Match):
         more = super().with_all(name, parts)
         more.layers = self.layers + sum(part.layers for part in parts)
         more.missing += sum(part.missing for part in parts)
-        more.lacks = tuple(dict.fromkeys(lack for each in (self, *parts) for lack in each.lacks))
+        more.lacks = tuple(dict.fromkeys(lack for match in (self, *parts) for lack in match.lacks))
         more.differs = more.differs or any(part.differs for part in parts)
         return more
 
