@@ -258,12 +258,14 @@ def verify(
 ) -> int:
     """Compare two models on ONNX Runtime; exit with 1 if they differ."""
     with _progress(quiet) as progress:
-        found = trtfuse.verify(original, result, input_shapes=dict(input_shapes), progress=progress)
+        verification = trtfuse.verify(
+            original, result, input_shapes=dict(input_shapes), progress=progress
+        )
     if not quiet:
         from trtfuse.report.entries import verdict
 
-        click.echo("\n  ".join(verdict(asdict(found))))
-    return 0 if found.ok else 1
+        click.echo("\n  ".join(verdict(asdict(verification))))
+    return 0 if verification.ok else 1
 
 
 @command.command()
@@ -291,7 +293,7 @@ def explain(
     from trtfuse.report.explanation import plain
 
     with _progress(quiet=False) as progress:
-        found = trtfuse.explain(
+        explanation = trtfuse.explain(
             source,
             node,
             rules=names,
@@ -301,7 +303,9 @@ def explain(
             target=target,
             progress=progress,
         )
-    text = found.to_json() if as_json else plain(found.to_dict(), everything=verbose > 0)
+    text = (
+        explanation.to_json() if as_json else plain(explanation.to_dict(), everything=verbose > 0)
+    )
     click.echo(text.encode(errors="backslashreplace").decode().rstrip("\n"))
     return 0
 
@@ -464,7 +468,7 @@ def compare(
     an engine that was built elsewhere, as trtexec writes them.
     """
     with _build_progress(quiet) as progress:
-        found = trtfuse.compare(
+        comparison = trtfuse.compare(
             first,
             second,
             shapes=dict(shapes),
@@ -473,14 +477,14 @@ def compare(
             progress=progress,
         )
     if as_json:
-        click.echo(found.to_json(), nl=False)
+        click.echo(comparison.to_json(), nl=False)
         return 0
     from rich.console import Console
 
     from trtfuse.report.comparison import summary
     from trtfuse.report.terminal import show
 
-    show(Console(highlight=False), summary(found.to_dict(), everything=verbose > 0))
+    show(Console(highlight=False), summary(comparison.to_dict(), everything=verbose > 0))
     return 0
 
 
@@ -602,7 +606,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.exceptions.Abort:
         code = 130
     except Exception as error:  # noqa: BLE001 - nobody is shown a traceback without asking
-        if any(re.fullmatch("-v{2,}", each) for each in given):
+        if any(re.fullmatch("-v{2,}", argument) for argument in given):
             traceback.print_exc()
         if isinstance(error, EngineError) and any(re.fullmatch("-v+|--verbose", g) for g in given):
             for node in error.unsupported:

@@ -122,7 +122,7 @@ def nothing_else_raised(function: Callable[P, R]) -> Callable[P, R]:
         except TrtfuseError:
             raise
         except Exception as error:
-            if any(error is each for each in raised):
+            if any(error is from_progress for from_progress in raised):
                 raise
             if isinstance(error, MemoryError):
                 said = one_line(error) or f"{function.__name__} needs more than there is"

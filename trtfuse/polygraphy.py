@@ -68,9 +68,9 @@ class FuseOnnx(BaseLoader):  # type: ignore[misc]
         result = fuse(_typed(model), **self._options)
         if self._on_result is not None:
             self._on_result(result)
-        found = result.report.verification
-        if not found.ok:
-            raise VerifyError(f"the fused model does not agree: {'; '.join(found.notes)}")
+        verification = result.report.verification
+        if not verification.ok:
+            raise VerifyError(f"the fused model does not agree: {'; '.join(verification.notes)}")
         before, after = result.report.before.nodes, result.report.after.nodes
         G_LOGGER.verbose(f"trtfuse: {before} nodes before, {after} after")
         if result.folder is not None:

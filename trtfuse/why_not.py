@@ -75,7 +75,7 @@ def explain(
     )
     with in_order():
         run = Run(model, options)
-        if node is not None and all(each.label != node for each in run.original):
+        if node is not None and all(original.label != node for original in run.original):
             raise UsageError(_unknown(node, run.original))
         run.fuse()
         return _Explainer(run).explanation(node)
@@ -236,7 +236,7 @@ def _history(fused: list[Fused], start: list[Node]) -> tuple[list[Step], list[No
 
 
 def _step(fusion: Fused, again: bool) -> Step:
-    nodes, into = ([node.label for node in each] for each in (fusion.nodes, fusion.into))
+    nodes, into = ([node.label for node in side] for side in (fusion.nodes, fusion.into))
     if fusion.rule == "unused":
         sentence = "removed: nothing reads it"
     elif into:

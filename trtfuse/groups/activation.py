@@ -79,33 +79,33 @@ class Activations:
         for node in partition.order:
             if node.op not in ("Mul", "Div"):
                 continue
-            found = next(_gated(node), None)
-            gelu = None if found is not None else SpelledGelu.times_a_number(node)
+            activation = next(_gated(node), None)
+            gelu = None if activation is not None else SpelledGelu.times_a_number(node)
             if gelu is not None:
                 place = partition.rank
                 nodes = sorted((n for n in gelu.nodes if n in place), key=place.__getitem__)
-                found = Activation(tuple(nodes), gelu.x)
-            if found is None or partition.open_value(found.nodes, node) is not None:
+                activation = Activation(tuple(nodes), gelu.x)
+            if activation is None or partition.open_value(activation.nodes, node) is not None:
                 continue
             if gelu is not None:
-                before = self.spelled.get(found.x)
-                if before in self.gelus[-1:] and set(before.nodes) < set(found.nodes):
-                    # The same one without its factor, which comes last.
+                before = self.spelled.get(activation.x)
+                if before in self.gelus[-1:] and set(before.nodes) < set(activation.nodes):
+                    # That is the same GELU without its factor, which comes last.
                     self.gelus.pop()
-                self.gelus.append(found)
-            self.spelled[found.x] = found
+                self.gelus.append(activation)
+            self.spelled[activation.x] = activation
 
     def of(self, value: Value) -> Activation | None:
-        """The activation that is all that is made of a value, and is in no group yet."""
+        """The activation that alone reads a value, if none of its nodes is in a group yet."""
         if value.outputs:
             return None
-        found = self.spelled.get(value)
-        if found is None or not all(reader in found.nodes for reader in value.uses):
+        activation = self.spelled.get(value)
+        if activation is None or not all(reader in activation.nodes for reader in value.uses):
             reader = only_reader(value)
-            found = None if reader is None else single(reader, value)
-        if found is None or not all(map(self.partition.free, found.nodes)):
+            activation = None if reader is None else single(reader, value)
+        if activation is None or not all(map(self.partition.free, activation.nodes)):
             return None
-        return found
+        return activation
 
     def among_readers(self, value: Value) -> Node | None:
         """An activation among the nodes that read a value, maybe not the only one."""
@@ -115,8 +115,8 @@ class Activations:
 def single(node: Node, x: Value) -> Activation | None:
     """A node as an activation of a value, if it is one."""
     if node.op in OPERATORS:
-        rest = [each for each in node.inputs[1:] if each is not None]
-        if node.inputs[0] is x and all(constant(each) is not None for each in rest):
+        rest = [operand for operand in node.inputs[1:] if operand is not None]
+        if node.inputs[0] is x and all(constant(operand) is not None for operand in rest):
             return Activation((node,), x)
     elif node.op in ("Max", "Min"):
         seen = Clip.of(node)

@@ -150,11 +150,11 @@ def _extend(
         for rule in (CONV_SUM, CONV_MIN_MAX):
             if taken is not None and taken.rule == rule.name:
                 _yield_to(partition, rule, conv, reader, taken.nodes[0])
-    found = activations.of(y)
-    if found is not None:
-        rule = CONV_RELU if found.is_relu else CONV_ACTIVATION
+    activation = activations.of(y)
+    if activation is not None:
+        rule = CONV_RELU if activation.is_relu else CONV_ACTIVATION
         if partition.allows(rule):
-            partition.form(rule, (conv, *found.nodes))
+            partition.form(rule, (conv, *activation.nodes))
             return
     _explain(partition, activations, conv)
 

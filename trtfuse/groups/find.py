@@ -91,12 +91,12 @@ def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = Non
 
 
 def _graphs(model: Model) -> list[Graph]:
-    """All graphs that groups are found in, each before the bodies inside it."""
+    """The graphs to look for groups in, each before the bodies inside it."""
     if model.graph.opset < _SINCE:
         return []
     imports = _versions(model.graph)
-    functions = (each for each in model.functions if not each.is_group)
-    graphs = [model.graph, *(each for each in functions if _versions(each) == imports)]
+    functions = (function for function in model.functions if not function.is_group)
+    graphs = [model.graph, *(function for function in functions if _versions(function) == imports)]
     for graph in graphs:
         if any(node.bodies for node in graph.nodes()):
             graphs.extend(body for node in graph.canonical() for body in node.bodies)
@@ -104,8 +104,8 @@ def _graphs(model: Model) -> list[Graph]:
 
 
 def _versions(graph: Graph) -> dict[str, int]:
-    """The operator sets of a graph, but for that of groups."""
-    imports = ((each.domain, each.version) for each in graph.opset_imports)
+    """The versions of the operator sets that a graph imports, by domain; without that of groups."""
+    imports = ((opset.domain, opset.version) for opset in graph.opset_imports)
     named = ((plain_domain(domain), version) for domain, version in imports)
     return {domain: version for domain, version in named if domain != GROUP_DOMAIN}
 

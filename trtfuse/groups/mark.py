@@ -30,8 +30,8 @@ def mark(model: Model, groups: Iterable[Group]) -> None:
 
 
 def _mark(node: Node, name: str | None) -> None:
-    found = [entry.value for entry in node.proto.metadata_props if entry.key == KEY]
-    if found == ([] if name is None else [name]):
+    marks = [entry.value for entry in node.proto.metadata_props if entry.key == KEY]
+    if marks == ([] if name is None else [name]):
         return
     proto = NodeProto()
     proto.CopyFrom(node.proto)

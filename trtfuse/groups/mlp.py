@@ -285,10 +285,10 @@ def _form(partition: Partition, chain: _Chain, fits: bool) -> None:
 
 
 def _fc_and_relu(chain: _Chain) -> list[Node] | None:
-    """The nodes of a FullyConnected, with its bias, and a Relu that a chain begins with."""
+    """The nodes of the FullyConnected and the Relu that a chain begins with, or None."""
     for place, element in enumerate(chain.elements[1:3], 1):
         if element[0].op == "Relu":
-            return [node for each in chain.elements[: place + 1] for node in each]
+            return [node for part in chain.elements[: place + 1] for node in part]
         if place == 2 or element[0].op != "Add" or chain.products[0].node.op != "MatMul":
             return None
     return None

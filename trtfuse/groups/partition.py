@@ -130,14 +130,14 @@ def joined(nodes: Iterable[Node]) -> str:
 
 
 def only_reader(value: Value) -> Node | None:
-    """The one node that reads a value, which is no output of the graph; None if there are others.
+    """The one node that reads a value; None if there are more, or it is an output of the graph.
 
-    Not a node that only has a body which reads it.
+    Also None where it is only a body of the node that reads the value.
     """
     if value.outputs or len(value.uses) != 1:
         return None
     (reader,) = value.uses
-    return reader if any(each is value for each in reader.inputs) else None
+    return reader if any(operand is value for operand in reader.inputs) else None
 
 
 def other_operand(node: Node, value: Value) -> Value | None:

@@ -90,4 +90,4 @@ def _is_pointwise(node: Node) -> bool:
 def _scales_then_activates(nodes: list[Node]) -> bool:
     """Whether a group, last node first, is a chain of Scales and an activation."""
     last, *scales = nodes
-    return last.op in ACTIVATIONS and all(isinstance(Scale.of(each), Scale) for each in scales)
+    return last.op in ACTIVATIONS and all(isinstance(Scale.of(scale), Scale) for scale in scales)

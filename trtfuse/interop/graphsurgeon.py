@@ -165,7 +165,7 @@ def _write_function(function: gs.Function, proto: FunctionProto) -> None:
 def _tensors(graph: gs.Graph) -> Iterator[gs.Tensor]:
     """The tensors that a graph or its nodes name, each once, inputs first."""
     seen: set[int] = set()
-    listed = (each for node in graph.nodes for each in (*node.inputs, *node.outputs))
+    listed = (tensor for node in graph.nodes for tensor in (*node.inputs, *node.outputs))
     for tensor in (*graph.inputs, *listed, *graph.outputs):
         if tensor.name and id(tensor) not in seen:
             seen.add(id(tensor))
@@ -173,15 +173,15 @@ def _tensors(graph: gs.Graph) -> Iterator[gs.Tensor]:
 
 
 def _shared(graph: gs.Graph) -> list[gs.Constant]:
-    """Constants that more than one body would have to write: they are those of the outer graph.
+    """Constants that more than one body would write: they belong to the outer graph.
 
-    GraphSurgeon knows of a constant only from who reads it. A decoder with and without a cache as
-    the branches of an If has all its weights twice where this is overlooked.
+    GraphSurgeon knows a constant only by the nodes that read it. Without this, a decoder that is
+    in both branches of an If, with and without a cache, would be written with all weights twice.
     """
     called: dict[str, set[int]] = {}
     for tensor in _tensors(graph):
         called.setdefault(tensor.name, set()).add(id(tensor))
-    found: dict[int, gs.Constant] = {}
+    constants: dict[int, gs.Constant] = {}
     readers: dict[int, int] = {}
     pending = [(graph, frozenset(id(tensor) for tensor in _tensors(graph)))]
     while pending:
@@ -191,13 +191,13 @@ def _shared(graph: gs.Graph) -> list[gs.Constant]:
             for tensor in own:
                 called.setdefault(tensor.name, set()).add(id(tensor))
                 if isinstance(tensor, gs.Constant):
-                    found[id(tensor)] = tensor
+                    constants[id(tensor)] = tensor
                     readers[id(tensor)] = readers.get(id(tensor), 0) + 1
             pending.append((body, around.union(id(tensor) for tensor in own)))
-    # A name that something else has too may stand for that further out.
+    # In a graph further out, a name that another tensor has too may mean that one.
     return [
         constant
-        for key, constant in found.items()
+        for key, constant in constants.items()
         if readers[key] > 1 and len(called[constant.name]) == 1
     ]
 
@@ -310,12 +310,12 @@ def _element_type(dtype: Any) -> int | None:
 
 
 def _opset_imports(graph: gs.Graph) -> list[OperatorSetIdProto]:
-    """The operator sets of a graph, with those that its nodes need and it does not list."""
+    """The operator sets that a graph lists, then those that its nodes need beyond them."""
     imports = list(graph.import_domains or ())
     used = [""] if graph.import_domains is None else []
-    for each in (graph, *graph.subgraphs(recursive=True)):
-        used.extend(plain_domain(node.domain or "") for node in each.nodes)
-    known = {plain_domain(each.domain) for each in imports}
+    for scope in (graph, *graph.subgraphs(recursive=True)):
+        used.extend(plain_domain(node.domain or "") for node in scope.nodes)
+    known = {plain_domain(opset.domain) for opset in imports}
     missing = [domain for domain in dict.fromkeys(used) if domain not in known]
     added = [helper.make_opsetid(domain, 1 if domain else graph.opset) for domain in missing]
     return imports + added
@@ -376,11 +376,11 @@ def _refuse_losses(model: ModelProto) -> None:
 def _constants(graph: gs.Graph) -> Iterator[gs.Constant]:
     graphs: Iterable[gs.Graph] = (graph, *graph.functions)
     for outer in graphs:
-        for each in (outer, *outer.subgraphs(recursive=True)):
-            for tensor in _tensors(each):
+        for scope in (outer, *outer.subgraphs(recursive=True)):
+            for tensor in _tensors(scope):
                 if isinstance(tensor, gs.Constant):
                     yield tensor
-            for node in each.nodes:
+            for node in scope.nodes:
                 yield from (held for held in node.attrs.values() if isinstance(held, gs.Constant))
 
 

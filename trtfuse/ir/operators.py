@@ -165,6 +165,13 @@ def defaults(operator: str, opset: int) -> Mapping[str, Any]:
 
 
 @functools.cache
+def attribute_types(operator: str, opset: int) -> Mapping[str, onnx.defs.OpSchema.AttrType]:
+    """Of what types ONNX declares the attributes of an operator of its own, by name."""
+    schema = onnx.defs.get_schema(operator, opset, "")
+    return {name: attribute.type for name, attribute in schema.attributes.items()}
+
+
+@functools.cache
 def _attributes(operator: str, opset: int | None) -> frozenset[str]:
     """The attributes that an operator has at an opset, or has had at any."""
     if opset is not None:

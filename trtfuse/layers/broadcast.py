@@ -10,24 +10,24 @@ from trtfuse.ir.graph import Value
 
 
 def larger_than(target: Sizes, operands: Sequence[Value]) -> str | None:
-    """Why sizes may be more than what operands broadcast to; None if they certainly are not.
+    """Why a shape may be larger than the one operands broadcast to; None if it certainly is not.
 
-    Sizes that are not more make no difference to an operator that broadcasts the operands, and
-    neither does a tensor that is broadcast to them first.
+    A shape that is no larger makes no difference to an operator that broadcasts the operands, and
+    neither does broadcasting one of them to that shape first.
 
     Args:
-        target: the sizes.
+        target: the shape, as sizes.
         operands: values that broadcast to one shape.
     """
-    listed = [sizes_of(each) for each in operands]
-    known = [each for each in listed if each is not None]
+    listed = [sizes_of(operand) for operand in operands]
+    known = [shape for shape in listed if shape is not None]
     rank = max(map(len, known), default=0)
-    names = " and ".join(f"`{each.name}`" for each in operands)
+    names = " and ".join(f"`{operand.name}`" for operand in operands)
     verb = "broadcasts" if len(operands) == 1 else "broadcast"
     for back, size in enumerate(reversed(target), start=1):
         if size == 1 and back <= rank:
             continue
-        if not any(len(each) >= back and equal(each[-back], size) for each in known):
+        if not any(len(shape) >= back and equal(shape[-back], size) for shape in known):
             axis = len(target) - back
             return f"size {_shown(size)} of axis {axis} may be larger than what {names} {verb} to"
     return None

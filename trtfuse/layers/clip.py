@@ -124,7 +124,8 @@ class Clip:
     def rebuilt(self, new: Replacement, x: Value, low: float, high: float) -> Value:
         """A Clip of x to another range; a Relu where that is what the range is.
 
-        Of integers, TensorRT takes no Relu and no Clip with one bound: they get a Max or a Min.
+        TensorRT takes neither a Relu of integers nor a Clip of integers with a single bound: these
+        become a Max or a Min.
         """
         if x.type in INTEGERS:
             return self._rebuilt_of_integers(new, x, low, high)
@@ -132,7 +133,7 @@ class Clip:
             return new.Relu(x, like=self.node)
         if new.opset < _BOUNDS_AS_INPUTS:
             bounds = {"min": (low, -_LARGEST), "max": (high, _LARGEST)}
-            given = {name: each for name, (each, absent) in bounds.items() if each != absent}
+            given = {name: bound for name, (bound, absent) in bounds.items() if bound != absent}
             return new.Clip(x, like=self.node, **given)
         return new.Clip(x, *self._bounds(new, x, low, high), like=self.node)
 

@@ -90,8 +90,12 @@ class Cut:
 
     @property
     def disputed(self) -> bool:
-        """Whether runtimes differ on what it takes: all that is before its start, or nothing."""
-        return any(each.step < 0 and each.end >= LARGEST_END for each in self.limits.values())
+        """Whether runtimes disagree on what it takes.
+
+        Where it runs backwards and its end is a number as large as exporters write for "to the
+        end", some take everything before its start and others nothing.
+        """
+        return any(limits.step < 0 and limits.end >= LARGEST_END for limits in self.limits.values())
 
     @classmethod
     def of(cls, node: Node) -> Self | str | None:

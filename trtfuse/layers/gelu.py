@@ -66,15 +66,16 @@ class SpelledGelu:
 
     @classmethod
     def of(cls, node: Node) -> Self | None:
-        return cls._found(node, scaled=False)
+        return cls._of(node, scaled=False)
 
     @classmethod
     def times_a_number(cls, node: Node) -> Self | None:
         """A GELU times any number: the 0.5 may have gone into the weights that follow."""
-        return cls._found(node, scaled=True)
+        return cls._of(node, scaled=True)
 
     @classmethod
-    def _found(cls, node: Node, *, scaled: bool) -> Self | None:
+    def _of(cls, node: Node, *, scaled: bool) -> Self | None:
+        """A GELU that ends in a node; if `scaled`, times any number."""
         reached = list(operands(node.output))
         for t in reached:
             function = t.producer
@@ -98,7 +99,9 @@ class SpelledGelu:
         if outer is None or outer.terms.keys() != OUTER.keys():
             return None
         factor = 2 * outer.terms[1, 0] if scaled else 1.0
-        if not _roughly(outer.terms, {powers: factor * each for powers, each in OUTER.items()}):
+        if not _roughly(
+            outer.terms, {powers: factor * coefficient for powers, coefficient in OUTER.items()}
+        ):
             return None
         inner = Polynomial.of(argument, (x,), meant)
         if inner is None or not _roughly(inner.terms, INNER[function.op]):
@@ -110,7 +113,7 @@ class SpelledGelu:
 def meant(tensor: Tensor) -> float:
     """The number that a constant stands for: one of `MEANT` or, where that is not near, its own."""
     stored = tensor.exact().reshape(())
-    near = (each for each in MEANT if stands_for(stored, np.array(each), tensor.type))
+    near = (number for number in MEANT if stands_for(stored, np.array(number), tensor.type))
     return next(near, float(stored))
 
 

@@ -239,7 +239,10 @@ def _number(step: Scale, by: float, plus: float, needed_by: float, needed_plus: 
 def _fit(
     before: list[Scale], clip: Clip, after: list[Scale], meant: tuple[float, float] | None
 ) -> tuple[float, float, tuple[Number, ...]] | None:
-    """Alpha and beta, and what the numbers would have to be; None if it is not even roughly one."""
+    """Alpha, beta, and the numbers of the nodes, each with what it would have to be.
+
+    None if this is not even roughly a HardSigmoid.
+    """
     steps = [*before, *after]
     by = [1.0 if s.scale is None else float(s.scale.vector()[0]) for s in steps]
     plus = [0.0 if s.shift is None else float(s.shift.vector()[0]) for s in steps]
@@ -270,7 +273,7 @@ def _fit(
         by[i] *= alpha / factor(0)
     for i in [i for i, step in enumerate(steps) if step.shift is not None][-1:]:
         plus[i] += (beta - shift(0)) / factor(i + 1)
-    numbers = [_number(*each) for each in zip(steps, *given, by, plus, strict=True)]
+    numbers = [_number(*row) for row in zip(steps, *given, by, plus, strict=True)]
     for which, name in enumerate(("lower", "upper")):
         needed = (which - shift(behind)) / factor(behind)
         value = clip.bounds[which]

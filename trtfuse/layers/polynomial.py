@@ -69,7 +69,7 @@ class Polynomial:
 
     def _worked_out(self, value: Value, known: dict[Value, Terms]) -> Terms:
         if value in self.variables:
-            return {tuple(int(value is each) for each in self.variables): 1.0}
+            return {tuple(int(value is variable) for variable in self.variables): 1.0}
         tensor = constant(value)
         if tensor is not None:
             return self._number(value, tensor)
@@ -137,14 +137,19 @@ def _product(first: Terms, second: Terms) -> Terms:
 
 
 def operands(value: Value, most: int = 16) -> Iterator[Value]:
-    """The values that sums and products go back to, inner ones too: the nearest first."""
-    found = {value: None}
+    """A value and those that it is computed from by sums and products, the nearest first.
+
+    Args:
+        value: where to begin.
+        most: from so many values on, it goes back no further.
+    """
+    values = {value: None}
     pending = [value]
     for current in pending:
         yield current
         node = current.producer
-        if node is None or node.op not in OPERATORS or len(found) >= most:
+        if node is None or node.op not in OPERATORS or len(values) >= most:
             continue
-        fresh = [v for v in node.inputs if v is not None and v not in found and not constant(v)]
-        found.update(dict.fromkeys(fresh))
+        fresh = [v for v in node.inputs if v is not None and v not in values and not constant(v)]
+        values.update(dict.fromkeys(fresh))
         pending.extend(dict.fromkeys(fresh))

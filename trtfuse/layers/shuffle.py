@@ -269,18 +269,18 @@ class Move:
 
     def permutation(self) -> list[int]:
         """The `perm` of a Transpose."""
-        found = _permutation(self.before, self.after)
-        assert found is not None
-        return found
+        perm = _permutation(self.before, self.after)
+        assert perm is not None
+        return perm
 
     def axes_of_ones(self) -> list[int]:
         """The `axes` of a Squeeze or Unsqueeze."""
         longer, shorter = self.before, self.after
         if self.operator == "Unsqueeze":
             longer, shorter = shorter, longer
-        found = _additional_ones(longer, shorter)
-        assert found is not None
-        return found
+        axes = _additional_ones(longer, shorter)
+        assert axes is not None
+        return axes
 
     def reshape_to(self) -> list[int] | None:
         """The target of a Reshape: 0 copies a dimension, -1 is what is left; None if not enough."""
@@ -345,18 +345,21 @@ def _dimensions(groups: Groups) -> Shape:
 
 
 def _permutation(before: Groups, after: Groups) -> list[int] | None:
-    """Which dimension before each dimension after is; None if it is not a matter of whole ones."""
+    """The `perm` that takes dimensions to their places: each entry is an index into `before`.
+
+    None if the dimensions do not stay whole.
+    """
     if len(before) != len(after):
         return None
     free = list(range(len(before)))
-    found = []
+    perm = []
     for group in after:
         axis = next((axis for axis in free if before[axis] == group), None)
         if axis is None:
             return None
         free.remove(axis)
-        found.append(axis)
-    return found
+        perm.append(axis)
+    return perm
 
 
 def _in_order_of(groups: Groups, other: Groups) -> Groups:

@@ -67,7 +67,7 @@ def agreed(agreement: Content) -> str:
     inside = f", {further} of them with more nodes" if further else ""
     return (
         f"{counts['one kernel'] + further} of {len(fusions)} fusions run in one kernel{inside}"
-        f"{''.join(f'; {each}' for each in others)}"
+        f"{''.join(f'; {other}' for other in others)}"
     )
 
 

@@ -43,7 +43,7 @@ def of_kind(data: Content, wanted: Kind) -> dict[str, list[Content]]:
 def counts(data: Content) -> dict[Kind, int]:
     """How many fusions, groups and cleanups there are."""
     kinds = [kind(entry) for entry in data["fused"]]
-    return {each: kinds.count(each) for each in KINDS}
+    return {name: kinds.count(name) for name in KINDS}
 
 
 def made(data: Content) -> str:
@@ -51,7 +51,7 @@ def made(data: Content) -> str:
     numbers = counts(data)
     order: tuple[Kind, ...] = ("fusion", "cleanup", "group")
     return joined(
-        [counted(numbers[each], each) for each in order if numbers[each]] or ["no fusion"]
+        [counted(numbers[name], name) for name in order if numbers[name]] or ["no fusion"]
     )
 
 

@@ -69,10 +69,12 @@ def _group(rule: str, misses: list[Content], everything: bool) -> Iterator[str]:
     shown = misses if everything else misses[:PLACES]
     for miss in shown:
         yield f"  {_place(miss)}"
-        yield from (f"    {each['guard']}: {each['because']}" for each in miss["objections"])
+        yield from (
+            f"    {objection['guard']}: {objection['because']}" for objection in miss["objections"]
+        )
     if len(misses) > len(shown):
         yield f"  and {len(misses) - len(shown)} more"
-    helps = {each["guard"]: each["helps"] for each in misses[0]["objections"]}
+    helps = {objection["guard"]: objection["helps"] for objection in misses[0]["objections"]}
     for guard, text in helps.items():
         if text:
             yield f"  {text}" if guard == STRUCTURE.name else f"  what helps ({guard}): {text}"

@@ -70,16 +70,16 @@ def _sentence(data: dict[str, Any], checked: str) -> str:
 
 def _checked(data: dict[str, Any]) -> tuple[Standing, str, str]:
     """The standing, the verdict, and the end of the sentence."""
-    found = data["verification"]
-    if not found["ok"]:
+    verification = data["verification"]
+    if not verification["ok"]:
         return "bad", "do not use", ", but original and result differ: do not use the result"
-    if found["level"] == "model":
+    if verification["level"] == "model":
         return "good", "checked", ", and both models agree on ONNX Runtime"
     if not data["fused"]:
         return "good", "unchanged", ""
-    if found["level"] == "none":
+    if verification["level"] == "none":
         return "open", "not checked", ", and nothing was checked"
-    if not found["checked"]:
+    if not verification["checked"]:
         return "good", "same arithmetic", ", and no arithmetic is changed"
     agrees = ", and every rewrite that changes arithmetic agrees with its original in float64"
     return "good", "checked", agrees
@@ -96,28 +96,29 @@ def _nodes(data: dict[str, Any]) -> Figure:
 
 
 def _fusions(data: dict[str, Any]) -> Figure:
-    found = counts(data)
-    beside = [counted(found[each], each) for each in ("cleanup", "group") if found[each]]
+    numbers = counts(data)
+    beside = [counted(numbers[name], name) for name in ("cleanup", "group") if numbers[name]]
     rules = len({e["rule"] for e in data["fused"] if kind(e) == "fusion"})
     note = f"by {counted(rules, 'rule')}" if rules else "none applies"
-    return Figure("fusions", f"{found['fusion']:,}", ", ".join([note, *beside]))
+    return Figure("fusions", f"{numbers['fusion']:,}", ", ".join([note, *beside]))
 
 
 def _error(data: dict[str, Any]) -> Figure:
-    found = data["verification"]
-    if found["level"] == "none" or not found["checked"]:
-        note = "nothing was checked" if found["level"] == "none" else "nothing to check"
+    verification = data["verification"]
+    if verification["level"] == "none" or not verification["checked"]:
+        note = "nothing was checked" if verification["level"] == "none" else "nothing to check"
         return Figure("largest error", "\N{EN DASH}", note)
-    what = "output" if found["level"] == "model" else "rewrite"
-    where = "compared" if found["level"] == "model" else "evaluated"
-    note = f"tolerance {found['tolerance']:.0e}, {counted(found['checked'], what)} {where}"
-    error = found["max_error"]
+    what = "output" if verification["level"] == "model" else "rewrite"
+    where = "compared" if verification["level"] == "model" else "evaluated"
+    checked = f"{counted(verification['checked'], what)} {where}"
+    note = f"tolerance {verification['tolerance']:.0e}, {checked}"
+    error = verification["max_error"]
     return Figure("largest error", f"{error:.1e}" if error else "0", note)
 
 
 def _misses(data: dict[str, Any]) -> Figure:
     declined = data["declined"]
-    guards = len({each["guard"] for each in declined})
+    guards = len({refusal["guard"] for refusal in declined})
     note = f"{counted(guards, 'reason')}, below" if declined else "no rule stopped short"
     return Figure("near misses", f"{len(declined):,}", note)
 

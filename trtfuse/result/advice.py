@@ -30,23 +30,23 @@ BEFORE = (
 
 
 def asked(rule: AnyRule | None = None) -> Iterator[Condition]:
-    """Everything that may stand in the way of a rule: what it asks itself comes first."""
+    """Every condition that may stand in the way of a rule, its own guards first."""
     if rule is not None:
         yield from rule.guards
     yield from IMPLIED
     yield from BEFORE
-    for each in CATALOGUE.values():
-        yield from each.guards
+    for known in CATALOGUE.values():
+        yield from known.guards
 
 
 def condition(name: str, rule: AnyRule | None = None) -> Condition:
-    """The condition of a name, as a rule asks it; one that says nothing, for a name that is none.
+    """The condition of a name, as a rule asks it; an empty one if no condition has that name.
 
     Args:
         name: the guard in a report.
         rule: what it stopped; without it, the first rule with a guard of that name is meant.
     """
-    return next((each for each in asked(rule) if each.name == name), Condition(name))
+    return next((candidate for candidate in asked(rule) if candidate.name == name), Condition(name))
 
 
 def holds(guard: str, rule: AnyRule | None = None) -> str:

@@ -63,8 +63,8 @@ class Agreement:
     @property
     def counts(self) -> dict[Outcome, int]:
         """How many fusions came out how."""
-        found = Counter(fusion.outcome for fusion in self.fusions)
-        return {outcome: found[outcome] for outcome in OUTCOMES}
+        numbers = Counter(fusion.outcome for fusion in self.fusions)
+        return {outcome: numbers[outcome] for outcome in OUTCOMES}
 
     @property
     def confirmed(self) -> int:

@@ -18,16 +18,19 @@ _UNUSED = {
 
 
 def detailed(data: dict[str, Any], trace: Trace | None) -> dict[str, Any]:
-    """Adds to the plain entries of a report what its rules, its guards and its trace tell.
+    """Adds to a report what its rules and guards are about, and what its trace recorded.
 
     Args:
         data: the report without details; changed in place, and returned.
         trace: where the details come from; without it, only rules and guards are described.
     """
     data.pop("trace", None)
-    named = (*(each["rule"] for each in data["fused"]), *(d["rule"] for d in data["declined"]))
+    named = (
+        *(entry["rule"] for entry in data["fused"]),
+        *(refusal["rule"] for refusal in data["declined"]),
+    )
     data["rules"] = {name: _described(name) for name in dict.fromkeys(named)}
-    guards = dict.fromkeys(each["guard"] for each in data["declined"])
+    guards = dict.fromkeys(refusal["guard"] for refusal in data["declined"])
     data["guards"] = {name: {"holds": holds(name), "helps": helps(name)} for name in guards}
     if trace is not None:
         details = trace.details()

@@ -199,7 +199,7 @@ class Report:
 
     def by_rule(self) -> dict[str, list[Fusion]]:
         """What each rule did."""
-        found: dict[str, list[Fusion]] = {}
+        fusions: dict[str, list[Fusion]] = {}
         for fusion in self.fused:
-            found.setdefault(fusion.rule, []).append(fusion)
-        return found
+            fusions.setdefault(fusion.rule, []).append(fusion)
+        return fusions

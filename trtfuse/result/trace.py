@@ -138,23 +138,23 @@ class _Tracing:
         return twins
 
     def _shapes(self) -> dict[Value, Shape]:
-        """Shapes of the original that its own inference does not find, as far as the result tells.
+        """Shapes of the original's values that only inference on the result finds.
 
-        Where shape arithmetic has become constant, inference gets further than in the original.
+        There it gets further, since shape arithmetic has become constant.
         """
         after = {v.name: v.shape for n in self.after for v in n.outputs if v is not None}
-        found: dict[Value, Shape] = {}
+        shapes: dict[Value, Shape] = {}
         for node in reversed(self.nodes_before):
             for value in node.outputs:
                 told = None if value is None else after.get(value.name)
                 if value is not None and told is not None and not is_known(value.shape):
-                    found[value] = told
+                    shapes[value] = told
             first = node.input(0)
             if node.op in _SAME_SHAPE and first is not None and not is_known(first.shape):
-                shape = found.get(node.output, node.output.shape)
+                shape = shapes.get(node.output, node.output.shape)
                 if shape is not None and is_known(shape):
-                    found.setdefault(first, shape)
-        return found
+                    shapes.setdefault(first, shape)
+        return shapes
 
     def before_known(self, value: Value) -> tuple[int | None, Shape | None]:
         """The type and shape of a value of the original."""
@@ -176,17 +176,17 @@ class _Tracing:
             "before": asdict(cost(self.nodes_before, self.before_known)),
             "after": asdict(cost(self.after, self.known)),
         }
-        found = Details(cost=costs)
-        found.fused = [self._of(fusion) for fusion in self.trace.fused]
-        found.fused += [self._of_group(nodes) for nodes in self.trace.groups]
-        found.provenance = [
-            {"node": node.label, "origin": [each.label for each in _origin([node])]}
+        details = Details(cost=costs)
+        details.fused = [self._of(fusion) for fusion in self.trace.fused]
+        details.fused += [self._of_group(nodes) for nodes in self.trace.groups]
+        details.provenance = [
+            {"node": node.label, "origin": [source.label for source in _origin([node])]}
             for node in made
         ]
-        found.pictures = self.pictures
+        details.pictures = self.pictures
         if len(self.nodes_before) <= MOST_LAID_OUT:
-            found.graph = self._graph()
-        return found
+            details.graph = self._graph()
+        return details
 
     def _of(self, fusion: Fused) -> dict[str, Any]:
         origin = _origin(fusion.nodes, MOST_ORIGINS + 1)
@@ -336,11 +336,11 @@ def _producers(node: Node) -> Iterable[Node]:
 
 
 def _origin(nodes: Iterable[Node], most: int | None = None) -> list[Node]:
-    """The nodes of the original that nodes were made from, the nearest first."""
-    found: dict[Node, None] = {}
+    """The nodes of the original that nodes were made from, the nearest first, `most` at most."""
+    origin: dict[Node, None] = {}
     seen: set[Node] = set()
     pending = deque(nodes)
-    while pending and (most is None or len(found) < most):
+    while pending and (most is None or len(origin) < most):
         node = pending.popleft()
         if node in seen:
             continue
@@ -348,8 +348,8 @@ def _origin(nodes: Iterable[Node], most: int | None = None) -> list[Node]:
         if node.replaces:
             pending.extend(node.replaces)
         else:
-            found[node] = None
-    return list(found)
+            origin[node] = None
+    return list(origin)
 
 
 def _check(fusion: Fused) -> dict[str, Any] | None:

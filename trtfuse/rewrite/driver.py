@@ -30,7 +30,7 @@ from trtfuse.rewrite.condition import (
 )
 from trtfuse.rewrite.debug import Watch, check_uses, is_watched
 from trtfuse.rewrite.editor import GraphEditor, must_keep_name, substitute
-from trtfuse.rewrite.match import Match
+from trtfuse.rewrite.match import Match, MatchError
 from trtfuse.rewrite.near_misses import nearest_miss, opset_too_old, read_elsewhere
 from trtfuse.rewrite.refusal import Reason, Refusal
 from trtfuse.rewrite.replacement import Replacement
@@ -225,7 +225,7 @@ class Driver:
             for node in graph.nodes():
                 reasons = self._refused.get(node, {})
                 refusals += [
-                    Refusal(name, node, (each,), (node,)) for name, each in reasons.items()
+                    Refusal(name, node, (reason,), (node,)) for name, reason in reasons.items()
                 ]
                 explaining = by_operator.get(node.op, ())
                 unsaid = not any(rule.name in reasons for rule in explaining)
@@ -261,6 +261,8 @@ class Driver:
                     if reason is None:
                         return
                     refused.append(reason)
+            except MatchError as error:
+                raise UsageError(f"rule '{rule.name}': {error}") from None
             except Exception as error:  # noqa: BLE001
                 because = self.model.malformed(error, f"rule '{rule.name}' at {node.label}")
                 refused[:] = [Reason(MALFORMED, because)]

@@ -44,6 +44,10 @@ class Sought(Protocol):
         """What is there instead; None if it reads another value only."""
 
 
+class MatchError(UsageError):
+    """A rule asked a match for what its pattern does not bind."""
+
+
 class Match:
     """What a pattern found.
 
@@ -69,16 +73,20 @@ class Match:
         try:
             return self.bound[name]
         except KeyError:
-            names = ", ".join(f"'{each}'" for each in self.bound if isinstance(each, str))
-            raise UsageError(f"the pattern binds no '{name}'; it binds {names}") from None
+            names = ", ".join(f"'{bound}'" for bound in self.bound if isinstance(bound, str))
+            raise MatchError(f"the pattern binds no '{name}'; it binds {names}") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.bound
 
     def tensor(self, name: str) -> Tensor:
         """The constant that a name is bound to."""
-        tensor = constant(self.bound[name])
-        assert tensor is not None, f"'{name}' is bound to no constant"
+        bound = self[name]
+        tensor = constant(bound) if isinstance(bound, Value) else None
+        if tensor is None:
+            raise MatchError(
+                f"the pattern binds '{name}' to no constant; ask for `const('{name}')`"
+            )
         return tensor
 
     @property
@@ -171,10 +179,15 @@ class NearMatch(Match):
         return tuple(map(str, self.lacks)) if condition is None else (condition,)
 
     @property
-    def closeness(self) -> tuple[float, int, bool, int]:
-        """What to order by; the larger, the closer."""
+    def closeness(self) -> tuple[float, int, bool, int, int]:
+        """What to order by; the larger, the closer.
+
+        The right operator with another attribute is closer than another operator.
+        """
         size = self.layers + self.missing
-        return self.layers / size if size else 1.0, -len(self.lacks), not self.differs, self.layers
+        share = self.layers / size if size else 1.0
+        others = sum(bool(lack.wanted) for lack in self.lacks)
+        return share, -len(self.lacks), not self.differs, self.layers, -others
 
     def with_(self, name: Any, thing: Any, nodes: tuple[Node, ...] = ()) -> Self:
         more = super().with_(name, thing, nodes)
@@ -186,7 +199,7 @@ class NearMatch(Match):
         more = super().with_all(name, parts)
         more.layers = self.layers + sum(part.layers for part in parts)
         more.missing += sum(part.missing for part in parts)
-        more.lacks = tuple(dict.fromkeys(lack for each in (self, *parts) for lack in each.lacks))
+        more.lacks = tuple(dict.fromkeys(lack for match in (self, *parts) for lack in match.lacks))
         more.differs = more.differs or any(part.differs for part in parts)
         return more
 

@@ -23,7 +23,7 @@ _MOST_WAYS = 4
 def nearest_miss(rules: Iterable[Rule], node: Node) -> Refusal:
     """The rule that comes nearest to matching at a node, and what is in its way.
 
-    Rules that fail alike are put in one sentence, under the first of them.
+    Rules that fail for the same reason share one sentence, under the name of the first.
     """
     near = [(rule, rule.pattern.nearest(node.first_result)) for rule in rules]
     furthest = max(match.layers for _, match in near)
@@ -33,7 +33,7 @@ def nearest_miss(rules: Iterable[Rule], node: Node) -> Refusal:
     if match.lacks:
         lack = match.lacks[0]
         lacks = [match.lacks[0] for _, match in near if match.lacks]
-        wanted = dict.fromkeys(each.wanted for each in lacks if each.there == lack.there)
+        wanted = dict.fromkeys(other.wanted for other in lacks if other.there == lack.there)
         if lack.wanted:
             because = f"{lack.there} by {', or by '.join(wanted)}" if lack.computed else lack.there
     return _refusal(rule, node, match, [Reason(STRUCTURE, because)])

@@ -181,34 +181,36 @@ class _Alternatives(Pattern):
 class _Rest(Pattern):
     """The remaining inputs of a call."""
 
-    def __init__(self, name: str, each: Pattern | None) -> None:
+    def __init__(self, name: str, pattern: Pattern | None) -> None:
         self.name = name
-        self.each = each
+        self.pattern = pattern
 
     def matches_all(self, values: tuple[Value | None, ...], match: M) -> Iterator[M]:
-        if self.each is None:
+        if self.pattern is None:
             yield match.with_(self.name, values)
             return
         inputs: list[M] = []
         for value in values:
             # Each input binds names of its own; the first way to match it will do.
-            first = next(self.each.matches(value, match.anew()), None)
+            first = next(self.pattern.matches(value, match.anew()), None)
             if first is None:
                 return
             inputs.append(first)
         yield match.with_all(self.name, inputs)
 
     def depth(self) -> int:
-        return 0 if self.each is None else self.each.depth()
+        return 0 if self.pattern is None else self.pattern.depth()
 
     def own_names(self) -> tuple[str, ...]:
         return (self.name,)
 
     def mistake(self) -> str | None:
-        return None if self.each is None else self.each.mistake()
+        return None if self.pattern is None else self.pattern.mistake()
 
     def describe(self) -> str:
-        return "any inputs" if self.each is None else f"inputs that are each {self.each.describe()}"
+        if self.pattern is None:
+            return "any inputs"
+        return f"inputs that are each {self.pattern.describe()}"
 
 
 class Call(Pattern):
@@ -285,8 +287,8 @@ class Call(Pattern):
         self, patterns: tuple[Pattern, ...], node: Node, index: int, match: M
     ) -> Iterator[M]:
         if index < len(patterns):
-            for found in patterns[index].matches(node.input(index), match):
-                yield from self._match_inputs(patterns, node, index + 1, found)
+            for extended in patterns[index].matches(node.input(index), match):
+                yield from self._match_inputs(patterns, node, index + 1, extended)
         elif isinstance(self.rest, _Rest):
             yield from self.rest.matches_all(tuple(node.inputs[index:]), match)
         else:
@@ -296,10 +298,12 @@ class Call(Pattern):
         return (self.operator,)
 
     def may_read(self, operators: frozenset[str]) -> bool:
-        fixed, more = self.orders[0], () if self.rest is None else (self.rest.each,)
-        if all(isinstance(each, _Constant) for each in (*fixed, *more)):
+        fixed, more = self.orders[0], () if self.rest is None else (self.rest.pattern,)
+        if all(isinstance(pattern, _Constant) for pattern in (*fixed, *more)):
             return operators <= EVALUATED
-        return not any(each.roots() and operators.isdisjoint(each.roots()) for each in fixed)
+        return not any(
+            pattern.roots() and operators.isdisjoint(pattern.roots()) for pattern in fixed
+        )
 
     def depth(self) -> int:
         return 1 + max((pattern.depth() for pattern in self.inputs), default=0)
@@ -454,9 +458,9 @@ class Given(Pattern):
         self.condition = condition
 
     def matches(self, value: Value | None, match: M) -> Iterator[M]:
-        for found in self.pattern.matches(value, match):
-            if found.holds(self.condition):
-                yield found
+        for extended in self.pattern.matches(value, match):
+            if extended.holds(self.condition):
+                yield extended
 
     def roots(self) -> tuple[str, ...]:
         return self.pattern.roots()

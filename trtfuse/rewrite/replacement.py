@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, helper
+from onnx import NodeProto, defs, helper
 
 from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Graph, Node, Value, text
-from trtfuse.ir.operators import Operator, misspelled, operator_of
+from trtfuse.ir.operators import Operator, attribute_types, misspelled, operator_of
 from trtfuse.ir.tensor import Array, Float64, FoldedTensor, Tensor
 
 
@@ -64,6 +64,13 @@ class Replacement:
         if self.opset and (why_not := misspelled(operator, given, self.opset)):
             raise UsageError(f"a rule makes {why_not}")
         domain, _, op_type = operator.rpartition("::")
+        if self.opset and not domain:
+            types = attribute_types(operator, self.opset)
+            attributes = {
+                name: _as_declared(operator, name, value, types[name])
+                for name, value in attributes.items()
+                if value is not None
+            }
         proto = helper.make_node(op_type, [], [], domain=domain or None, **attributes)
         if like is not None:
             proto.name = text(like.proto.name)
@@ -123,3 +130,31 @@ class Replacement:
         node.outputs.append(output)
         self.nodes.append(node)
         return output
+
+
+#: What Python has for an attribute of a type, and for its elements.
+_PYTHON: dict[defs.OpSchema.AttrType, tuple[type, type | None]] = {
+    defs.OpSchema.AttrType.FLOAT: (float, None),
+    defs.OpSchema.AttrType.INT: (int, None),
+    defs.OpSchema.AttrType.FLOATS: (list, float),
+    defs.OpSchema.AttrType.INTS: (list, int),
+}
+
+
+def _as_declared(operator: str, name: str, value: Any, declared: defs.OpSchema.AttrType) -> Any:
+    """The value of an attribute in the type that ONNX declares: 1 is 1.0 where that is a float.
+
+    Raises:
+        UsageError: it cannot be of that type.
+    """
+    if declared not in _PYTHON:
+        return value
+    whole, element = _PYTHON[declared]
+    numbers = np.asarray(value)
+    kinds = "iub" if int in (whole, element) else "iubf"
+    if numbers.dtype.kind not in kinds or numbers.ndim != (whole is list):
+        wanted = f"{declared.name}, as Python's {whole.__name__}"
+        raise UsageError(
+            f"a rule makes {operator} with {name} = {value!r}; ONNX has it as {wanted}"
+        )
+    return numbers.astype(element or whole).tolist()

@@ -371,9 +371,15 @@ def rule(
         ours = build.__module__.startswith("trtfuse.rules.")
         if not ours and (mistake := pattern.mistake()):
             raise UsageError(f"the pattern of rule '{name}' asks for {mistake}")
+        for asked in guards:
+            if not isinstance(asked, Guard):
+                what = getattr(asked, "__name__", repr(asked))
+                raise UsageError(
+                    f"guard '{what}' of rule '{name}' is not made yet; call it, as `{what}(...)`"
+                )
         unbound = set(shared) - pattern.names()
         if unbound:
-            names = ", ".join(f"'{each}'" for each in sorted(unbound))
+            names = ", ".join(f"'{missing}'" for missing in sorted(unbound))
             raise UsageError(f"the pattern of rule '{name}' binds no {names}, which it shares")
         made = Rule(
             name,
@@ -434,11 +440,11 @@ def selected(
     """
     chosen = list(rules())
     if names is not None:
-        given = [_named(each) if isinstance(each, str) else each for each in names]
-        order = {each.name: index for index, each in enumerate(chosen)}
-        chosen = sorted(given, key=lambda each: order.get(each.name, len(order)))
+        given = [_named(choice) if isinstance(choice, str) else choice for choice in names]
+        order = {rule.name: index for index, rule in enumerate(chosen)}
+        chosen = sorted(given, key=lambda rule: order.get(rule.name, len(order)))
     skipped = {_named(name).name for name in skip}
-    return tuple(each for each in chosen if each.name not in skipped)
+    return tuple(rule for rule in chosen if rule.name not in skipped)
 
 
 def _named(name: str) -> AnyRule:

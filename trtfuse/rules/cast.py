@@ -25,7 +25,7 @@ def nothing_lost(m: Match) -> str | None:
     types = x.type, y.type, m.root.attribute("to")
     if x.type is None or y.type is None:
         return type_not_known(y if x.type is not None else x)
-    special = next((each for each in types if each not in PLAIN), None)
+    special = next((element_type for element_type in types if element_type not in PLAIN), None)
     if special is not None:
         return f"a Cast from or to {type_name(special)} depends on more than the number"
     if not holds(y.type, x.type):

@@ -297,17 +297,18 @@ def _computes(node: Node, of: Value | None = None) -> object:
 
 
 def _stay_apart(one: Node, other: Node) -> bool:
-    """Whether two equal layers run in fewer kernels than one of them, each with what reads it.
+    """Whether two equal layers need fewer kernels than a single one that both readers share.
 
-    One layer with two different readers takes neither into its kernel. TensorRT runs products of
-    one operand side by side, so for them it is enough that one has such a reader.
+    A layer takes its only reader into its kernel; with two different readers it takes neither.
+    TensorRT runs matrix products of the same operand side by side, so there it is enough that one
+    of the two has a reader to take in.
     """
     if one.op not in _LAYERS:
         return False
     readers = [(_taken(node), node.output) for node in (one, other)]
     computed = [None if node is None else _computes(node, of) for node, of in readers]
     if None in computed:
-        return one.op in ("Gemm", "MatMul") and any(each is not None for each in computed)
+        return one.op in ("Gemm", "MatMul") and any(reading is not None for reading in computed)
     return readers[0][0] is not readers[1][0] and computed[0] != computed[1]
 
 

@@ -85,10 +85,10 @@ def _slice(node: Node) -> bool:
 
 
 def _takes_all(node: Node) -> bool:
-    """Whether a Slice begins at 0 and ends at or behind the end, on each of its axes."""
+    """Whether a Slice begins at 0 and ends at or past the end, on each of its axes."""
     x = node.inputs[0]
     starts, ends, axes = (
-        _listed(node, *each) for each in ((1, "starts"), (2, "ends"), (3, "axes"))
+        _listed(node, index, name) for index, name in ((1, "starts"), (2, "ends"), (3, "axes"))
     )
     if starts is None or ends is None or x is None:
         return False

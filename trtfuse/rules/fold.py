@@ -279,7 +279,7 @@ def fold_constants(m: Match, new: Replacement) -> tuple[Value | None, ...]:
 
 
 def _fixed_sizes(m: Match) -> Array | None:
-    """The sizes that a node computes, where all are fixed."""
+    """The sizes that a node computes, in the shape of its output; None unless all are fixed."""
     node: Node = m.root
     if node.output.type not in (*INTEGERS, TensorProto.BOOL) and not _is_scales(node.output):
         return None
@@ -288,9 +288,9 @@ def _fixed_sizes(m: Match) -> Array | None:
         return None
     if node.op == "Squeeze" and squeezes_nothing_or_all(node):
         return None
-    found = None if constant(node.output) is not None else sizes(node.output)
-    fixed = [size for size in found or () if isinstance(size, (int, Fraction))]
-    if found is None or len(fixed) < len(found) or math.prod(shape) != len(found):
+    computed = None if constant(node.output) is not None else sizes(node.output)
+    fixed = [size for size in computed or () if isinstance(size, (int, Fraction))]
+    if computed is None or len(fixed) < len(computed) or math.prod(shape) != len(computed):
         return None
     assert node.output.type is not None
     whole = node.output.type != TensorProto.FLOAT
@@ -335,7 +335,7 @@ def fixed_shape(m: Match, new: Replacement) -> Value:
     even of dimensions that do not change. Open dimensions that cancel out are followed too, as
     where Reshape(-1, 8) makes 7 * N rows and 7 * N / N is 7.
     """
-    found = _fixed_sizes(m)
-    assert found is not None
+    fixed = _fixed_sizes(m)
+    assert fixed is not None
     assert m.root.output.type is not None
-    return new.constant(found, m.root.output.type, m.root.output.name)
+    return new.constant(fixed, m.root.output.type, m.root.output.name)

@@ -28,13 +28,13 @@ def numbers_of_gelu(m: Match, gelu: str) -> str | None:
     seen: SpelledGelu = m[gelu]
     function = seen.function.op.lower()
     outside, inside = ("x", f"x {function}(...)"), ("x", "x^3")
-    for found, wanted, shown in (
+    for terms, wanted, shown in (
         (seen.inner.terms, INNER[seen.function.op], inside),
         (seen.outer.terms, OUTER, outside),
     ):
-        if any(not math.isclose(found[each], wanted[each], rel_tol=_SAME) for each in wanted):
-            where = f"{function} is taken of" if found is seen.inner.terms else "it is"
-            return f"{where} {_shown(found, wanted, shown)}, not {_shown(wanted, wanted, shown)}"
+        if any(not math.isclose(terms[powers], wanted[powers], rel_tol=_SAME) for powers in wanted):
+            where = f"{function} is taken of" if terms is seen.inner.terms else "it is"
+            return f"{where} {_shown(terms, wanted, shown)}, not {_shown(wanted, wanted, shown)}"
     return None
 
 

@@ -123,15 +123,15 @@ def split_concat(m: Match, _: Replacement) -> Value:
 
 
 def _together(m: Match) -> dict[int, Limits | None]:
-    """The limits of both Slices by axis; None where they are not those of one."""
+    """The limits of both Slices together, by axis; None where no single Slice has them."""
     outer: Cut = m["outer"]
     inner: Cut = m["inner"]
-    found: dict[int, Limits | None] = {**inner.limits, **outer.limits}
+    by_axis: dict[int, Limits | None] = {**inner.limits, **outer.limits}
     shape = inner.x.shape or ()
     for axis in inner.limits.keys() & outer.limits.keys():
         size = shape[axis] if axis < len(shape) else None
-        found[axis] = inner.limits[axis].then(outer.limits[axis], size)
-    return found
+        by_axis[axis] = inner.limits[axis].then(outer.limits[axis], size)
+    return by_axis
 
 
 @guard(helps=f"{STATIC_SHAPES}, and slice forwards")
@@ -166,5 +166,5 @@ def slice_slice(m: Match, new: Replacement) -> Value:
     or where both count from its beginning.
     """
     outer: Cut = m["outer"]
-    limits = {axis: each for axis, each in _together(m).items() if each is not None}
-    return outer.rebuilt(new, m["x"], limits)
+    by_axis = {axis: limits for axis, limits in _together(m).items() if limits is not None}
+    return outer.rebuilt(new, m["x"], by_axis)

@@ -130,8 +130,8 @@ def _mean_is_free(m: Match) -> Way | None:
     """What TensorRT does that makes a mean cheaper than a pooling where it stands."""
     x: Value = m["x"]
     shape = x.shape or ()
-    # Of an open batch or number of channels nothing more is certain than one.
-    size = math.prod(each for each in shape if isinstance(each, int))
+    # Of a batch or channel count that is open, no more than 1 is certain.
+    size = math.prod(dimension for dimension in shape if isinstance(dimension, int))
     if not is_fed_by_convolution(x) or len(shape) > _PLANAR:
         return MEAN_WITHOUT_CONVOLUTION
     if any(reads_space(node) for node in x.uses if node is not m.root):

@@ -125,8 +125,8 @@ def _alike(m: Match) -> bool:
         return False
     if inner.normalizes:
         return not outer.normalizes
-    shifts = [each.shift is not None for each in (inner, outer)]
-    scales = [each.scale is not None for each in (inner, outer)]
+    shifts = [layer.shift is not None for layer in (inner, outer)]
+    scales = [layer.scale is not None for layer in (inner, outer)]
     return shifts == [False, False] or scales == [False, False]
 
 
@@ -148,7 +148,7 @@ def no_more_numbers(m: Match) -> str | None:
     inner: Scale = m["inner"]
     if inner.normalizes:
         return None
-    first, second = (each.factors[0] for each in (inner, m["outer"]))
+    first, second = (layer.factors[0] for layer in (inner, m["outer"]))
     try:
         together = math.prod(np.broadcast_shapes(first.shape, second.shape))
     except ValueError:

@@ -90,7 +90,7 @@ def _says_its_target(m: Match) -> bool:
 
 
 def _directly(m: Match) -> list[int] | str:
-    """The target that gives `x` the shape of the result; or why there is none."""
+    """The target of a Reshape from `x` to the shape of the result, or why there is none."""
     x, y, root = m["x"], m["y"], m.root
     own, between = sizes_of(x) or (), sizes_of(y) or ()
     listed = constant(root.input(1)) if root.op == "Reshape" else None
@@ -112,7 +112,7 @@ def _directly(m: Match) -> list[int] | str:
             target.append(copied)
         elif copied is not None and own[axis : axis + 1] == (copied,):
             target.append(0)
-        elif -1 not in target and all(each > 0 for each in (*target, *wanted[axis + 1 :])):
+        elif -1 not in target and all(other > 0 for other in (*target, *wanted[axis + 1 :])):
             target.append(-1)
         else:
             of = y if listed is not None else root.output
@@ -123,8 +123,8 @@ def _directly(m: Match) -> list[int] | str:
 @guard(helps=STATIC_SHAPES)
 def no_size_from_in_between(m: Match) -> str | None:
     """The last shape follows from `x` and from fixed sizes, whatever the first one is."""
-    found = _directly(m)
-    return found if isinstance(found, str) else None
+    reason = _directly(m)
+    return reason if isinstance(reason, str) else None
 
 
 _RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -160,21 +160,24 @@ def _is_computed(m: Match) -> bool:
 
 
 def _target(m: Match) -> list[int] | None:
-    """The sizes where they are fixed, 0 where they are those of x, -1 where they may be any."""
+    """The entries of a target; None if it is not known how many there are.
+
+    An entry is a size that is fixed, 0 where the size is that of `x`, or -1 where it may be any.
+    """
     target, own = sizes(m["target"]), sizes_of(m["x"]) or ()
     if target is None:
         return None
     result = m.root.output.shape or ()
-    found = []
+    entries = []
     for axis, size in enumerate(target):
         fixed = result[axis] if axis < len(result) else None
         if isinstance(size, int):
-            found.append(size)
+            entries.append(size)
         elif isinstance(fixed, int) and fixed > 0:
-            found.append(fixed)
+            entries.append(fixed)
         else:
-            found.append(0 if size is not None and own[axis : axis + 1] == (size,) else -1)
-    return found
+            entries.append(0 if size is not None and own[axis : axis + 1] == (size,) else -1)
+    return entries
 
 
 @guard(helps=STATIC_SHAPES)
