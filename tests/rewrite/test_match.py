@@ -196,3 +196,12 @@ def test_a_name_that_stands_for_two_values_is_told_only_where_all_is_there(
     assert (absent.condition, absent.missing) == (None, 1)
     there = op.Add(op.Relu(var("y")), var("y")).nearest(at(proto, "d"))
     assert there.condition == "its parts are there, but do not read the same values"
+
+
+def test_another_attribute_is_closer_than_another_operator(proto: ModelProto) -> None:
+    made = model(
+        "(float[2] x) => (float[2] y) { [gate] h = HardSigmoid<alpha=0.5>(x) y = Mul(h, x) }"
+    )
+    gate = op.HardSigmoid(var("x"), alpha=0.25)
+    near = op.Mul(var("x"), gate, commutes=True).nearest(value(Model(made), "y"))
+    assert near.because == ("the attribute alpha of HardSigmoid gate is 0.5",)

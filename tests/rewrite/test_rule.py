@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fusing import rewrite
 from models import SCALES, attributes, declined, fused, model, node, nodes
-from onnx import TensorProto, defs
+from onnx import AttributeProto, TensorProto, defs
 
 import trtfuse
 from trtfuse.check.rewrite import RewriteCheck
@@ -491,6 +491,10 @@ def test_a_guard_is_a_value() -> None:
             lambda: trtfuse.rule("shares", op.Relu(var("x")), shared=("y",))(lambda m, _: m["x"]),
             "the pattern of rule 'shares' binds no 'y', which it shares",
         ),
+        (
+            lambda: trtfuse.rule("asks", op.Relu(var("x")), floating)(lambda m, _: m["x"]),
+            "guard 'floating' of rule 'asks' is not made yet; call it, as `floating(...)`",
+        ),
     ],
 )
 def test_a_mistake_in_a_pattern_is_told_where_it_is_made(make: Any, message: str) -> None:
@@ -513,8 +517,22 @@ def test_no_rule_of_the_catalogue_has_a_mistake_in_its_pattern(each: Rule) -> No
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda m, _: m["z"], "the pattern binds no 'z'; it binds 'x'"),
+        (lambda m, _: m["z"], "rule 'mine': the pattern binds no 'z'; it binds 'x'"),
+        (
+            lambda m, new: new.Mul(m["x"], m.tensor("x")),
+            "rule 'mine': the pattern binds 'x' to no constant; use `const('x')`",
+        ),
+        (lambda m, _: m.tensor("z"), "rule 'mine': the pattern binds no 'z'; it binds 'x'"),
         (lambda _, __: None, "rule 'mine' returns nothing for `a`"),
+        (
+            lambda m, new: new.LeakyRelu(m["x"], alpha=np.float32([0.5])),
+            "rule 'mine': the builder makes LeakyRelu with alpha = array([0.5], dtype=float32); it "
+            "takes float",
+        ),
+        (
+            lambda m, new: new.Transpose(m["x"], perm=0),
+            "rule 'mine': the builder makes Transpose with perm = 0; it takes a list of int",
+        ),
         (
             lambda m, _: (m["x"], m["x"]),
             "rule 'mine' returns 2 values for node_of_a, which computes 1",
@@ -522,16 +540,17 @@ def test_no_rule_of_the_catalogue_has_a_mistake_in_its_pattern(each: Rule) -> No
         (lambda _, __: 3, "rule 'mine' returns a value of type int, not a Value"),
         (
             lambda m, new: new.Rleu(m["x"]),
-            "a rule makes Rleu, which ONNX does not have at opset 17; did you mean Relu?",
+            "rule 'mine': the builder makes Rleu, which ONNX does not have at opset 17; did you "
+            "mean Relu?",
         ),
         (
             lambda m, new: new.LeakyRelu(m["x"], alfa=2.0),
-            "a rule makes the attribute 'alfa' of LeakyRelu, which ONNX does not have at opset 17; "
-            "did you mean 'alpha'?",
+            "rule 'mine': the builder makes the attribute 'alfa' of LeakyRelu, which ONNX does not "
+            "have at opset 17; did you mean 'alpha'?",
         ),
         (
             lambda m, new: new.Gelu(m["x"]),
-            "a rule makes Gelu, which ONNX does not have at opset 17",
+            "rule 'mine': the builder makes Gelu, which ONNX does not have at opset 17",
         ),
     ],
 )
@@ -541,3 +560,10 @@ def test_a_mistake_in_a_builder_is_told_in_its_words(build: Any, message: str) -
     with pytest.raises(UsageError) as raised:
         rewrite(made, rules=[mine], verify="none")
     assert str(raised.value) == message
+
+
+def test_an_attribute_is_of_the_type_that_onnx_declares() -> None:
+    made = model("(float[2] x) => (float[2] y) { a = Relu(x) y = Exp(a) }", opset=17)
+    mine = Rule("mine", op.Relu(var("x")), (), lambda m, new: new.LeakyRelu(m["x"], alpha=1))
+    (leaky, _) = rewrite(made, rules=[mine], verify="none").model.graph.node
+    assert (leaky.attribute[0].type, leaky.attribute[0].f) == (AttributeProto.FLOAT, 1.0)

@@ -30,7 +30,8 @@ from trtfuse.rewrite.condition import (
 )
 from trtfuse.rewrite.debug import Watch, check_uses, is_watched
 from trtfuse.rewrite.editor import GraphEditor, must_keep_name, substitute
-from trtfuse.rewrite.match import Match, MatchError
+from trtfuse.rewrite.match import Match
+from trtfuse.rewrite.mistake import RuleError
 from trtfuse.rewrite.near_misses import nearest_miss, opset_too_old, read_elsewhere
 from trtfuse.rewrite.refusal import Reason, Refusal
 from trtfuse.rewrite.replacement import Replacement
@@ -261,7 +262,7 @@ class Driver:
                     if reason is None:
                         return
                     refused.append(reason)
-            except MatchError as error:
+            except RuleError as error:
                 raise UsageError(f"rule '{rule.name}': {error}") from None
             except Exception as error:  # noqa: BLE001
                 because = self.model.malformed(error, f"rule '{rule.name}' at {node.label}")

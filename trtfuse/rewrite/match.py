@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 from trtfuse.analysis.constants import constant
-from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Node, Value, in_order
 from trtfuse.ir.tensor import Tensor
+from trtfuse.rewrite.mistake import RuleError
 from trtfuse.rewrite.refusal import Reason
 from trtfuse.rewrite.view import View
 
@@ -44,10 +44,6 @@ class Sought(Protocol):
         """What is there instead; None if it reads another value only."""
 
 
-class MatchError(UsageError):
-    """A rule asked a match for what its pattern does not bind."""
-
-
 class Match:
     """What a pattern found.
 
@@ -74,7 +70,7 @@ class Match:
             return self.bound[name]
         except KeyError:
             names = ", ".join(f"'{bound}'" for bound in self.bound if isinstance(bound, str))
-            raise MatchError(f"the pattern binds no '{name}'; it binds {names}") from None
+            raise RuleError(f"the pattern binds no '{name}'; it binds {names}") from None
 
     def __contains__(self, name: str) -> bool:
         return name in self.bound
@@ -84,9 +80,7 @@ class Match:
         bound = self[name]
         tensor = constant(bound) if isinstance(bound, Value) else None
         if tensor is None:
-            raise MatchError(
-                f"the pattern binds '{name}' to no constant; ask for `const('{name}')`"
-            )
+            raise RuleError(f"the pattern binds '{name}' to no constant; use `const('{name}')`")
         return tensor
 
     @property

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, defs, helper
 
-from trtfuse.errors import UsageError
 from trtfuse.ir.graph import Graph, Node, Value, text
 from trtfuse.ir.operators import Operator, attribute_types, misspelled, operator_of
 from trtfuse.ir.tensor import Array, Float64, FoldedTensor, Tensor
+from trtfuse.rewrite.mistake import RuleError
 
 
 class Replacement:
@@ -62,7 +62,7 @@ class Replacement:
         """
         given = [name for name, value in attributes.items() if value is not None]
         if self.opset and (why_not := misspelled(operator, given, self.opset)):
-            raise UsageError(f"a rule makes {why_not}")
+            raise RuleError(f"the builder makes {why_not}")
         domain, _, op_type = operator.rpartition("::")
         if self.opset and not domain:
             types = attribute_types(operator, self.opset)
@@ -152,9 +152,8 @@ def _as_declared(operator: str, name: str, value: Any, declared: defs.OpSchema.A
     whole, element = _PYTHON[declared]
     numbers = np.asarray(value)
     kinds = "iub" if int in (whole, element) else "iubf"
-    if numbers.dtype.kind not in kinds or numbers.ndim != (whole is list):
-        wanted = f"{declared.name}, as Python's {whole.__name__}"
-        raise UsageError(
-            f"a rule makes {operator} with {name} = {value!r}; ONNX has it as {wanted}"
-        )
+    fits = numbers.dtype.kind in kinds or not numbers.size
+    if not fits or numbers.ndim != (whole is list):
+        wanted = f"a list of {element.__name__}" if element else whole.__name__
+        raise RuleError(f"the builder makes {operator} with {name} = {value!r}; it takes {wanted}")
     return numbers.astype(element or whole).tolist()
