@@ -272,3 +272,14 @@ def test_guards_that_count_on_a_later_opset_are_left_out() -> None:
     assert [(o.guard, o.because) for o in miss.objections] == [
         ("opset", "the model imports opset 13, and the rule needs 14")
     ]
+
+
+def test_a_rule_that_explains_what_is_left_over_says_what_it_looks_for() -> None:
+    made = model(
+        "(float[2,2] x) => (float[2,2] z) { y = Relu(x) [bn] z = BatchNormalization(y, c, c, c, c) }",
+        c=np.float32([1, 2]),
+    )
+    (miss,) = trtfuse.explain(made, rules=["conv-scale"]).misses
+    assert [(o.guard, o.helps) for o in miss.objections] == [
+        ("structure", "it looks for s * (w * x + b) + t")
+    ]

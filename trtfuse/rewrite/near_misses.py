@@ -36,7 +36,7 @@ def nearest_miss(rules: Iterable[Rule], node: Node) -> Refusal:
         wanted = dict.fromkeys(other.wanted for other in lacks if other.there == lack.there)
         if lack.wanted:
             because = f"{lack.there} by {', or by '.join(wanted)}" if lack.computed else lack.there
-    return _refusal(rule, node, match, [Reason(STRUCTURE, because)])
+    return _refusal(rule, node, match, [Reason(_whole_structure(rule), because)])
 
 
 def near_misses(rule: Rule, node: Node) -> list[Refusal]:
