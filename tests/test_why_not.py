@@ -276,7 +276,7 @@ def test_guards_that_count_on_a_later_opset_are_left_out() -> None:
 
 def test_a_rule_that_explains_what_is_left_over_says_what_it_looks_for() -> None:
     made = model(
-        "(float[2,2] x) => (float[2,2] z) { y = Relu(x) [bn] z = BatchNormalization(y, c, c, c, c) }",
+        "(float[2,2] x) => (float[2,2] z) { y = Relu(x) z = BatchNormalization(y, c, c, c, c) }",
         c=np.float32([1, 2]),
     )
     (miss,) = trtfuse.explain(made, rules=["conv-scale"]).misses
