@@ -32,7 +32,7 @@ from onnx import (
 )
 
 from trtfuse.errors import ModelError
-from trtfuse.ir.operators import Operator, default_opset, defaults, label
+from trtfuse.ir.operators import Operator, default_opset, defaults, label, spelled
 from trtfuse.ir.tensor import LOOKED_AT, StoredTensor, Tensor, misdeclared, misfilled
 
 #: A dimension: its size, its symbol, or None where nothing is known.
@@ -241,7 +241,7 @@ class Node:
     ) -> None:
         self.proto = proto
         self.operator = operator
-        self.op = str(operator)
+        self.op = spelled(operator)
         self.inputs = inputs
         self.outputs = outputs
         self.graph = graph
@@ -298,25 +298,27 @@ class Node:
             name: its name.
             default: where ONNX has no default either, or no such attribute at the node's opset.
         """
-        value = self.given(name)
-        if value is not None:
-            return value
-        operator = self.operator
-        if operator.whose != "standard" or name in operator.refers:
-            return default
-        value = defaults(operator.name, self.opset).get(name, default)
-        return value.decode() if isinstance(value, bytes) else value
+        value = (self._attributes or self._read_attributes()).get(name)
+        if value is None:
+            operator = self.operator
+            if operator.whose != "standard" or name in operator.refers:
+                return default
+            value = defaults(operator.name, (self.graph or self.home).opset).get(name, default)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
     def given(self, name: str) -> Any:
         """The value of an attribute as Python has it; None where the node leaves it out."""
+        value = (self._attributes or self._read_attributes()).get(name)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+    def _read_attributes(self) -> dict[str, Any]:
         if self._attributes is None:
             self._attributes = {
                 a.name: helper.get_attribute_value(a)
                 for a in self.proto.attribute
                 if a.type not in _GRAPHS and not a.ref_attr_name
             }
-        value = self._attributes.get(name)
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        return self._attributes
 
     def input(self, index: int) -> Value | None:
         """The input at an index; None where it is left out, by an empty name or by the end."""

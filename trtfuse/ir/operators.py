@@ -82,6 +82,15 @@ class Operator(NamedTuple):
 
 #: An operator, the same object for the same: a model has few, and many nodes of each.
 operator_of = functools.cache(Operator)
+#: How it is spelled, worked out once for each.
+spelled = functools.cache(str)
+
+
+@functools.cache
+def own_operator(name: str, opset: int) -> Operator:
+    """An operator in ONNX's own domain, which may not have it at the opset."""
+    return operator_of("", name, "standard" if is_standard(name, opset) else "unknown")
+
 
 NOT_UTF_8 = "the model has a string that is not UTF-8, which protobuf requires"
 

@@ -13,7 +13,7 @@ from trtfuse.analysis.growth import METADATA, Growth
 from trtfuse.analysis.shapes import LARGEST_LIST, contradiction, infer_shapes
 from trtfuse.errors import ModelError, TrtfuseError, internal
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value, copy_fields
-from trtfuse.ir.operators import Operator, is_standard, label, operator_of, plain_domain
+from trtfuse.ir.operators import Operator, label, operator_of, own_operator, plain_domain
 from trtfuse.ir.tensor import ELEMENT_TYPES, FoldedTensor, StoredTensor
 from trtfuse.model.collector import collector_paused
 
@@ -119,7 +119,7 @@ class Model:
                 return operator_of(domain, operator, "function", node.overload)
         if domain:
             return operator_of(domain, operator, "custom")
-        return operator_of("", operator, "standard" if is_standard(operator, opset) else "unknown")
+        return own_operator(operator, opset)
 
     def fresh_name(self, stem: str) -> str:
         """A name for a value that is like `stem` and that no value of the model has had."""
