@@ -33,13 +33,20 @@ def crashing() -> ModelProto:
 
 
 def long_build() -> ModelProto:
-    """Layers that all differ, so that the builder compiles each by itself."""
-    text = ["(float[1, 3, 224, 224] x0) => (float[1, 99, 224, 224] x48) {"]
+    """Layers that all differ, so that the builder compiles each by itself: a second and more."""
+    layers: list[str] = []
     weights: dict[str, np.ndarray] = {}
-    for i in range(48):
-        weights[f"w{i}"] = np.full((4 + i + 48 * (i == 47), 3 + i, 3, 3), 0.01, np.float32)
-        text.append(f"c{i} = Conv<pads = [1, 1, 1, 1]>(x{i}, w{i}) x{i + 1} = Sigmoid(c{i})")
-    return model("\n".join([*text, "}"]), **weights)
+    for size in (1, 3, 5, 7):
+        pads, last = [size // 2] * 4, "x"
+        for i in range(48):
+            name = f"{size}_{i}"
+            weights[f"w{name}"] = np.full((4 + i, 3 + i, size, size), 0.01, np.float32)
+            layers.append(
+                f"c{name} = Conv<pads = {pads}>({last}, w{name}) x{name} = Sigmoid(c{name})"
+            )
+            last = f"x{name}"
+    outputs = ", ".join(f"float[1, 51, 56, 56] x{size}_47" for size in (1, 3, 5, 7))
+    return model(f"(float[1, 3, 56, 56] x) => ({outputs}) {{ {' '.join(layers)} }}", **weights)
 
 
 @pytest.fixture
@@ -181,7 +188,7 @@ def test_ctrl_c_ends_a_long_build_within_a_second(tmp_path: Path) -> None:
         def progress(phase, done, total):
             if not started:
                 started.append(phase)
-                threading.Timer(0.3, press).start()
+                threading.Timer(0.1, press).start()
 
         started = []
         try:
