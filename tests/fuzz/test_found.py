@@ -181,6 +181,9 @@ def test_a_model_that_no_runtime_would_load_afterwards_is_left_as_it_is() -> Non
     assert result.report.fused == []
     (note,) = [note for note in result.report.notes if "left as it was" in note]
     assert note.startswith("the model is left as it was, since no runtime would load the result: ")
+    cost = result.report.to_dict()["cost"]
+    assert cost["before"] == cost["after"]
+    assert trtfuse.explain(made).misses == []
 
 
 def test_scales_that_cancel_once_they_are_rounded_go_at_once() -> None:

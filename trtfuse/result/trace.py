@@ -75,7 +75,7 @@ class Trace:
         self.fused: Sequence[Fused] = ()
         self.refused: Sequence[Refusal] = ()
         self.groups: list[list[Drawn]] = []
-        self.result: list[Node] = []
+        self.result: list[Node] = self.original
         self._details: Details | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
