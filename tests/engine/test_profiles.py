@@ -10,7 +10,8 @@ from models import model
 from onnx import ModelProto
 
 import trtfuse
-from trtfuse.engine.profiles import profiles, written
+from trtfuse.analysis.wording import written
+from trtfuse.engine.profiles import profiles
 from trtfuse.errors import EngineError, UsageError
 
 

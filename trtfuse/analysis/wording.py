@@ -8,6 +8,7 @@ shape of a computed value is not believed, so declaring that would not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from onnx import defs
 
@@ -113,3 +114,16 @@ def _size(size: object) -> str:
     name = str(size)
     made_up = name.removeprefix(MADE_UP)
     return "?" if made_up != name and made_up.isdigit() else made_up
+
+
+def written(shape: Iterable[Any]) -> str:
+    """A shape as the command line takes it: `1x3x8x8`, or three with `..` between them.
+
+    Args:
+        shape: its sizes; or the smallest, the best and the largest shape, which may be the same.
+    """
+    parts = tuple(shape)
+    if any(isinstance(part, (tuple, list)) for part in parts):
+        three = [written(part) for part in parts]
+        return three[0] if len(set(three)) == 1 else "..".join(three)
+    return "x".join(map(str, parts))

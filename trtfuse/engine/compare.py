@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trtfuse.analysis.shapes import type_and_shape
+from trtfuse.analysis.wording import written
 from trtfuse.check.inputs import Shapes, runtime_inputs
 from trtfuse.check.inputs import shapes as candidates
 from trtfuse.check.model import running_shapes
@@ -17,7 +18,7 @@ from trtfuse.engine.difference import difference
 from trtfuse.engine.engine import Engine
 from trtfuse.engine.layers import kernels, layers_in, read_text, traffic
 from trtfuse.engine.names import with_own_names
-from trtfuse.engine.profiles import profiles, written
+from trtfuse.engine.profiles import profiles
 from trtfuse.errors import EngineError, UsageError, nothing_else_raised
 from trtfuse.interop.reading import ModelLike, read_model
 from trtfuse.model.model import Model

@@ -149,8 +149,7 @@ class Engine:
             "builder": self.builder,
             "targets": list(self.targets),
             "profiles": {
-                name: [list(shape) for shape in dict.fromkeys(profile)]
-                for name, profile in self.profiles.items()
+                name: [list(shape) for shape in profile] for name, profile in self.profiles.items()
             },
             "seconds": self.seconds,
             "kernels": count,

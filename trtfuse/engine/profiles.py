@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 from onnx import ModelProto
 
+from trtfuse.analysis.wording import written
 from trtfuse.engine.parse import inputs
 from trtfuse.errors import UsageError
 
@@ -62,15 +63,6 @@ def _shape(sizes: Sequence[int]) -> StaticShape:
     if any(number < 0 for number in numbers):
         raise TypeError
     return numbers
-
-
-def written(shape: Profile | Iterable[int | str]) -> str:
-    """A shape as the command line takes it: `1x3x8x8`, or three with `..` between them."""
-    parts = tuple(shape)
-    if any(isinstance(part, tuple) for part in parts):
-        three = [written(cast("StaticShape", part)) for part in parts]
-        return three[0] if len(set(three)) == 1 else "..".join(three)
-    return "x".join(str(size) for size in parts)
 
 
 def check_names(given: Iterable[str], model: ModelProto, where: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from trtfuse.analysis.wording import written
 from trtfuse.report.entries import Content
 from trtfuse.report.terminal import line
 from trtfuse.report.terminal import plain as plain_text
@@ -50,7 +51,7 @@ def built_with(compared: Content) -> str:
     if compared["backend"] is None:
         return "built elsewhere"
     shapes = compared["shapes"].items()
-    listed = ", ".join(f"{name}:{'x'.join(map(str, sizes))}" for name, sizes in shapes)
+    listed = ", ".join(f"{name}:{written(sizes)}" for name, sizes in shapes)
     return f"built with {compared['backend']}{f' for {listed}' if listed else ''}"
 
 

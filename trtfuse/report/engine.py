@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from trtfuse.analysis.wording import written
 from trtfuse.report.entries import Content
 from trtfuse.report.terminal import line
 from trtfuse.report.wording import amount, counted
@@ -40,7 +41,7 @@ def _rows(engine: Content) -> Iterator[tuple[str, str]]:
     if engine["targets"]:
         yield "built for", "compute capability " + ", ".join(engine["targets"])
     for name, shapes in engine["profiles"].items():
-        yield f"shape of {name}", "..".join("x".join(map(str, shape)) for shape in shapes)
+        yield f"shape of {name}", written(shapes)
     if engine["kernels"] is not None:
         yield "kernels", str(engine["kernels"])
     if engine["traffic"] is not None:
