@@ -12,7 +12,7 @@ from models import model
 from onnx import ModelProto
 
 import trtfuse
-from trtfuse.result.advice import helps
+from trtfuse.result.advice import condition
 from trtfuse.result.explanation import Explanation
 
 W = np.arange(1, 5, dtype=np.float32).reshape(2, 2, 1, 1)
@@ -92,7 +92,9 @@ def test_every_guard_that_vetoes_is_named_not_only_the_first() -> None:
             "F8 (Convolution and Scale)",
             "Best Practices for TensorRT Performance, chapter 2.5",
         )
-        assert [o.helps for o in miss.objections] == [helps(o.guard) for o in miss.objections]
+        assert [o.helps for o in miss.objections] == [
+            condition(o.guard).advice for o in miss.objections
+        ]
 
 
 def test_the_closest_comes_first_and_a_node_asks_for_rules_that_begin_elsewhere() -> None:

@@ -7,7 +7,7 @@ import importlib.metadata
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -93,19 +93,18 @@ def fuse(
         InternalError: a mistake in trtfuse, or in a rule of yours.
         VerifyError: the whole model cannot be compared, since ONNX Runtime does not run it.
     """
-    options = Options.of(
-        rules,
-        skip,
+    options = Options(
+        selected(rules, skip),
         groups=groups,
         objective=objective,
         verify=verify,
-        input_shapes=input_shapes,
+        input_shapes=_shapes(input_shapes),
         fold_limit=fold_limit,
         seed=seed,
         target=target,
         progress=progress,
     )
-    with in_order():
+    with running():
         run = Run(model, options)
         run.fuse()
         return run.result()
@@ -141,58 +140,35 @@ def verify(
 
 @dataclass(frozen=True)
 class Options:
-    """How a model is fused; each as `fuse` has it."""
+    """How a model is fused; each as `fuse` has it.
+
+    Raises:
+        UsageError: one of them cannot be.
+    """
 
     rules: tuple[AnyRule, ...]
     groups: GroupsAs = "functions"
     objective: Objective = "safe"
     verify: VerifyLevel = "rewrite"
-    input_shapes: Mapping[str, tuple[int, ...]] | None = None
+    input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     fold_limit: int = FOLD_LIMIT
     seed: int = 0
     target: str | None = None
     progress: Progress | None = None
 
-    @staticmethod
-    def of(
-        rules: Iterable[str | AnyRule] | None,
-        skip: Iterable[str],
-        *,
-        groups: GroupsAs = "functions",
-        objective: Objective = "safe",
-        verify: VerifyLevel = "rewrite",
-        input_shapes: Mapping[str, Sequence[int]] | None = None,
-        fold_limit: int = FOLD_LIMIT,
-        seed: int = 0,
-        target: str | None = None,
-        progress: Progress | None = None,
-    ) -> Options:
-        """Options as a caller gives them.
-
-        Raises:
-            UsageError: one of them cannot be.
-        """
+    def __post_init__(self) -> None:
         for what, given, known in (
-            ("level", verify, get_args(VerifyLevel)),
-            ("groups", groups, get_args(GroupsAs)),
-            ("objective", objective, get_args(Objective)),
+            ("level", self.verify, get_args(VerifyLevel)),
+            ("groups", self.groups, get_args(GroupsAs)),
+            ("objective", self.objective, get_args(Objective)),
         ):
             if given not in known:
                 raise UsageError(f"unknown {what} '{given}'; there are {', '.join(known)}")
-        shared_memory(target)
-        if fold_limit < 0:
-            raise UsageError(f"the limit of folding is {fold_limit} bytes; it cannot be negative")
-        return Options(
-            selected(rules, skip),
-            groups,
-            objective,
-            verify,
-            _shapes(input_shapes),
-            fold_limit,
-            seed,
-            target,
-            progress,
-        )
+        shared_memory(self.target)
+        if self.fold_limit < 0:
+            raise UsageError(
+                f"the limit of folding is {self.fold_limit} bytes; it cannot be negative"
+            )
 
 
 class Run:
@@ -226,7 +202,7 @@ class Run:
             self.trace = Trace(self.model)
             if self.options.input_shapes:
                 # Those that fit no input are refused before the work, whether it needs them or not.
-                Search(self.model, dict(self.options.input_shapes))
+                Search(self.model, self.options.input_shapes)
         self.check = None if self.options.verify == "none" else RewriteCheck(self.options.seed)
         progress = staged(self.options.progress, "rewrite")
         self.driver = Driver(self.model, self.options.rules, self.check, progress)
@@ -315,9 +291,9 @@ class Run:
             with self._timed("verify"):
                 original = Model(self.model.proto, self.model.folder)
                 result = Model(written, self.model.folder)
-                shapes = dict(self.options.input_shapes or {})
+                shapes, seed = self.options.input_shapes, self.options.seed
                 progress = staged(self.options.progress, "verify")
-                return verify_models(original, result, shapes, self.options.seed, progress)
+                return verify_models(original, result, shapes, seed, progress)
         return Verification("none") if self.check is None else self.check.verification()
 
     @contextmanager
@@ -328,7 +304,7 @@ class Run:
 
 
 @contextmanager
-def in_order() -> Iterator[None]:
+def running() -> Iterator[None]:
     """With the garbage collector off, and a name that is none told in a line."""
     try:
         with collector_paused():

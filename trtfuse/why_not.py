@@ -19,8 +19,8 @@ from trtfuse.rewrite.condition import MALFORMED
 from trtfuse.rewrite.driver import Fused
 from trtfuse.rewrite.near_misses import near_misses, refused_at
 from trtfuse.rewrite.refusal import Reason, Refusal
-from trtfuse.rewrite.rule import AnyRule, Rule, RulesByRoot
-from trtfuse.run import Options, Run, in_order
+from trtfuse.rewrite.rule import AnyRule, Rule, RulesByRoot, selected
+from trtfuse.run import Options, Run, running
 
 #: A part of a structure is worth a line, where no node is asked for, only if so many times as many
 #: operators are there as are missing. Every convolution is half of a convolution and a scale.
@@ -64,16 +64,15 @@ def explain(
         UsageError: an unknown rule, or an unknown node; the message suggests the nearest.
         ModelError: the model cannot be read or is not valid.
     """
-    options = Options.of(
-        rules,
-        skip,
+    options = Options(
+        selected(rules, skip),
         objective=objective,
         fold_limit=fold_limit,
         seed=seed,
         target=target,
         progress=progress,
     )
-    with in_order():
+    with running():
         run = Run(model, options)
         if node is not None and all(original.label != node for original in run.original):
             raise UsageError(_unknown(node, run.original))
@@ -151,7 +150,7 @@ class _Explainer:
         best: dict[Node, Refusal] = {}
         for miss in nearly:
             mostly = miss.layers > 1 and miss.layers >= _MOSTLY * miss.missing
-            worth = mostly and not miss.condition and not self.rules[miss.rule].entry.cleans_up
+            worth = mostly and not miss.conditional and not self.rules[miss.rule].entry.cleans_up
             if worth and not covered.intersection(miss.nodes):
                 known = best.get(miss.at)
                 if known is None or miss.distance < known.distance:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from models import model
 
 import trtfuse
-from trtfuse.result.advice import BEFORE, helps, holds
+from trtfuse.result.advice import BEFORE, condition
 from trtfuse.rewrite.condition import IMPLIED, Condition
 from trtfuse.rewrite.guards import floating
 from trtfuse.rewrite.pattern import op, var
@@ -14,42 +15,47 @@ from trtfuse.rewrite.rule import CATALOGUE, Guard, Rule
 
 def test_every_guard_has_an_answer_to_what_would_have_to_change() -> None:
     guards = {guard.name for rule in trtfuse.rules() for guard in rule.guards}
-    assert [name for name in sorted(guards) if not (helps(name) and holds(name))] == []
+    assert [
+        name for name in sorted(guards) if not (condition(name).advice and condition(name).holds)
+    ] == []
 
 
-@pytest.mark.parametrize("condition", [*IMPLIED, *BEFORE], ids=lambda condition: condition.name)
-def test_what_is_asked_of_every_rule_has_an_answer_too(condition: Condition) -> None:
-    assert condition.helps
-    assert helps(condition.name) == condition.helps
-    assert holds(condition.name) == condition.doc
+@pytest.mark.parametrize("asked", [*IMPLIED, *BEFORE], ids=lambda asked: asked.name)
+def test_what_is_asked_of_every_rule_has_an_answer_too(asked: Condition) -> None:
+    assert asked.helps
+    assert condition(asked.name).advice == asked.helps
+    assert condition(asked.name).holds == asked.doc
 
 
 def test_the_advice_of_a_guard_is_its_own() -> None:
-    assert helps("floating") == floating("x").helps
-    assert holds("floating") == floating("x").doc
+    assert condition("floating").advice == floating("x").helps
+    assert condition("floating").holds == floating("x").doc
 
 
 def test_a_guard_without_advice_says_what_it_takes() -> None:
-    silent = Guard("silent", lambda m: None, "The input\nis silent.")
-    rule = Rule("mine", op.Relu(var("x")), (silent,), lambda m, new: m["x"])
-    assert helps("silent", rule) == "it takes this: The input is silent."
-    assert holds("silent", rule) == "The input is silent."
+    assert explained(Guard("silent", lambda m: "no", "The input\nis silent.")) == (
+        "silent",
+        "The input is silent.",
+        "it takes this: The input is silent.",
+    )
 
 
 def test_two_rules_may_give_different_advice_for_guards_of_one_name() -> None:
-    def ask(helps: str) -> Rule:
-        return Rule(helps, op.Relu(var("x")), (Guard("same", lambda m: None, "", helps),), _keep)
-
-    first, second = ask("do this"), ask("do that")
-    assert [helps("same", rule) for rule in (first, second)] == ["do this", "do that"]
-    floating = Rule("own", op.Relu(var("x")), (Guard("floating", lambda m: None, "", "no"),), _keep)
-    assert helps("floating", floating) == "no"
-    assert helps("floating") != "no"
+    first, second = (Guard("same", lambda m: "no", "", helps) for helps in ("do this", "do that"))
+    assert [explained(guard)[2] for guard in (first, second)] == ["do this", "do that"]
+    assert explained(Guard("floating", lambda m: "no", "", "no"))[2] == "no"
+    assert condition("floating").advice != "no"
 
 
 def test_a_name_that_is_no_guard_says_nothing() -> None:
     assert not any(guard.name == "nothing" for rule in CATALOGUE.values() for guard in rule.guards)
-    assert holds("nothing") == ""
+    assert condition("nothing").holds == ""
 
 
-def _keep(m: object, new: object) -> None: ...
+def explained(guard: Guard) -> tuple[str, str, str]:
+    """What an explanation says of a guard that vetoes: its name, what it holds, what helps."""
+    rule = Rule("mine", op.Relu(var("x")), (guard,), lambda m, new: m["x"])
+    made = model("(float[2] x) => (float[2] y) { y = Relu(x) }")
+    (miss,) = trtfuse.explain(made, rules=[rule]).misses
+    (reason,) = miss.objections
+    return reason.guard, reason.holds, reason.helps

@@ -12,6 +12,7 @@ from trtfuse.result.comparison import Agreement, BuilderFusion, FusionOutcome, O
 from trtfuse.result.fusion_result import FusionResult
 from trtfuse.result.layer import Layer
 from trtfuse.result.report import Fusion, Report
+from trtfuse.rewrite.rule import cleans_up
 
 #: What the builder adds to the call of a function.
 _FUNCTION = re.compile(r" \([^()]*\)$")
@@ -46,7 +47,6 @@ def _became(report: Report) -> list[tuple[Fusion, list[str], list[str]]]:
 
     They are the same but for a group that a call stands for: its nodes keep their names.
     """
-    cleanups = {id(fusion) for made in report.cleanups().values() for fusion in made}
     became: list[tuple[Fusion, list[str], list[str]]] = []
     # From the last to the first: what a name of that moment is called in the end.
     final: dict[str, list[str]] = {}
@@ -55,7 +55,7 @@ def _became(report: Report) -> list[tuple[Fusion, list[str], list[str]]]:
             became.append((fusion, fusion.into, [*fusion.nodes, *fusion.into]))
             continue
         into = list(dict.fromkeys(n for name in fusion.into for n in final.get(name, [name])))
-        if id(fusion) not in cleanups:
+        if not cleans_up(fusion.rule):
             became.append((fusion, into, into))
         for name in fusion.into:
             if name not in fusion.nodes:

@@ -184,7 +184,7 @@ def attribute_types(operator: str, opset: int) -> Mapping[str, onnx.defs.OpSchem
 def _attributes(operator: str, opset: int | None) -> frozenset[str]:
     """The attributes that an operator has at an opset, or has had at any."""
     if opset is not None:
-        return frozenset(onnx.defs.get_schema(operator, opset, "").attributes)
+        return frozenset(attribute_types(operator, opset))
     attributes: set[str] = set()
     version = onnx.defs.onnx_opset_version()
     while version and onnx.defs.has(operator, version, ""):

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from trtfuse.analysis.wording import written
 from trtfuse.report.entries import Content
-from trtfuse.report.terminal import line
+from trtfuse.report.terminal import line, listed
 from trtfuse.report.terminal import plain as plain_text
 from trtfuse.report.wording import amount, printable
 
@@ -116,11 +116,8 @@ def _figures(compared: Content) -> Iterator[Text]:
 
 def _kernels(title: str, kernels: list[Content], everything: bool) -> Iterator[Text]:
     yield line(f"{title}: {len(kernels)}", "bold")
-    shown = kernels if everything else kernels[:SHOWN]
-    for kernel in shown:
-        yield line(f"  {kernel['name']} ({kernel['type']}): {nodes_of(kernel)}")
-    if len(kernels) > len(shown):
-        yield line(f"  and {len(kernels) - len(shown)} more", "dim")
+    texts = [f"{kernel['name']} ({kernel['type']}): {nodes_of(kernel)}" for kernel in kernels]
+    yield from listed(texts, everything, SHOWN)
 
 
 def nodes_of(kernel: Content) -> str:
@@ -132,17 +129,18 @@ def _agreement(agreement: Content, everything: bool) -> Iterator[Text]:
     yield line(agreed(agreement), "bold")
     for outcome in ("several kernels", "unknown"):
         fusions = [fusion for fusion in agreement["fusions"] if fusion["outcome"] == outcome]
-        shown = fusions if everything else fusions[:SHOWN]
-        for fusion in shown:
-            where = f": {', '.join(fusion['kernels'])}" if fusion["kernels"] else ""
-            yield line(f"  {outcome}: {fusion['name']} ({fusion['rule']}){where}")
-        if len(fusions) > len(shown):
-            yield line(f"  and {len(fusions) - len(shown)} more", "dim")
+        yield from listed([_became(fusion) for fusion in fusions], everything, SHOWN)
     beyond = agreement["beyond"]
     if beyond:
         yield line(f"kernels in which the builder fused more: {len(beyond)}", "bold")
-        shown = beyond if everything else beyond[:SHOWN]
-        for kernel in shown:
-            yield line(f"  {kernel['kernel']} ({kernel['type']}): {' + '.join(kernel['nodes'])}")
-        if len(beyond) > len(shown):
-            yield line(f"  and {len(beyond) - len(shown)} more", "dim")
+        texts = [
+            f"{kernel['kernel']} ({kernel['type']}): {' + '.join(kernel['nodes'])}"
+            for kernel in beyond
+        ]
+        yield from listed(texts, everything, SHOWN)
+
+
+def _became(fusion: Content) -> str:
+    """What the builder made of a fusion, and in which kernels."""
+    where = f": {', '.join(fusion['kernels'])}" if fusion["kernels"] else ""
+    return f"{fusion['outcome']}: {fusion['name']} ({fusion['rule']}){where}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -13,6 +14,21 @@ from trtfuse.report.wording import printable
 def line(text: str, style: str = "") -> Text:
     """A line with names in it."""
     return Text(printable(text), style, no_wrap=True, overflow="ignore")
+
+
+def listed(texts: Sequence[str], everything: bool, most: int, indent: str = "  ") -> Iterator[Text]:
+    """Lines, the first few unless all are asked for, and then how many more there are.
+
+    Args:
+        texts: a line each.
+        everything: whether all are asked for.
+        most: how many are shown else.
+        indent: what each line begins with.
+    """
+    shown = texts if everything else texts[:most]
+    yield from (line(f"{indent}{text}") for text in shown)
+    if len(texts) > len(shown):
+        yield line(f"{indent}and {len(texts) - len(shown)} more", "dim")
 
 
 def show(console: Console, content: RenderableType) -> None:

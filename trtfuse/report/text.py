@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from trtfuse.report.entries import Content, made, of_kind, operators, titled, verdict
-from trtfuse.report.terminal import line, plain
+from trtfuse.report.entries import Content, Kind, made, of_kind, operators, titled, verdict
+from trtfuse.report.terminal import line, listed, plain
 from trtfuse.report.wording import counted, printable
 
 #: So many fusions of a rule, and near misses of a kind, are listed unless all are asked for.
@@ -71,33 +71,28 @@ def _operators(data: Content) -> Table:
 
 def _fused(data: Content, everything: bool) -> Iterator[Text]:
     """The fusions by rule, the first few of each; of cleanups, how many of each."""
-    for title, rules, most in (
-        ("fused", of_kind(data, "fusion"), SHOWN),
-        ("grouped, each for one kernel", of_kind(data, "group"), SHOWN),
-        ("cleaned up", of_kind(data, "cleanup"), 0),
-    ):
+    titles: dict[Kind, str] = {
+        "fusion": "fused",
+        "group": "grouped, each for one kernel",
+        "cleanup": "cleaned up",
+    }
+    for kind, title in titles.items():
+        rules = of_kind(data, kind)
         if rules:
             yield line(title, "bold")
         for rule, entries in rules.items():
-            yield from _listed(rule, entries, entries if everything else entries[:most])
-
-
-def _listed(rule: str, entries: list[Content], shown: list[Content]) -> Iterator[Text]:
-    yield line(f"  {rule}: {len(entries)}")
-    yield from (line(f"    {titled(entry)}") for entry in shown)
-    if shown and len(entries) > len(shown):
-        yield line(f"    and {len(entries) - len(shown)} more", "dim")
+            yield line(f"  {rule}: {len(entries)}")
+            if everything or kind != "cleanup":
+                yield from listed(list(map(titled, entries)), everything, SHOWN, "    ")
 
 
 def _declined(data: Content, everything: bool) -> Iterator[Text]:
     """The near misses by rule and guard, the first few of each."""
     yield line("not fused, because", "bold")
-    alike: dict[tuple[str, str], list[Content]] = {}
+    alike: dict[tuple[str, str], list[str]] = {}
     for miss in data["declined"]:
-        alike.setdefault((miss["rule"], miss["guard"]), []).append(miss)
-    for (rule, guard), misses in alike.items():
-        yield line(f"  {rule}, {guard}: {len(misses)}")
-        shown = misses if everything else misses[:SHOWN]
-        yield from (line(f"    {miss['at']}: {miss['because']}") for miss in shown)
-        if len(misses) > len(shown):
-            yield line(f"    and {len(misses) - len(shown)} more", "dim")
+        because = f"{miss['at']}: {miss['because']}"
+        alike.setdefault((miss["rule"], miss["guard"]), []).append(because)
+    for (rule, guard), sentences in alike.items():
+        yield line(f"  {rule}, {guard}: {len(sentences)}")
+        yield from listed(sentences, everything, SHOWN, "    ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 
 from trtfuse.layers.clip import CLIP
 from trtfuse.layers.cut import SLICE
@@ -17,7 +17,7 @@ from trtfuse.rewrite.condition import (
     STRUCTURE,
     Condition,
 )
-from trtfuse.rewrite.rule import CATALOGUE, AnyRule
+from trtfuse.rewrite.rule import CATALOGUE
 
 #: What stops any rule before its guards are asked.
 BEFORE = (
@@ -29,31 +29,11 @@ BEFORE = (
 )
 
 
-def asked(rule: AnyRule | None = None) -> Iterator[Condition]:
-    """Every condition that may stand in the way of a rule, its own guards first."""
-    if rule is not None:
-        yield from rule.guards
-    yield from IMPLIED
-    yield from BEFORE
-    for known in CATALOGUE.values():
-        yield from known.guards
+def condition(name: str) -> Condition:
+    """The condition of a name in a report; an empty one if no condition has that name.
 
-
-def condition(name: str, rule: AnyRule | None = None) -> Condition:
-    """The condition of a name, as a rule asks it; an empty one if no condition has that name.
-
-    Args:
-        name: the guard in a report.
-        rule: what it stopped; without it, the first rule with a guard of that name is meant.
+    Where several rules ask guards of one name, the first in the catalogue is meant.
     """
-    return next((candidate for candidate in asked(rule) if candidate.name == name), Condition(name))
-
-
-def holds(guard: str, rule: AnyRule | None = None) -> str:
-    """What a guard makes sure of, in one line; empty for a name that is none."""
-    return " ".join(condition(guard, rule).doc.split())
-
-
-def helps(guard: str, rule: AnyRule | None = None) -> str:
-    """What would have to change for a guard to let a rule go on."""
-    return condition(guard, rule).advice
+    guards = (guard for rule in CATALOGUE.values() for guard in rule.guards)
+    known = itertools.chain(IMPLIED, BEFORE, guards)
+    return next((candidate for candidate in known if candidate.name == name), Condition(name))

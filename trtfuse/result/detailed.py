@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trtfuse.result.advice import helps, holds
+from trtfuse.result.advice import condition
 from trtfuse.result.trace import Trace
 from trtfuse.rewrite.entries import CLEANUP
 from trtfuse.rewrite.rule import CATALOGUE
@@ -24,14 +24,16 @@ def detailed(data: dict[str, Any], trace: Trace | None) -> dict[str, Any]:
         data: the report without details; changed in place, and returned.
         trace: where the details come from; without it, only rules and guards are described.
     """
-    data.pop("trace", None)
     named = (
         *(entry["rule"] for entry in data["fused"]),
         *(refusal["rule"] for refusal in data["declined"]),
     )
     data["rules"] = {name: _described(name) for name in dict.fromkeys(named)}
     guards = dict.fromkeys(refusal["guard"] for refusal in data["declined"])
-    data["guards"] = {name: {"holds": holds(name), "helps": helps(name)} for name in guards}
+    conditions = {name: condition(name) for name in guards}
+    data["guards"] = {
+        name: {"holds": asked.holds, "helps": asked.advice} for name, asked in conditions.items()
+    }
     if trace is not None:
         details = trace.details()
         for entry, more in zip(data["fused"], details.fused, strict=False):

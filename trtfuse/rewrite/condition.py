@@ -25,9 +25,14 @@ class Condition:
         return self if type(self) is Condition else Condition(self.name, self.doc, self.helps)
 
     @property
+    def holds(self) -> str:
+        """What it makes sure of, in one line."""
+        return " ".join(self.doc.split())
+
+    @property
     def advice(self) -> str:
         """An answer to "what would have to change?", even where nobody has given one."""
-        return self.helps or f"it takes this: {' '.join(self.doc.split())}"
+        return self.helps or f"it takes this: {self.holds}"
 
 
 # Advice that several conditions give.

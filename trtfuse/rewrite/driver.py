@@ -30,9 +30,10 @@ from trtfuse.rewrite.condition import (
 )
 from trtfuse.rewrite.debug import Watch, check_uses, is_watched
 from trtfuse.rewrite.editor import GraphEditor, must_keep_name, substitute
+from trtfuse.rewrite.guards import opset_too_old, read_elsewhere
 from trtfuse.rewrite.match import Match
 from trtfuse.rewrite.mistake import RuleError
-from trtfuse.rewrite.near_misses import nearest_miss, opset_too_old, read_elsewhere
+from trtfuse.rewrite.near_misses import nearest_miss
 from trtfuse.rewrite.refusal import Reason, Refusal
 from trtfuse.rewrite.replacement import Replacement
 from trtfuse.rewrite.rule import AnyRule, GraphRule, Rule, RulesByRoot

@@ -1,15 +1,21 @@
-"""Guards that any rule may want. See `trtfuse.rewrite.rule.guard` for how to write one."""
+"""Guards that any rule may want, and what is asked of every match without being said.
+
+See `trtfuse.rewrite.rule.guard` for how to write a guard.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from onnx import TensorProto, defs
 
 from trtfuse.analysis.wording import type_not_known
 from trtfuse.ir.graph import Node, Value
 from trtfuse.ir.tensor import FLOATING, type_name
-from trtfuse.rewrite.condition import CAST_BEFORE
+from trtfuse.rewrite.condition import CAST_BEFORE, ONE_CONSUMER, OPSET
 from trtfuse.rewrite.pattern import Match
-from trtfuse.rewrite.rule import guard
+from trtfuse.rewrite.refusal import Reason
+from trtfuse.rewrite.rule import Rule, guard
 
 
 def floating_type(element_type: int, name: str) -> str | None:
@@ -68,3 +74,22 @@ def consumers(value: Value, besides: tuple[Node, ...]) -> str | None:
     shown = ", ".join(node.label for node in readers[:4])
     more = f" and {len(readers) - 4} more" if len(readers) > 4 else ""
     return f"`{value.name}` has {len(readers)} consumers: {shown}{more}"
+
+
+def opset_too_old(rule: Rule, match: Match) -> Reason | None:
+    """Why the model's opset is before the one that a rule applies from."""
+    opset = match.root.opset
+    if rule.since <= opset:
+        return None
+    return Reason(OPSET, f"the model imports opset {opset}, and the rule needs {rule.since}")
+
+
+def read_elsewhere(rule: Rule, match: Match) -> Iterator[tuple[Value, Reason]]:
+    """The interior values of a match that others read, where the rule does not share them."""
+    shared = {match[name] for name in rule.shared}
+    for node in match.nodes[1:]:
+        for value in node.outputs:
+            if value is not None and value not in shared:
+                others = consumers(value, match.nodes)
+                if others is not None:
+                    yield value, Reason(ONE_CONSUMER, others)

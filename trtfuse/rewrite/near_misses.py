@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 
-from trtfuse.ir.graph import Node, Value
-from trtfuse.rewrite.condition import ONE_CONSUMER, OPSET, STRUCTURE, Condition
-from trtfuse.rewrite.guards import consumers
+from trtfuse.ir.graph import Node
+from trtfuse.rewrite.condition import STRUCTURE, Condition
+from trtfuse.rewrite.guards import opset_too_old, read_elsewhere
 from trtfuse.rewrite.match import Match, NearMatch
 from trtfuse.rewrite.refusal import Reason, Refusal
 from trtfuse.rewrite.rule import Rule
@@ -66,11 +66,13 @@ def near_misses(rule: Rule, node: Node) -> list[Refusal]:
             size = rule.pattern.layers()
             miss = Refusal(rule.name, node, reasons, match.nodes, size)
             misses.setdefault(reasons, miss)
+    if matched and not refused:
+        return list(misses.values())
     near = rule.pattern.nearest(result)
     if refused:
         miss = _refusal(rule, node, near, dict.fromkeys(refused))
         misses.setdefault(miss.reasons, miss)
-    elif not matched and near.layers and near.because:
+    elif near.layers and near.because:
         whole = _whole_structure(rule)
         miss = _refusal(rule, node, near, [Reason(whole, because) for because in near.because])
         misses[miss.reasons] = miss
@@ -90,9 +92,9 @@ def refused_at(rule: Rule, node: Node, reason: Reason) -> Refusal:
 
 def _refusal(rule: Rule, node: Node, near: NearMatch, reasons: Iterable[Reason]) -> Refusal:
     nodes = near.nodes or (node,)
-    condition = near.condition is not None
+    conditional = near.condition is not None
     layers = max(near.layers, 1)
-    return Refusal(rule.name, node, tuple(reasons), nodes, layers, near.missing, condition)
+    return Refusal(rule.name, node, tuple(reasons), nodes, layers, near.missing, conditional)
 
 
 def _every_reason(rule: Rule, match: Match) -> Iterator[Reason]:
@@ -113,22 +115,3 @@ def _every_reason(rule: Rule, match: Match) -> Iterator[Reason]:
         if why_not is not None:
             vetoed = True
             yield Reason(guard, why_not)
-
-
-def opset_too_old(rule: Rule, match: Match) -> Reason | None:
-    """Why the model's opset is before the one that a rule applies from."""
-    opset = match.root.opset
-    if rule.since <= opset:
-        return None
-    return Reason(OPSET, f"the model imports opset {opset}, and the rule needs {rule.since}")
-
-
-def read_elsewhere(rule: Rule, match: Match) -> Iterator[tuple[Value, Reason]]:
-    """The interior values of a match that others read, where the rule does not share them."""
-    shared = {match[name] for name in rule.shared}
-    for node in match.nodes[1:]:
-        for value in node.outputs:
-            if value is not None and value not in shared:
-                others = consumers(value, match.nodes)
-                if others is not None:
-                    yield value, Reason(ONE_CONSUMER, others)

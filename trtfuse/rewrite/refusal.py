@@ -29,7 +29,7 @@ class Reason(NamedTuple):
     @property
     def holds(self) -> str:
         """What the condition makes sure of."""
-        return " ".join(self.condition.doc.split())
+        return self.condition.holds
 
     @property
     def helps(self) -> str:
@@ -49,7 +49,7 @@ class Refusal:
         nodes: the nodes that it would take, as far as they are there; the root first.
         layers: how many operators, or layers, of its pattern are there.
         missing: how many are not.
-        condition: whether all is there, and only a condition on the structure does not hold.
+        conditional: whether all is there, and only a condition on the structure does not hold.
     """
 
     rule: str
@@ -58,7 +58,7 @@ class Refusal:
     nodes: tuple[Node, ...] = ()
     layers: int = 1
     missing: int = 0
-    condition: bool = False
+    conditional: bool = False
 
     @property
     def guard(self) -> str:

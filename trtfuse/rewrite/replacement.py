@@ -60,8 +60,8 @@ class Replacement:
         Raises:
             UsageError: ONNX has no such operator or attribute at the opset of the graph.
         """
-        given = [name for name, value in attributes.items() if value is not None]
-        if self.opset and (why_not := misspelled(operator, given, self.opset)):
+        attributes = {name: value for name, value in attributes.items() if value is not None}
+        if self.opset and (why_not := misspelled(operator, attributes, self.opset)):
             raise RuleError(f"the builder makes {why_not}")
         domain, _, op_type = operator.rpartition("::")
         if self.opset and not domain:
@@ -69,7 +69,6 @@ class Replacement:
             attributes = {
                 name: _as_declared(operator, name, value, types[name])
                 for name, value in attributes.items()
-                if value is not None
             }
         proto = helper.make_node(op_type, [], [], domain=domain or None, **attributes)
         if like is not None:
@@ -145,7 +144,7 @@ def _as_declared(operator: str, name: str, value: Any, declared: defs.OpSchema.A
     """The value of an attribute in the type that ONNX declares: 1 is 1.0 where that is a float.
 
     Raises:
-        UsageError: it cannot be of that type.
+        RuleError: it cannot be of that type.
     """
     if declared not in _PYTHON:
         return value
