@@ -117,7 +117,17 @@ class Run:
 
 def fuse(source: Path, target: Path, level: str) -> Run:
     """Runs `trtfuse fuse` in a process of its own."""
-    command = [sys.executable, "-m", "trtfuse", "fuse", str(source), "-o", str(target), "--flat"]
+    command = [
+        sys.executable,
+        "-m",
+        "trtfuse",
+        "fuse",
+        str(source),
+        "-o",
+        str(target),
+        "--groups",
+        "flat",
+    ]
     start = time.perf_counter()
     process = subprocess.Popen([*command, "--verify", level, "--quiet"])
     _, status, usage = os.wait4(process.pid, 0)

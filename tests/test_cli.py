@@ -107,7 +107,7 @@ def refused(run: Run, *arguments: str | Path) -> str:
 
 def test_fuse_writes_beside_the_model_and_says_what_it_did(folder: Path, run: Run) -> None:
     before = (folder / "m.onnx").read_bytes()
-    ran = run("fuse", "m.onnx", "--no-groups")
+    ran = run("fuse", "m.onnx", "--groups", "off")
     assert (ran.code, ran.err) == (0, "")
     lines = [line.rstrip() for line in ran.out.splitlines()]
     assert lines[0] == "m.onnx: 3 nodes, 2 after 1 fusion"
@@ -144,7 +144,7 @@ def test_a_dry_run_writes_reports_and_no_model(folder: Path, run: Run) -> None:
 
 
 def test_nothing_to_fuse_is_no_failure(folder: Path, run: Run) -> None:
-    ran = run("fuse", "m.onnx", "--skip", "conv-scale", "-o", "o.onnx", "--no-groups")
+    ran = run("fuse", "m.onnx", "--skip", "conv-scale", "-o", "o.onnx", "--groups", "off")
     assert ran.code == 0
     assert ran.out.splitlines()[0] == "m.onnx: 3 nodes, nothing to fuse"
     assert (folder / "o.onnx").read_bytes() == (folder / "m.onnx").read_bytes()
@@ -215,17 +215,33 @@ def test_help_and_version_go_to_stdout(run: Run) -> None:
     assert run("--version").out == f"trtfuse {trtfuse.__version__}\n"
 
 
-def test_groups_become_calls_unless_the_graph_is_to_stay_flat(folder: Path, run: Run) -> None:
-    ran = run("fuse", "m.onnx", "-q")
-    assert (ran.code, ran.err) == (0, "")
-    (call,) = onnx.load(folder / "m.fused.onnx").graph.node
-    assert (call.domain, call.name) == ("trtfuse", "conv1 + relu1")
-    ran = run("fuse", "m.onnx", "--flat")
+def test_groups_are_reported_and_become_calls_where_that_is_asked_for(
+    folder: Path, run: Run
+) -> None:
+    ran = run("fuse", "m.onnx")
     assert ran.out.splitlines()[0] == "m.onnx: 3 nodes, 2 after 1 fusion and 1 group"
+    assert "grouped, each expected as one kernel\n  conv-relu: 1\n    conv1 + relu1\n" in ran.out
     flat = onnx.load(folder / "m.fused.onnx")
     assert [node.op_type for node in flat.graph.node] == ["Conv", "Relu"]
-    said = refused(run, "fuse", "m.onnx", "--flat", "--no-groups")
-    assert said == "--flat and --no-groups exclude each other; give one"
+    ran = run("fuse", "m.onnx", "--groups", "functions")
+    assert ran.out.splitlines()[0] == "m.onnx: 3 nodes, 2 after 1 fusion and 1 group"
+    (call,) = onnx.load(folder / "m.fused.onnx").graph.node
+    assert (call.domain, call.op_type, call.name) == ("trtfuse", "conv_relu", "conv1 + relu1")
+    ran = run("fuse", "m.onnx", "--groups", "off")
+    assert ran.out.splitlines()[0] == "m.onnx: 3 nodes, 2 after 1 fusion"
+
+
+@pytest.mark.parametrize(("old", "new"), [("--flat", "flat"), ("--no-groups", "off")])
+def test_the_old_spellings_of_groups_go_on_working(
+    folder: Path, run: Run, old: str, new: str
+) -> None:
+    assert run("fuse", "m.onnx", "-o", "new.onnx", "--groups", new).code == 0
+    ran = run("fuse", "m.onnx", "-o", "old.onnx", old)
+    assert (ran.code, ran.err) == (0, f"trtfuse: {old} is now --groups {new}\n")
+    assert (folder / "old.onnx").read_bytes() == (folder / "new.onnx").read_bytes()
+
+
+def test_an_unknown_target_is_refused(run: Run) -> None:
     said = refused(run, "fuse", "m.onnx", "--target", "5.2")
     assert said.startswith("unknown target '5.2'; the compute capabilities are 7.5, ")
 
@@ -529,7 +545,7 @@ def test_a_name_that_is_no_text_is_still_a_file(folder: Path, run: Run) -> None:
     except OSError:
         pytest.skip("this file system has names in UTF-8 only")
     reports = ("--report", "r.json", "--report", "r.md")
-    ran = run("fuse", name, *reports, "-o", "o.onnx", "--no-groups")
+    ran = run("fuse", name, *reports, "-o", "o.onnx", "--groups", "off")
     assert (ran.code, ran.err) == (0, "")
     assert len(json.loads((folder / "r.json").read_text(encoding="utf-8"))["fused"]) == 1
     assert (folder / "r.md").read_text(encoding="utf-8").startswith("# ")
@@ -594,7 +610,9 @@ def test_where_the_wrong_rule_does_no_harm_the_check_agrees(
     folder: Path, run: Run, wrong_rule: str
 ) -> None:
     clipped(folder, 10)
-    skipped = run("fuse", "c.onnx", "--verify", "model", "--skip", "scale-scale", "--flat")
+    skipped = run(
+        "fuse", "c.onnx", "--verify", "model", "--skip", "scale-scale", "--groups", "flat"
+    )
     assert skipped.code == 0
     assert onnx.load(folder / "c.fused.onnx").graph.node[-1].op_type == "Neg"
 
@@ -618,7 +636,7 @@ def test_a_rewrite_that_is_found_wrong_is_declined(folder: Path, run: Run) -> No
         return x
 
     try:
-        ran = run("fuse", "m.onnx", "-v", "--flat")
+        ran = run("fuse", "m.onnx", "-v", "--groups", "flat")
     finally:
         del CATALOGUE[relu_is_identity.name]
     assert ran.code == 0
@@ -889,7 +907,7 @@ def test_a_report_may_be_a_page(folder: Path, run: Run) -> None:
     assert run("fuse", "m.onnx", "--report", "r.html", "--report", "r.json", "-q").code == 0
     page = (folder / "r.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
-    assert "3 nodes became 1 by 1 fusion" in page
+    assert "3 nodes became 2 by 1 fusion" in page
     # The same page comes of the JSON.
     ran = run("report", "r.json", "-o", "again.html")
     assert (ran.code, ran.out, ran.err) == (0, "wrote again.html\n", "")
@@ -905,7 +923,7 @@ def test_a_report_of_an_older_version_still_has_a_page(folder: Path, run: Run) -
     old["fused"] = [{key: entry[key] for key in kept} for entry in old["fused"]]
     (folder / "old.json").write_text(json.dumps(old), encoding="utf-8")
     assert run("report", "old.json", "-q").out == ""
-    assert "3 nodes became 1" in (folder / "old.html").read_text(encoding="utf-8")
+    assert "3 nodes became 2" in (folder / "old.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, get_args
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
 
 import click
 
@@ -25,7 +25,7 @@ from trtfuse.model.model import Objective
 from trtfuse.model.saving import same_file, written
 from trtfuse.progress import Progress
 from trtfuse.result.report import Report
-from trtfuse.run import VerifyLevel
+from trtfuse.run import GroupsAs, VerifyLevel
 
 if TYPE_CHECKING:
     from trtfuse.rewrite.rule import AnyRule
@@ -138,8 +138,16 @@ def command() -> None:
     help="Apply these rules only, like conv-scale.",
 )
 @click.option("--skip", metavar="NAME,...", callback=_names, help="Leave these rules out.")
-@click.option("--flat", is_flag=True, help="Keep the nodes of groups; name them in the report.")
-@click.option("--no-groups", is_flag=True, help="Look for no groups.")
+@click.option(
+    "--groups",
+    type=click.Choice(get_args(GroupsAs)),
+    default="flat",
+    show_default=True,
+    help="Nodes expected to run as one kernel: report them (flat), wrap each group in a function "
+    "call (functions), or disable grouping (off).",
+)
+@click.option("--flat", "old_groups", flag_value="flat", hidden=True)
+@click.option("--no-groups", "old_groups", flag_value="off", hidden=True)
 @_objective
 @_target
 @click.option(
@@ -167,8 +175,8 @@ def fuse(
     reports: tuple[Path, ...],
     names: tuple[str, ...] | None,
     skip: tuple[str, ...] | None,
-    flat: bool,
-    no_groups: bool,
+    groups: GroupsAs,
+    old_groups: Literal["flat", "off"] | None,
     objective: Objective,
     target: str | None,
     level: VerifyLevel,
@@ -180,8 +188,10 @@ def fuse(
     quiet: bool,
 ) -> int:
     """Fuse a model, check it, and say what was fused and what was not."""
-    if flat and no_groups:
-        raise UsageError("--flat and --no-groups exclude each other; give one")
+    if old_groups is not None:
+        old = "--flat" if old_groups == "flat" else "--no-groups"
+        click.echo(f"trtfuse: {old} is now --groups {old_groups}", err=True)
+        groups = old_groups
     asked = output is not None
     output = output or source.parent / f"{source.stem}.fused.onnx"
     for report in reports:
@@ -204,7 +214,7 @@ def fuse(
             source,
             rules=names,
             skip=skip or (),
-            groups="off" if no_groups else "flat" if flat else "functions",
+            groups=groups,
             objective=objective,
             target=target,
             verify=level,

@@ -21,7 +21,9 @@ from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError, nothing_else_raised
 from trtfuse.groups.emit import emit, takes_functions
 from trtfuse.groups.find import find_groups
+from trtfuse.groups.inline import inline_groups
 from trtfuse.groups.mark import mark
+from trtfuse.groups.members import note_members, noted_members
 from trtfuse.groups.partition import Group
 from trtfuse.groups.target import shared_memory
 from trtfuse.interop.reading import ModelLike, read_model
@@ -32,6 +34,7 @@ from trtfuse.model.claims import refusal, refused_already, settle_claims
 from trtfuse.model.collector import collector_paused
 from trtfuse.model.model import Model, Objective
 from trtfuse.progress import Progress, staged
+from trtfuse.report.wording import counted
 from trtfuse.result.fusion_result import FusionResult
 from trtfuse.result.not_fused import NotFused
 from trtfuse.result.report import Census, Fusion, Report
@@ -41,7 +44,7 @@ from trtfuse.rewrite.refusal import Refusal
 from trtfuse.rewrite.rule import AnyRule, GroupRule, selected
 
 VerifyLevel = Literal["none", "rewrite", "model"]
-GroupsAs = Literal["functions", "flat", "off"]
+GroupsAs = Literal["flat", "functions", "off"]
 
 
 @nothing_else_raised
@@ -50,7 +53,7 @@ def fuse(
     *,
     rules: Iterable[str | AnyRule] | None = None,
     skip: Iterable[str] = (),
-    groups: GroupsAs = "functions",
+    groups: GroupsAs = "flat",
     objective: Objective = "safe",
     verify: VerifyLevel = "rewrite",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -66,9 +69,11 @@ def fuse(
             `onnx_ir.Model`; never modified.
         rules: names of rules, or rules; None for all of the catalogue.
         skip: names of rules to leave out.
-        groups: what becomes of nodes that one kernel runs: "functions", each group is one call of
-            a model-local function, from IR 4 on; "flat", the nodes stay, and say in their metadata
-            which group they are in, from IR 10 on; or "off", no groups are looked for.
+        groups: what becomes of nodes that TensorRT is expected to run as one kernel: "flat", the
+            report lists each group, and its nodes name it in their metadata (from IR 10 on);
+            "functions", a call of a model-local function takes the place of each group (from IR 4
+            on); or "off", none are looked for. But for "functions", calls of groups in the model
+            become nodes again.
         objective: "safe", every documented rewrite but where one is known to cost the engine; or
             "graph", all of them, whatever TensorRT makes of the result.
         verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
@@ -147,7 +152,7 @@ class Options:
     """
 
     rules: tuple[AnyRule, ...]
-    groups: GroupsAs = "functions"
+    groups: GroupsAs = "flat"
     objective: Objective = "safe"
     verify: VerifyLevel = "rewrite"
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -183,7 +188,8 @@ class Run:
         name: its path, or the name of its graph.
         driver: what rewrites it, with all that it has rewritten.
         refused: what was not rewritten and why, in the order of the graph.
-        groups: what one kernel runs each, in the order of the graph.
+        inlined: how many calls of groups it came with, which are nodes again.
+        groups: what one kernel is expected to run each, in the order of the graph.
         ungrouped: what was not grouped and why.
     """
 
@@ -198,6 +204,10 @@ class Run:
             self.model = read_model(self._given)
             self.model.growth.limit = self.options.fold_limit
             self.model.objective = self.options.objective
+            self.inlined = 0 if self.options.groups == "functions" else inline_groups(self.model)
+            if self.inlined:
+                calls = counted(self.inlined, "call")
+                self.model.notes.append(f"{calls} of groups in the model became nodes again")
             self.before = Census.of(self.model)
             self.trace = Trace(self.model)
             if self.options.input_shapes:
@@ -226,7 +236,8 @@ class Run:
         self._rewrite()
         why_not = refusal(self.model) if self.driver.fused else None
         if why_not is not None and not refused_already(read_model(self._given)):
-            self.options = replace(self.options, rules=(), groups="off")
+            # With "functions", calls of groups that it came with stay.
+            self.options = replace(self.options, rules=(), groups="functions")
             self._read()
             self.model.notes.append(
                 f"the model is left as it was, since no runtime would load the result: {why_not}"
@@ -255,7 +266,7 @@ class Run:
         fusions = [Fusion.of(fused) for fused in self.driver.fused]
         called = self.options.groups == "functions" and takes_functions(self.model)
         fusions += [Fusion.of_group(group, called) for group in self.groups]
-        model = self._write(called, changed=bool(fusions))
+        model = self._write(called, changed=bool(fusions or self.inlined))
         verification = self._verify(model)
         report = Report(
             model=self.name,
@@ -276,11 +287,16 @@ class Run:
 
     def _write(self, called: bool, changed: bool) -> ModelProto:
         with self._timed("write"):
-            if self.options.groups != "off":
-                (emit if called else mark)(self.model, self.groups)
+            functions = self.options.groups == "functions"
+            members = dict(noted_members(self.model.proto)) if functions else {}
+            if called:
+                members |= emit(self.model, self.groups)
+            elif self.options.groups != "off":
+                mark(self.model, self.groups)
             if changed:
                 self.model.embed_lists()
             written = self.model.to_proto()
+            note_members(written, members)
             note = settle_claims(self.model, written, correct=changed)
             if note is not None:
                 self.model.notes.append(note)

@@ -37,7 +37,7 @@ def main() -> int:
     edit(graph)
     before = [node.name for node in graph.nodes]
 
-    result = trtfuse.fuse(graph, groups="flat", verify="model")
+    result = trtfuse.fuse(graph, verify="model")
     fused = result.to_graphsurgeon()
 
     for fusion in result.report.fused:

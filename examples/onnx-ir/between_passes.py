@@ -24,7 +24,7 @@ def main() -> int:
     NameFixPass()(model)
     before = [node.name for node in model.graph]
 
-    result = trtfuse.fuse(model, groups="flat", verify="model")
+    result = trtfuse.fuse(model, verify="model")
     fused = result.to_onnx_ir()
 
     for fusion in result.report.fused:

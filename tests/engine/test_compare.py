@@ -78,7 +78,7 @@ def test_every_fusion_is_looked_up(fused: Comparison) -> None:
     assert [fusion.into for fusion in fused.agreement.fusions] == [
         ["conv"],
         ["conv"],
-        ["conv + relu"],
+        ["conv", "relu"],
     ]
     assert fused.agreement.share == 1.0
 

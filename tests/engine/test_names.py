@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import onnx
 
-from trtfuse.check.model import Verification
 from trtfuse.engine.names import with_own_names
+from trtfuse.groups.members import note_members
 from trtfuse.result.layer import Layer
-from trtfuse.result.report import Census, Fusion, Report
 
 MODEL = onnx.parser.parse_model("""
     <ir_version: 10, opset_import: ["": 21, "trtfuse": 1, "mine": 1]>
@@ -25,8 +24,8 @@ MODEL = onnx.parser.parse_model("""
     Own (a) => (c) { ["in1 + in2"] b = trtfuse.conv_relu(a) [tail] c = Exp(b) }""")
 
 
-def renamed(*nodes: str, report: Report | None = None) -> list[str]:
-    (layer,) = with_own_names([Layer("k", "kgen", nodes=nodes)], MODEL, report)
+def renamed(*nodes: str, model: onnx.ModelProto = MODEL) -> list[str]:
+    (layer,) = with_own_names([Layer("k", "kgen", nodes=nodes)], model)
     return list(layer.nodes)
 
 
@@ -39,14 +38,14 @@ def test_each_call_has_names_of_its_own() -> None:
     ) == ["conv1", "relu1", "conv2", "pool"]
 
 
-def test_a_name_that_does_not_list_its_nodes_stands_for_them_all() -> None:
+def test_where_the_name_of_a_call_does_not_tell_metadata_do() -> None:
     call = "2-layer MLP (fc1 .. act2)"
     nodes = [f"{inner} | {call} (mlp)" for inner in ("Gemm", "Relu", "Gemm_2")]
-    assert renamed(*nodes) == [call]
-    nothing = Census(0, {})
-    group = Fusion("mlp", "group", call, ["fc1", "act1", "fc2"], ["?"] * 3, [call], None)
-    report = Report("m", nothing, nothing, [group], [], Verification("none"))
-    assert renamed(*nodes, report=report) == ["fc1", "act1", "fc2"]
+    assert renamed(*nodes) == [f"{call}/1", f"{call}/2", f"{call}/3"]
+    noted = onnx.ModelProto()
+    noted.CopyFrom(MODEL)
+    note_members(noted, {call: ["fc1", "act1", "fc2"]})
+    assert renamed(*nodes, model=noted) == ["fc1", "act1", "fc2"]
 
 
 def test_a_group_in_a_function_of_the_user() -> None:

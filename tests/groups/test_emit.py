@@ -32,9 +32,9 @@ def two(**options: Any) -> ModelProto:
 
 def functions(made: ModelProto, **options: Any) -> ModelProto:
     """The model with groups as functions, checked in full, unchanged by a second run."""
-    fused = trtfuse.fuse(made, **options).model
+    fused = trtfuse.fuse(made, groups="functions", **options).model
     onnx.checker.check_model(fused, full_check=True)
-    again = trtfuse.fuse(fused, **options)
+    again = trtfuse.fuse(fused, groups="functions", **options)
     assert again.report.fused == []
     assert again.model.SerializeToString() == fused.SerializeToString()
     return fused
@@ -69,8 +69,8 @@ def test_what_the_parser_reads_from_the_node_stands_in_the_function() -> None:
     strides = [list(a.ints) for node in convolutions for a in node.attribute if a.name == "strides"]
     assert strides == [[1, 1], [2, 2]]
     assert [function.name for function in fused.functions] == [
-        "trtfuse_conv_relu",
-        "trtfuse_conv_relu_2",
+        "conv_relu",
+        "conv_relu_2",
     ]
 
 
@@ -92,16 +92,16 @@ def test_names_are_those_of_no_operator_and_no_value() -> None:
 
 def test_a_name_that_is_taken_is_not_taken_again() -> None:
     made = two()
-    taken = onnx.FunctionProto(name="trtfuse_conv_relu", domain="mine", input=["x"], output=["y"])
+    taken = onnx.FunctionProto(name="conv_relu", domain="mine", input=["x"], output=["y"])
     taken.node.append(helper.make_node("Identity", ["x"], ["y"]))
     taken.opset_import.extend(made.opset_import)
     made.functions.append(taken)
     made.opset_import.append(helper.make_opsetid("mine", 1))
-    made.graph.node[1].op_type = "trtfuse_conv_relu"
+    made.graph.node[1].op_type = "conv_relu"
     made.graph.node[1].domain = "mine"
     made.graph.node[0].name = "conv2 + relu2"
     fused = functions(made)
-    assert [function.name for function in fused.functions][-1] == "trtfuse_conv_relu_2"
+    assert [function.name for function in fused.functions][-1] == "conv_relu_2"
     assert fused.graph.node[-1].name == "conv2 + relu2_2"
 
 
@@ -128,7 +128,7 @@ def test_the_ir_version_rises_to_that_of_functions() -> None:
 
 
 def test_what_lists_its_initializers_as_inputs_stays_flat() -> None:
-    result = trtfuse.fuse(two(opset=9, ir_version=3))
+    result = trtfuse.fuse(two(opset=9, ir_version=3), groups="functions")
     assert result.model == two(opset=9, ir_version=3)
     assert all(fusion.into == fusion.nodes for fusion in result.report.fused)
     assert {fusion.kind for fusion in result.report.fused} == {"group"}
@@ -155,7 +155,7 @@ def test_the_reference_evaluator_runs_every_function(activation: str) -> None:
         {"y = MatMul(p, q)" if "Softmax" in activation else "y = Tanh(p)"}
     }}"""
     original = model(text, opset=24, ir_version=10)
-    fused = trtfuse.fuse(original, verify="none").model
+    fused = trtfuse.fuse(original, groups="functions", verify="none").model
     assert len(fused.functions) == 1
     rng = np.random.default_rng(0)
     feeds = {"q": rng.standard_normal((2, 4)), "k": rng.standard_normal((4, 2))}
@@ -230,19 +230,19 @@ def test_functions_that_import_other_operator_sets_are_left_alone() -> None:
 
 def test_functions_named_like_ours_are_left_alone() -> None:
     made = two()
-    own = onnx.FunctionProto(name="trtfuse_conv_relu", domain="trtfuse", input=["p"], output=["s"])
+    own = onnx.FunctionProto(name="conv_relu", domain="trtfuse", input=["p"], output=["s"])
     own.node.append(helper.make_node("Relu", ["p"], ["r"], name="one"))
     own.node.append(helper.make_node("Relu", ["r"], ["s"], name="two"))
     own.opset_import.extend(made.opset_import)
     made.functions.append(own)
     made.opset_import.append(helper.make_opsetid("trtfuse", 1))
-    made.graph.node[3].op_type, made.graph.node[3].domain = "trtfuse_conv_relu", "trtfuse"
+    made.graph.node[3].op_type, made.graph.node[3].domain = "conv_relu", "trtfuse"
     fused = functions(made)
     assert fused.functions[0] == made.functions[0]
     assert [node.op_type for node in fused.graph.node] == [
-        "trtfuse_conv_relu_2",
+        "conv_relu_2",
         "Conv",
-        "trtfuse_conv_relu",
+        "conv_relu",
     ]
 
 
@@ -253,19 +253,20 @@ def test_the_default_domain_may_be_spelled_out() -> None:
 
 
 def test_a_fused_model_can_be_checked_as_a_whole() -> None:
-    assert trtfuse.fuse(functions(two()), verify="model").ok
+    assert trtfuse.fuse(functions(two()), groups="functions", verify="model").ok
 
 
 def test_the_report_says_what_became_of_groups() -> None:
-    report = trtfuse.fuse(two()).report
+    report = trtfuse.fuse(two(), groups="functions").report
     assert [(f.kind, f.nodes, f.into) for f in report.fused] == [
         ("group", ["conv1", "relu1"], ["conv1 + relu1"]),
         ("group", ["conv2", "relu2"], ["conv2 + relu2"]),
     ]
-    assert (report.before.nodes, report.after.nodes) == (4, 2)
-    flat = trtfuse.fuse(two(), groups="flat").report
+    assert (report.before.nodes, report.after.nodes) == (4, 4)
+    assert report.after.operators == {"Conv": 2, "Relu": 2}
+    flat = trtfuse.fuse(two()).report
     assert [fusion.into for fusion in flat.fused] == [["conv1", "relu1"], ["conv2", "relu2"]]
-    assert flat.after.nodes == 4
+    assert flat.after == report.after
 
 
 def test_a_flat_graph_says_which_group_a_node_is_in() -> None:
@@ -295,7 +296,7 @@ def test_what_a_layer_says_of_itself_goes_to_the_call() -> None:
 
 
 def test_unknown_ways_are_refused() -> None:
-    with pytest.raises(trtfuse.UsageError, match="unknown groups 'all'; there are functions, flat"):
+    with pytest.raises(trtfuse.UsageError, match="'all'; there are flat, functions, off"):
         trtfuse.fuse(two(), groups="all")  # type: ignore[arg-type]
 
 
@@ -306,7 +307,7 @@ def test_an_attribute_that_the_reference_evaluator_cannot_refer_to_stands_in_the
     call: str,
 ) -> None:
     made = model(f"(float[2] x) => (float[2] y) {{ a = {call}(x) y = Exp(a) }}", opset=24)
-    result = trtfuse.fuse(made).model
+    result = trtfuse.fuse(made, groups="functions").model
     (function,) = result.functions
     assert list(function.attribute) == []
     feeds = {"x": np.float32([-1, 2])}
@@ -387,3 +388,34 @@ def test_quantized_models_build_to_the_same_in_every_form(made: ModelProto) -> N
         trtfuse.build(trtfuse.fuse(made, groups=form)) for form in ("functions", "flat", "off")
     ]
     assert len({(engine.kernels, engine.traffic) for engine in engines}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("c = Conv(x, w) y = Relu(c)", "conv_relu"),
+        ("c = Conv(x, w) s = Sigmoid(c) y = Mul(c, s)", "conv_silu"),
+        ("c = Conv(x, w) s = HardSigmoid(c) y = Mul(c, s)", "conv_hard_swish"),
+        ("c = Conv(x, w) s = Softplus(c) t = Tanh(s) y = Mul(c, t)", "conv_mish"),
+        ("c = Conv(x, w) y = LeakyRelu(c)", "conv_leaky_relu"),
+        ("c = Conv(x, w) i = Neg(x) s = Add(c, i) y = Relu(s)", "conv_add_relu"),
+        ("c = Conv(x, w) i = Neg(x) y = Max(c, i)", "conv_max"),
+        ("c = Conv<group = 4>(x, d) r = Relu(c) y = Conv(r, w)", "depthwise_pointwise"),
+        ("m = MatMul(x, v) a = Add(m, o) y = Relu(a)", "fc_relu"),
+        ("m = MatMul(x, v) s = Sigmoid(m) y = Mul(m, s)", "fc_silu"),
+        ("m = MatMul(x, v) y = Add(m, o)", "fc_add"),
+        ("m = MatMul(x, v) a = Relu(m) n = MatMul(a, v) b = Tanh(n) y = MatMul(b, v)", "mlp_3"),
+        ("m = Neg(x) y = Exp(m)", "pointwise_neg_exp"),
+        ("a = Neg(x) b = Exp(a) c = Neg(b) e = Exp(c) y = Tanh(e)", "pointwise_5"),
+    ],
+)
+def test_functions_say_what_is_in_them(text: str, name: str) -> None:
+    made = model(
+        f"(float[1,4,4,4] x) => (float[?,?,?,?] y) {{ {text} }}",
+        w=W[:, :, :1, :1],
+        d=W[:, :1, :1, :1],
+        v=W[0, :, 0, 0].reshape(1, 4).repeat(4, 0).copy(),
+        o=np.ones(4, np.float32),
+    )
+    (function,) = functions(made, skip=["no-op"]).functions
+    assert function.name == name

@@ -612,5 +612,5 @@ def test_a_group_is_drawn_as_one_kernel(browser: Browser) -> None:
     browser.until(lambda: len(browser.all("#fusions svg.group")) == 2)
     assert len(browser.all("#fusions svg.group .frame")) == 1
     text = browser.texts("#fusions")[0]
-    assert "Grouped, each for one kernel: 2" in text
+    assert "Grouped, each expected as one kernel: 2" in text
     assert text.count("one kernel") == 3

@@ -6,8 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from trtfuse.engine.names import CALLED, DOMAIN, with_own_names
+from trtfuse.engine.names import CALLED, with_own_names
 from trtfuse.errors import nothing_else_raised
+from trtfuse.ir.graph import GROUP_DOMAIN
 from trtfuse.result.comparison import Agreement, BuilderFusion, FusionOutcome, Outcome
 from trtfuse.result.fusion_result import FusionResult
 from trtfuse.result.layer import Layer
@@ -31,7 +32,7 @@ def agreement(result: FusionResult, layers: Iterable[Layer]) -> Agreement:
             several optimization profiles, the first counts.
     """
     report = result.report
-    named = with_own_names(layers, result.model, report)
+    named = with_own_names(layers, result.model)
     running = [layer for layer in named if layer.runs and layer.profile == 0]
     kernels = _Kernels(running, _repeated(result))
     fusions = [
@@ -78,7 +79,7 @@ def _repeated(result: FusionResult) -> set[str]:
     called = [f for f in result.report.fused if f.kind == "group" and f.into != f.nodes]
     groups = [name for fusion in called for name in fusion.nodes]
     listed = [[node.name for node in model.graph.node] + groups]
-    listed += [[n.name for n in f.node] for f in model.functions if f.domain != DOMAIN]
+    listed += [[n.name for n in f.node] for f in model.functions if f.domain != GROUP_DOMAIN]
     return {
         name for names in listed for name, count in Counter(names).items() if name and count > 1
     }

@@ -141,8 +141,7 @@ class _Side:
 
     def own_names(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         """The layers of its engine, with the names that nodes had before they were grouped."""
-        report = self.source.report if isinstance(self.source, FusionResult) else None
-        return layers if self.model is None else with_own_names(layers, self.model.proto, report)
+        return layers if self.model is None else with_own_names(layers, self.model.proto)
 
     @property
     def inputs(self) -> list[str]:

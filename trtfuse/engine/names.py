@@ -1,7 +1,7 @@
 """The names that nodes had before groups became calls of functions.
 
 The functions of groups are shared, so the nodes inside are called after their operators, and the
-builder lists them as `Conv | conv1 + relu1 (trtfuse_conv_relu)`. The call tells which node it was.
+builder lists them as `Conv | conv1 + relu1 (conv_relu)`. The call tells which node it was.
 """
 
 from __future__ import annotations
@@ -11,35 +11,26 @@ from dataclasses import replace
 
 from onnx import ModelProto, NodeProto
 
+from trtfuse.groups.members import members, noted_members
+from trtfuse.ir.graph import GROUP_DOMAIN
 from trtfuse.result.layer import Layer
-from trtfuse.result.report import Report
 
-#: The domain of the functions that stand for groups.
-DOMAIN = "trtfuse"
 #: What the builder puts between a node and the calls around it.
 CALLED = " | "
 
 
-def with_own_names(
-    layers: Iterable[Layer], model: ModelProto, report: Report | None = None
-) -> tuple[Layer, ...]:
+def with_own_names(layers: Iterable[Layer], model: ModelProto) -> tuple[Layer, ...]:
     """The layers, with the nodes in calls of groups named as before: `conv1`.
 
     Args:
         layers: of an engine that was built from the model.
         model: what was built.
-        report: of `fuse`, where it is known. Without it the names are those that the name of the
-            call joins, if there is one for each node of the function.
     """
-    groups = {
-        fusion.into[0]: fusion.nodes
-        for fusion in ([] if report is None else report.fused)
-        if fusion.kind == "group" and len(fusion.into) == 1
-    }
+    noted = noted_members(model)
     names = {
         f"{inner}{CALLED}{call.name} ({call.op_type})": name
         for call, body in _calls(model)
-        for inner, name in zip(body, _members(call, len(body), groups), strict=True)
+        for inner, name in zip(body, members(call.name, len(body), noted), strict=True)
     }
     return tuple(
         replace(layer, nodes=tuple(dict.fromkeys(_own(node, names) for node in layer.nodes)))
@@ -57,23 +48,17 @@ def _own(node: str, names: Mapping[str, str]) -> str:
     return f"{_own(inside, names)}{CALLED}{outer}" if separator and CALLED in inside else node
 
 
-def _members(call: NodeProto, count: int, groups: Mapping[str, list[str]]) -> list[str]:
-    """The names of the nodes that a call stands for, in the order of its function."""
-    listed = groups.get(call.name, call.name.split(" + "))
-    return listed if len(listed) == count else [call.name] * count
-
-
 def _calls(model: ModelProto) -> Iterator[tuple[NodeProto, list[str]]]:
     """The calls of groups, each with the names of the nodes in its function."""
     bodies = {
         function.name: [node.name for node in function.node]
         for function in model.functions
-        if function.domain == DOMAIN
+        if function.domain == GROUP_DOMAIN
     }
     pending = [*model.graph.node, *(node for f in model.functions for node in f.node)]
     while pending:
         node = pending.pop()
-        if node.domain == DOMAIN and node.op_type in bodies:
+        if node.domain == GROUP_DOMAIN and node.op_type in bodies:
             yield node, bodies[node.op_type]
         for attribute in node.attribute:
             for body in (attribute.g, *attribute.graphs):

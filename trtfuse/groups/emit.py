@@ -15,11 +15,14 @@ operators that fail for an attribute that refers to the call; theirs stand in th
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from onnx import AttributeProto, FunctionProto, NodeProto, defs
 
+from trtfuse.groups.mark import MARK
+from trtfuse.groups.members import tells
 from trtfuse.groups.names import Names
 from trtfuse.groups.partition import Group
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph, Node, Value
@@ -42,6 +45,16 @@ _UNREFERRED = frozenset(
     )
 )
 
+#: What functions call an activation that takes several nodes after a convolution or product.
+_SPELLED = {
+    ("Sigmoid", "Mul"): "silu",
+    ("Mul", "Sigmoid", "Mul"): "swish",
+    ("HardSigmoid", "Mul"): "hard_swish",
+    ("Softplus", "Tanh", "Mul"): "mish",
+}
+#: A function is called after so many operators; after that it says how many there are.
+_MOST_NAMED = 4
+
 #: Operators whose nodes need names that no other node has, wherever they are.
 _NAMED = frozenset(("DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear"))
 
@@ -58,15 +71,23 @@ def takes_functions(model: Model) -> bool:
     return model.ir_version >= _LEAST
 
 
-def emit(model: Model, groups: Iterable[Group]) -> None:
+def emit(model: Model, groups: Iterable[Group]) -> dict[str, list[str]]:
     """Lets a call of a function take the place of each group.
 
     The IR version rises to 8, from which on there are functions, if it was lower.
+
+    Returns:
+        Which nodes a call stands for, by its name, where that does not tell.
     """
     functions = _Functions(model)
+    members: dict[str, list[str]] = {}
     for group in groups:
         model.raise_ir_version(_SINCE)
+        names = [node.label for node in group.nodes]
+        if not tells(group.name, names):
+            members[group.name] = names
         _replace(group.last.home, group, functions)
+    return members
 
 
 def _replace(graph: Graph, group: Group, functions: _Functions) -> None:
@@ -75,7 +96,7 @@ def _replace(graph: Graph, group: Group, functions: _Functions) -> None:
     call = NodeProto(op_type=function.name, domain=GROUP_DOMAIN, name=group.name)
     first = group.nodes[0].proto
     call.doc_string = first.doc_string
-    call.metadata_props.extend(first.metadata_props)
+    call.metadata_props.extend(entry for entry in first.metadata_props if entry.key != MARK)
     given = (a for node in group.nodes for a in node.proto.attribute if not _in_place(node, a))
     for formal, attribute in zip(function.attribute, given, strict=True):
         written = call.attribute.add()
@@ -121,7 +142,7 @@ class _Functions:
         return self._made[structure]
 
     def _written(self, group: Group, inputs: list[Value]) -> FunctionProto:
-        name = self._names.take(f"trtfuse_{group.rule.replace('-', '_')}")
+        name = self._names.take(function_name(group.rule, [node.op for node in group.nodes]))
         function = FunctionProto(name=name, domain=GROUP_DOMAIN)
         names: dict[Value, str] = {}
         for place, read in enumerate(inputs):
@@ -150,6 +171,45 @@ class _Functions:
                 )
         function.output.append(names[group.last.output])
         return function
+
+
+def function_name(rule: str, operators: Sequence[str]) -> str:
+    """What the function of a group is called: `conv_silu`, `mlp_31`.
+
+    No function is called as an operator of ONNX, since those begin with a capital.
+
+    Args:
+        rule: the name of the rule that formed the group.
+        operators: of its nodes, in order.
+    """
+    kind = rule.removeprefix("spelled-").replace("-", "_")
+    if rule == "mlp":
+        return f"mlp_{sum(operator in ('Gemm', 'MatMul') for operator in operators)}"
+    if rule.startswith("conv-"):
+        return "_".join(("conv", *_activation(operators[1:])))
+    if rule in ("fc-relu", "mlp-start"):
+        biased = operators[0] == "MatMul" and operators[1] == "Add" and len(operators) > 2
+        return "_".join(("fc", *_activation(operators[2 if biased else 1 :])))
+    if rule in ("pointwise", "quantized", "scale-and-activation"):
+        inner = [name for name in operators if name not in _NAMED]
+        return "_".join((kind, *_few(inner)))
+    return kind
+
+
+def _activation(operators: Sequence[str]) -> list[str]:
+    """The names of what follows a layer; an activation that takes several nodes has one."""
+    if tuple(operators) in _SPELLED:
+        return [_SPELLED[tuple(operators)]]
+    if "Erf" in operators or ("Tanh" in operators and "Mul" in operators):
+        return ["gelu"]
+    return _few(operators)
+
+
+def _few(operators: Sequence[str]) -> list[str]:
+    """The names of operators in snake case, or how many there are."""
+    if len(operators) > _MOST_NAMED:
+        return [str(len(operators))]
+    return [re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in operators]
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from trtfuse.ir.graph import Node
 from trtfuse.model.model import Model
 
 #: The key in the metadata of a node; its value is the name of the group.
-KEY = "trtfuse.group"
+MARK = "trtfuse.group"
 #: The first IR version in which nodes have metadata.
 _SINCE = 10
 
@@ -30,14 +30,14 @@ def mark(model: Model, groups: Iterable[Group]) -> None:
 
 
 def _mark(node: Node, name: str | None) -> None:
-    marks = [entry.value for entry in node.proto.metadata_props if entry.key == KEY]
+    marks = [entry.value for entry in node.proto.metadata_props if entry.key == MARK]
     if marks == ([] if name is None else [name]):
         return
     proto = NodeProto()
     proto.CopyFrom(node.proto)
-    kept = [entry for entry in node.proto.metadata_props if entry.key != KEY]
+    kept = [entry for entry in node.proto.metadata_props if entry.key != MARK]
     del proto.metadata_props[:]
     proto.metadata_props.extend(kept)
     if name is not None:
-        proto.metadata_props.add(key=KEY, value=name)
+        proto.metadata_props.add(key=MARK, value=name)
     node.proto = proto

@@ -58,6 +58,7 @@ class Model:
         self.origins: dict[Callable[[Value], bool], dict[Value, Value]] = {}
         self._counter = 0
         self._inferred = False
+        self._groups_dropped = False
         #: What inference finds wrong with it; empty for nothing, None where nobody has asked.
         self._contradiction: str | None = None
         self._functions = {(plain_domain(f.domain), f.name, f.overload): f for f in proto.functions}
@@ -200,6 +201,12 @@ class Model:
         graph.read_completely()
         self.functions.append(graph)
 
+    def drop_group_functions(self) -> None:
+        """Takes away the functions of groups, which nothing calls any more, and their domain."""
+        self.functions = [graph for graph in self.functions if not graph.is_group]
+        self._functions = {key: f for key, f in self._functions.items() if key[0] != GROUP_DOMAIN}
+        self._groups_dropped = True
+
     def embed_lists(self) -> None:
         """Takes axes and sizes out of external files.
 
@@ -232,8 +239,12 @@ class Model:
             proto.functions.append(graph.write_function())
             if any(node.proto.domain == GROUP_DOMAIN for node in _all_nodes(graph)):
                 _import_groups(proto.functions[-1])
+            elif self._groups_dropped:
+                _forget_groups(proto.functions[-1])
         if any(graph.is_group for graph in self.functions):
             _import_groups(proto)
+        elif self._groups_dropped:
+            _forget_groups(proto)
         return proto
 
 
@@ -247,3 +258,10 @@ def _import_groups(proto: ModelProto | FunctionProto) -> None:
     """Lets a model or function import the domain of the functions that groups became."""
     if all(opset.domain != GROUP_DOMAIN for opset in proto.opset_import):
         proto.opset_import.add(domain=GROUP_DOMAIN, version=1)
+
+
+def _forget_groups(proto: ModelProto | FunctionProto) -> None:
+    """The reverse of `_import_groups`."""
+    kept = [opset for opset in proto.opset_import if opset.domain != GROUP_DOMAIN]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)

@@ -73,7 +73,7 @@ def _fused(data: Content, everything: bool) -> Iterator[Text]:
     """The fusions by rule, the first few of each; of cleanups, how many of each."""
     titles: dict[Kind, str] = {
         "fusion": "fused",
-        "group": "grouped, each for one kernel",
+        "group": "grouped, each expected as one kernel",
         "cleanup": "cleaned up",
     }
     for kind, title in titles.items():

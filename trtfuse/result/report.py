@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from trtfuse.check.model import Verification
 from trtfuse.errors import nothing_else_raised
 from trtfuse.groups.partition import Group
+from trtfuse.ir.graph import GROUP_DOMAIN, Node
+from trtfuse.ir.operators import spelled
 from trtfuse.model.model import Model
 from trtfuse.report.entries import operators
 from trtfuse.result.not_fused import NotFused
@@ -35,12 +37,26 @@ class Census:
     def of(model: Model) -> Census:
         """Counts the nodes of a model; the most frequent operators come first.
 
-        A call of what a group became is one node, and what is inside is not counted.
+        For a call of a group, the nodes inside count: it saves none.
         """
-        graphs = (graph for graph in model.graphs() if not graph.root.is_group)
-        counts = Counter(node.op for graph in graphs for node in graph.nodes())
+        groups = {
+            function.proto.name: function for function in model.functions if function.is_group
+        }
+        counts = Counter[str]()
+        for graph in model.graphs():
+            if graph.root.is_group:
+                continue
+            for node in graph.nodes():
+                called = node.operator.domain == GROUP_DOMAIN
+                group = groups.get(node.operator.name) if called else None
+                counts.update([node.op] if group is None else map(_operator, group.nodes()))
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return Census(counts.total(), dict(ordered))
+
+
+def _operator(node: Node) -> str:
+    """What a node runs, wherever its attributes stand."""
+    return spelled(node.operator._replace(refers=()))
 
 
 @dataclass(frozen=True)

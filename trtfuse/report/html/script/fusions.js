@@ -9,7 +9,7 @@ import { searchField, wordsOf } from "./search.js";
 
 const WORTH_A_SEARCH = 12; // so many fusions are
 const FIRST_PICTURES = 3, MORE_PICTURES = 6;
-const TITLES = ["", "Grouped, each for one kernel", "Cleaned up"]; // by what `is` says of an entry
+const TITLES = ["", "Grouped, each expected as one kernel", "Cleaned up"]; // by what `is` says of an entry
 
 const fusionSearch = searchField("find", "node, tensor or rule", listFusions);
 const fusionCount = make("p", { className: "fine", role: "status" });
