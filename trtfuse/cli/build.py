@@ -1,0 +1,106 @@
+"""`trtfuse build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import trtfuse
+from trtfuse.cli import options
+from trtfuse.cli.output import check_writable
+from trtfuse.cli.progress import shown_build
+from trtfuse.errors import UsageError
+from trtfuse.model.saving import same_file
+
+
+@click.command()
+@click.argument("source", metavar="IN.onnx", type=options.path)
+@click.option("-o", "--output", type=options.path, help="Where to write; IN.engine if left out.")
+@click.option(
+    "--shapes",
+    "shapes",
+    type=options.EngineShape(),
+    multiple=True,
+    help="Shape of an input with open sizes, like x:1x3x224x224, or the smallest, the best and the "
+    "largest, like x:1x3x8x8..4x3x8x8..8x3x8x8. Of an input that is itself a shape, its values.",
+)
+@click.option(
+    "--target",
+    "targets",
+    metavar="N.N,...",
+    callback=options.names,
+    help="Compute capabilities to build for, like 8.6,8.9 (TensorRT for RTX; Ampere and later if "
+    "left out).",
+)
+@click.option(
+    "--workspace",
+    metavar="MiB",
+    type=click.IntRange(min=0),
+    help="The most scratch memory that a layer may use; TensorRT's own limit if left out.",
+)
+@click.option(
+    "--level",
+    type=click.IntRange(0, 5),
+    help="How hard the builder looks for a faster engine; 3 if left out.",
+)
+@click.option(
+    "--timing-cache",
+    metavar="FILE",
+    type=options.path,
+    help="Keep measurements from build to build in this file (full TensorRT).",
+)
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="tensorrt or tensorrt_rtx; the first that is installed if left out.",
+)
+@click.option(
+    "--in-process",
+    is_flag=True,
+    help="Run TensorRT in this process, for debuggers and profilers; a crash then ends it.",
+)
+@click.option("-v", "--verbose", count=True, help="List warnings and layers; -vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def build(
+    source: Path,
+    output: Path | None,
+    shapes: tuple[tuple[str, list[tuple[int, ...]]], ...],
+    targets: tuple[str, ...] | None,
+    workspace: int | None,
+    level: int | None,
+    timing_cache: Path | None,
+    backend: str | None,
+    in_process: bool,
+    verbose: int,
+    quiet: bool,
+) -> int:
+    """Build an engine with TensorRT and say how large it is."""
+    output = output or source.parent / f"{source.stem}.engine"
+    check_writable(output)
+    if same_file(source, output):
+        raise UsageError(f"input and output are both '{source}'; write to another file")
+    with shown_build(quiet) as progress:
+        engine = trtfuse.build(
+            source,
+            shapes=dict(shapes),
+            targets=targets or (),
+            workspace=None if workspace is None else workspace << 20,
+            level=level,
+            timing_cache=timing_cache,
+            backend=backend,
+            in_process=in_process,
+            progress=progress,
+        )
+    engine.save(output)
+    if not quiet:
+        from rich.console import Console
+
+        from trtfuse.report.engine import engine_summary
+        from trtfuse.report.terminal import show
+        from trtfuse.report.wording import printable
+
+        summary = engine_summary(engine.to_dict(), str(source), everything=verbose > 0)
+        show(Console(highlight=False), summary)
+        click.echo(f"wrote {printable(str(output))}")
+    return 0
