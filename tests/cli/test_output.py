@@ -13,8 +13,9 @@ from command_line import Run, refused
 
 
 def test_a_folder_or_a_missing_folder_cannot_be_written_to(folder: Path, run: Run) -> None:
-    (folder / "sub").mkdir()
-    assert refused(run, "fuse", "m.onnx", "-o", "sub") == "cannot write 'sub': it is a folder"
+    (folder / "r.json").mkdir()
+    said = refused(run, "fuse", "m.onnx", "--report", "r.json")
+    assert said == "cannot write 'r.json': it is a folder"
     assert refused(run, "fuse", "m.onnx", "-o", "no/o.onnx") == (
         "cannot write 'no/o.onnx': there is no folder 'no'"
     )

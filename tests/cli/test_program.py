@@ -27,8 +27,8 @@ def test_help_and_version_go_to_stdout(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["fuse"], "Missing argument 'IN.onnx'."),
-        (["fuse", "m.onnx", "more"], "Got unexpected extra argument (more)"),
+        (["fuse"], "Missing argument 'IN.onnx...'."),
+        (["verify", "m.onnx", "m.onnx", "more"], "Got unexpected extra argument (more)"),
         (["nonsense"], "No such command 'nonsense'."),
         (["fuse", "m.onnx", "--output"], "Option '--output' requires an argument."),
         (

@@ -26,12 +26,16 @@ def test_a_missing_model_is_named(folder: Path, run: Run) -> None:
     assert refused(run, "verify", "no/m.onnx", "m.onnx") == elsewhere
 
 
-@pytest.mark.parametrize("name", ["sub", ".", "..", "/", ""])
-def test_a_folder_is_no_model(folder: Path, run: Run, name: str) -> None:
+@pytest.mark.parametrize("name", ["sub", ".", "..", "/"])
+def test_a_folder_is_no_model_where_one_is_compared(folder: Path, run: Run, name: str) -> None:
     (folder / "sub").mkdir()
-    shown = name or "."
-    assert refused(run, "fuse", name) == f"cannot read '{shown}': Is a directory"
-    assert refused(run, "verify", name, "m.onnx") == f"cannot read '{shown}': Is a directory"
+    assert refused(run, "verify", name, "m.onnx") == f"cannot read '{name}': Is a directory"
+
+
+def test_an_empty_path_is_not_the_current_folder(run: Run) -> None:
+    said = "it is empty; give the path of a model, or - for stdin"
+    assert refused(run, "fuse", "") == f"Invalid value for 'IN.onnx...': {said}"
+    assert refused(run, "verify", "m.onnx", "") == f"Invalid value for 'B.onnx': {said}"
 
 
 @pytest.mark.parametrize(

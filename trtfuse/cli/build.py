@@ -8,15 +8,27 @@ import click
 
 import trtfuse
 from trtfuse.cli import options
-from trtfuse.cli.output import check_writable
+from trtfuse.cli.models import DASH, source
+from trtfuse.cli.output import (
+    check_apart,
+    check_no_terminal,
+    check_writable,
+    say_written,
+    to_stdout,
+)
 from trtfuse.cli.progress import shown_build
 from trtfuse.errors import UsageError
-from trtfuse.model.saving import same_file
 
 
 @click.command()
-@click.argument("source", metavar="IN.onnx", type=options.path)
-@click.option("-o", "--output", type=options.path, help="Where to write; IN.engine if left out.")
+@click.argument("path", metavar="IN.onnx", type=options.model)
+@click.option(
+    "-o",
+    "--output",
+    type=options.path,
+    metavar="PATH",
+    help="Where to write, - for stdout; IN.engine if omitted.",
+)
 @click.option(
     "--shapes",
     "shapes",
@@ -63,7 +75,7 @@ from trtfuse.model.saving import same_file
 @click.option("-v", "--verbose", count=True, help="List warnings and layers; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def build(
-    source: Path,
+    path: Path,
     output: Path | None,
     shapes: tuple[tuple[str, list[tuple[int, ...]]], ...],
     targets: tuple[str, ...] | None,
@@ -75,14 +87,21 @@ def build(
     verbose: int,
     quiet: bool,
 ) -> int:
-    """Build an engine with TensorRT and say how large it is."""
-    output = output or source.parent / f"{source.stem}.engine"
+    """Build an engine with TensorRT and say how large it is.
+
+    IN.onnx may be -, which is stdin.
+    """
+    if output is None and path == DASH:
+        raise UsageError("a model from stdin has no name; say where to write the engine, with -o")
+    output = output or path.parent / f"{path.stem}.engine"
+    if output == DASH:
+        check_no_terminal("an engine")
     check_writable(output)
-    if same_file(source, output):
-        raise UsageError(f"input and output are both '{source}'; write to another file")
+    given = source(path)
+    check_apart([given], [output])
     with shown_build(quiet) as progress:
         engine = trtfuse.build(
-            source,
+            given.model,
             shapes=dict(shapes),
             targets=targets or (),
             workspace=None if workspace is None else workspace << 20,
@@ -92,15 +111,15 @@ def build(
             in_process=in_process,
             progress=progress,
         )
-    engine.save(output)
+    to_stdout(engine.plan) if output == DASH else engine.save(output)
     if not quiet:
         from rich.console import Console
 
         from trtfuse.report.engine import engine_summary
         from trtfuse.report.terminal import show
-        from trtfuse.report.wording import printable
 
-        summary = engine_summary(engine.to_dict(), str(source), everything=verbose > 0)
-        show(Console(highlight=False), summary)
-        click.echo(f"wrote {printable(str(output))}")
+        summary = engine_summary(engine.to_dict(), given.name, everything=verbose > 0)
+        show(Console(highlight=False, stderr=output == DASH), summary)
+        if output != DASH:
+            say_written(output)
     return 0

@@ -8,12 +8,13 @@ import click
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.models import pair
 from trtfuse.cli.progress import shown_build
 
 
 @click.command()
-@click.argument("first", metavar="A", type=options.path)
-@click.argument("second", metavar="B", type=options.path)
+@click.argument("first", metavar="A", type=options.model)
+@click.argument("second", metavar="B", type=options.model)
 @click.option(
     "--shapes",
     "--input-shapes",
@@ -50,12 +51,14 @@ def compare(
     """Build two models with TensorRT, and compare what it makes of them.
 
     In place of a model, A or B may be a verbose log (.log, .txt) or layer information (.json) of
-    an engine that was built elsewhere, as trtexec writes them.
+    an engine that was built elsewhere, as trtexec writes them. One of them may be -, which is a
+    model on stdin.
     """
+    a, b = pair(first, second)
     with shown_build(quiet) as progress:
         comparison = trtfuse.compare(
-            first,
-            second,
+            a.model,
+            b.model,
             shapes=dict(shapes),
             targets=targets or (),
             backend=backend,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import get_args
@@ -57,6 +58,20 @@ class EngineShape(click.ParamType):  # type: ignore[type-arg]
         return name, shapes if len(shapes) == 3 else shapes * 3
 
 
+class ModelPath(click.Path):
+    """The path of a model. An empty one would be the current folder, and all models in it."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str | bytes | os.PathLike[str]:
+        if value == "":
+            self.fail("it is empty; give the path of a model, or - for stdin", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     """Names with commas between them."""
     return None if value is None else tuple(n.strip() for n in value.split(",") if n.strip())
@@ -91,3 +106,4 @@ fold_limit = click.option(
     "from; all together may add 256 times as much, or as much as the model's own take.",
 )
 path = click.Path(path_type=Path)
+model = ModelPath(path_type=Path)

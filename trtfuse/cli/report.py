@@ -7,30 +7,44 @@ from pathlib import Path
 import click
 
 from trtfuse.cli import options
-from trtfuse.cli.output import check_writable
+from trtfuse.cli.models import DASH, stdin
+from trtfuse.cli.output import check_writable, say_written, to_stdout
 from trtfuse.errors import UsageError
 from trtfuse.model.saving import same_file, written
 
 
 @click.command()
-@click.argument("source", metavar="R.json", type=options.path)
-@click.option("-o", "--output", type=options.path, help="Where to write; R.html if left out.")
+@click.argument("source", metavar="R.json", type=options.model)
+@click.option(
+    "-o",
+    "--output",
+    type=options.path,
+    metavar="PATH",
+    help="Where to write, - for stdout; R.html if omitted.",
+)
 @click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def report(source: Path, output: Path | None, quiet: bool) -> int:
-    """Make a page of a report that was written as JSON, by this version or an older one."""
-    from trtfuse.report.page import page
-    from trtfuse.report.stored import read_report
+    """Make a page of a report that was written as JSON, by this version or an older one.
 
+    R.json may be -, which is stdin.
+    """
+    from trtfuse.report.page import page
+    from trtfuse.report.stored import parsed_report, read_report
+
+    if source == DASH and output is None:
+        raise UsageError("a report from stdin has no name; say where to write its page, with -o")
     output = output or source.with_suffix(".html")
     check_writable(output)
-    if same_file(source, output):
+    if output != DASH and same_file(source, output):
         raise UsageError(f"input and output are both '{output}'; write to another file")
-    text = page(read_report(source))
+    data = parsed_report(stdin(), "what is on stdin") if source == DASH else read_report(source)
+    text = page(data).encode(errors="backslashreplace")
+    if output == DASH:
+        to_stdout(text)
+        return 0
     with written(output) as file:
-        file.write(text.encode(errors="backslashreplace"))
+        file.write(text)
     if not quiet:
-        from trtfuse.report.wording import printable
-
-        click.echo(f"wrote {printable(str(output))}")
+        say_written(output)
     return 0

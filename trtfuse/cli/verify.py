@@ -9,12 +9,13 @@ import click
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.models import pair
 from trtfuse.cli.progress import shown_progress
 
 
 @click.command()
-@click.argument("original", metavar="A.onnx", type=options.path)
-@click.argument("result", metavar="B.onnx", type=options.path)
+@click.argument("original", metavar="A.onnx", type=options.model)
+@click.argument("result", metavar="B.onnx", type=options.model)
 @options.input_shapes
 @click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -24,10 +25,14 @@ def verify(
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
     quiet: bool,
 ) -> int:
-    """Compare two models on ONNX Runtime; exit with 1 if they differ."""
+    """Compare two models on ONNX Runtime; exit with 1 if they differ.
+
+    One of them may be -, which is stdin.
+    """
+    a, b = pair(original, result)
     with shown_progress(quiet) as progress:
         verification = trtfuse.verify(
-            original, result, input_shapes=dict(input_shapes), progress=progress
+            a.model, b.model, input_shapes=dict(input_shapes), progress=progress
         )
     if not quiet:
         from trtfuse.report.entries import verdict
