@@ -12,7 +12,9 @@ from trtfuse.cli.models import DASH, source
 from trtfuse.cli.output import (
     check_apart,
     check_no_terminal,
+    check_stdout,
     check_writable,
+    print_json,
     say_written,
     to_stdout,
 )
@@ -72,6 +74,7 @@ from trtfuse.errors import UsageError
     is_flag=True,
     help="Run TensorRT in this process, for debuggers and profilers; a crash then ends it.",
 )
+@options.as_json
 @click.option("-v", "--verbose", count=True, help="List warnings and layers; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def build(
@@ -84,6 +87,7 @@ def build(
     timing_cache: Path | None,
     backend: str | None,
     in_process: bool,
+    as_json: bool,
     verbose: int,
     quiet: bool,
 ) -> int:
@@ -93,6 +97,7 @@ def build(
     """
     if output is None and path == DASH:
         raise UsageError("a model from stdin has no name; say where to write the engine, with -o")
+    check_stdout(output, as_json)
     output = output or path.parent / f"{path.stem}.engine"
     if output == DASH:
         check_no_terminal("an engine")
@@ -112,7 +117,9 @@ def build(
             progress=progress,
         )
     to_stdout(engine.plan) if output == DASH else engine.save(output)
-    if not quiet:
+    if as_json:
+        print_json({"model": given.name, "path": str(output), **engine.to_dict()})
+    elif not quiet:
         from rich.console import Console
 
         from trtfuse.report.engine import engine_summary

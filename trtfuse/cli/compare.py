@@ -35,7 +35,7 @@ from trtfuse.cli.progress import shown_build
     metavar="NAME",
     help="tensorrt or tensorrt_rtx; the first that is installed if left out.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 def compare(

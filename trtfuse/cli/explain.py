@@ -31,7 +31,7 @@ from trtfuse.rewrite.rule import selected
 @options.objective
 @options.fold_limit
 @options.target
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 def explain(
     path: Path,

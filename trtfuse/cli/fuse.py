@@ -15,9 +15,13 @@ from trtfuse.cli.errors import tell
 from trtfuse.cli.models import DASH, Source, is_folder, sources
 from trtfuse.cli.output import (
     check_apart,
+    check_stdout,
     check_writable,
+    failed,
     model_bytes,
     model_outputs,
+    print_all,
+    print_json,
     report_paths,
     say_written,
     to_stdout,
@@ -80,6 +84,7 @@ from trtfuse.run import VerifyLevel
     is_flag=True,
     help="Build original and result with TensorRT, and compare what it makes of them.",
 )
+@options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def fuse(
@@ -97,6 +102,7 @@ def fuse(
     fold_limit: int,
     dry_run: bool,
     builds: bool,
+    as_json: bool,
     verbose: int,
     quiet: bool,
 ) -> int:
@@ -107,6 +113,7 @@ def fuse(
     if flat and no_groups:
         raise UsageError("--flat and --no-groups exclude each other; give one")
     several = len(paths) > 1 or is_folder(paths[0])
+    check_stdout(output, as_json)
     tasks = _tasks(paths, output, reports, several, dry_run)
     # What is wrong for all of them is said once.
     selected(names, skip or ())
@@ -129,17 +136,22 @@ def fuse(
         builds=builds,
         verbose=verbose,
         quiet=quiet,
+        silent=quiet or as_json,
         several=several,
         folder=output if several and not dry_run else None,
     )
     if not several:
         done = work.done(tasks[0])
+        if as_json and done.report is not None:
+            print_json(done.report.to_dict())
         if done.trouble is not None:
             raise done.trouble
         return done.code
     each = [work.attempted(task) for task in tasks]
-    if not quiet:
-        work.table(tasks, each)
+    if as_json:
+        print_all([_content(task, done) for task, done in zip(tasks, each, strict=True)], several)
+    elif not quiet:
+        _table(tasks, each)
     return max(done.code for done in each)
 
 
@@ -169,6 +181,7 @@ class _Work:
         how: what `trtfuse.fuse` is given.
         builds: whether to build the original and the result.
         verbose, quiet: as given.
+        silent: whether stdout is not for what is said of each.
         several: whether there are several models, which a table then tells of.
         folder: where they are written, if not beside those that they were made of.
     """
@@ -177,6 +190,7 @@ class _Work:
     builds: bool
     verbose: int
     quiet: bool
+    silent: bool
     several: bool = False
     folder: Path | None = None
 
@@ -207,7 +221,7 @@ class _Work:
             outputs[:0] = [] if task.output == DASH else [task.output]
         for path in task.reports:
             write_report(result.report, path)
-        if not self.quiet:
+        if not self.silent:
             # The output of `-o -` is the model alone.
             self._say(result, outputs, err=task.output == DASH)
         if not result.ok:
@@ -247,19 +261,28 @@ class _Work:
         for path in outputs:
             say_written(path, err)
 
-    def table(self, tasks: Sequence[_Task], each: Sequence[_Done]) -> None:
-        """Tells of all models in one table."""
-        from rich.console import Console
 
-        from trtfuse.report.several import table
-        from trtfuse.report.terminal import show
+def _content(task: _Task, done: _Done) -> dict[str, Any]:
+    """What JSON has of one model of several."""
+    if done.report is not None:
+        return done.report.to_dict()
+    assert done.trouble is not None
+    return failed(task.source, done.trouble)
 
-        rows = [
-            (task.source.name, None if done.report is None else done.report.to_dict(details=False))
-            for task, done in zip(tasks, each, strict=True)
-        ]
-        click.echo()
-        show(Console(highlight=False), table(rows))
+
+def _table(tasks: Sequence[_Task], each: Sequence[_Done]) -> None:
+    """Tells of all models in one table."""
+    from rich.console import Console
+
+    from trtfuse.report.several import table
+    from trtfuse.report.terminal import show
+
+    rows = [
+        (task.source.name, None if done.report is None else done.report.to_dict(details=False))
+        for task, done in zip(tasks, each, strict=True)
+    ]
+    click.echo()
+    show(Console(highlight=False), table(rows))
 
 
 def _tasks(

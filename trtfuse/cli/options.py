@@ -105,5 +105,9 @@ fold_limit = click.option(
     help="By how much a constant may be larger than what the model stores of those that it is made "
     "from; all together may add 256 times as much, or as much as the model's own take.",
 )
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else."
+)
+
 path = click.Path(path_type=Path)
 model = ModelPath(path_type=Path)

@@ -76,6 +76,12 @@ def report_paths(sources: Sequence[Source], given: Sequence[Path], several: bool
     ]
 
 
+def check_stdout(output: Path | None, as_json: bool) -> None:
+    """Fails where two things would go to stdout."""
+    if as_json and output == DASH:
+        raise UsageError("--json and -o - both write to stdout; give one of them")
+
+
 def check_no_terminal(what: str) -> None:
     """Fails where stdout is a terminal, on which bytes do harm."""
     if sys.stdout.isatty():

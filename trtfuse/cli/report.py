@@ -8,7 +8,7 @@ import click
 
 from trtfuse.cli import options
 from trtfuse.cli.models import DASH, stdin
-from trtfuse.cli.output import check_writable, say_written, to_stdout
+from trtfuse.cli.output import check_stdout, check_writable, print_json, say_written, to_stdout
 from trtfuse.errors import UsageError
 from trtfuse.model.saving import same_file, written
 
@@ -22,9 +22,10 @@ from trtfuse.model.saving import same_file, written
     metavar="PATH",
     help="Where to write, - for stdout; R.html if omitted.",
 )
+@options.as_json
 @click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
-def report(source: Path, output: Path | None, quiet: bool) -> int:
+def report(source: Path, output: Path | None, as_json: bool, quiet: bool) -> int:
     """Make a page of a report that was written as JSON, by this version or an older one.
 
     R.json may be -, which is stdin.
@@ -34,6 +35,7 @@ def report(source: Path, output: Path | None, quiet: bool) -> int:
 
     if source == DASH and output is None:
         raise UsageError("a report from stdin has no name; say where to write its page, with -o")
+    check_stdout(output, as_json)
     output = output or source.with_suffix(".html")
     check_writable(output)
     if output != DASH and same_file(source, output):
@@ -45,6 +47,8 @@ def report(source: Path, output: Path | None, quiet: bool) -> int:
         return 0
     with written(output) as file:
         file.write(text)
-    if not quiet:
+    if as_json:
+        print_json({"model": data["model"], "path": str(output)})
+    elif not quiet:
         say_written(output)
     return 0

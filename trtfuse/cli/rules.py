@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from trtfuse.cli import options
+from trtfuse.cli.output import print_json
 
 if TYPE_CHECKING:
     from trtfuse.rewrite.rule import AnyRule
@@ -14,11 +17,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name", required=False)
-def rules(name: str | None) -> int:
+@options.as_json
+def rules(name: str | None, as_json: bool) -> int:
     """List the rules, or say what one does."""
     from trtfuse.rewrite.rule import selected
 
     chosen = selected([name] if name else None)
+    if as_json:
+        described = [_described(rule) for rule in chosen]
+        print_json(described[0] if name else {"rules": described})
+        return 0
     width = max(len(rule.name) for rule in chosen)
     for rule in chosen:
         if name:
@@ -28,6 +36,24 @@ def rules(name: str | None) -> int:
             line = f"{rule.name:<{width}} {rule.kind:<7} {rule.entry.label:<7} {what}"
             click.echo(line.rstrip())
     return 0
+
+
+def _described(rule: AnyRule) -> dict[str, Any]:
+    """A rule as data."""
+    equation = None if rule.equation is None else str(rule.equation)
+    return {
+        "name": rule.name,
+        "kind": rule.kind,
+        "entry": rule.entry.label,
+        "since": rule.since,
+        "equation": equation,
+        "doc": rule.doc,
+        "takes": rule.takes,
+        "guards": [
+            {"name": guard.name, "doc": " ".join(guard.doc.split()), "helps": guard.helps}
+            for guard in rule.guards
+        ],
+    }
 
 
 def _told(rule: AnyRule) -> Iterator[str]:

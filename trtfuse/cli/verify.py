@@ -10,6 +10,7 @@ import click
 import trtfuse
 from trtfuse.cli import options
 from trtfuse.cli.models import pair
+from trtfuse.cli.output import print_json
 from trtfuse.cli.progress import shown_progress
 
 
@@ -17,12 +18,14 @@ from trtfuse.cli.progress import shown_progress
 @click.argument("original", metavar="A.onnx", type=options.model)
 @click.argument("result", metavar="B.onnx", type=options.model)
 @options.input_shapes
+@options.as_json
 @click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def verify(
     original: Path,
     result: Path,
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    as_json: bool,
     quiet: bool,
 ) -> int:
     """Compare two models on ONNX Runtime; exit with 1 if they differ.
@@ -34,7 +37,9 @@ def verify(
         verification = trtfuse.verify(
             a.model, b.model, input_shapes=dict(input_shapes), progress=progress
         )
-    if not quiet:
+    if as_json:
+        print_json(asdict(verification))
+    elif not quiet:
         from trtfuse.report.entries import verdict
 
         click.echo("\n  ".join(verdict(asdict(verification))))
