@@ -37,22 +37,37 @@ def read_report(path: Path) -> dict[str, Any]:
         ModelError: it cannot be read, or is no report.
     """
     try:
-        data: Any = json.loads(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read '{path}': {error.strerror}") from None
+    return parsed_report(content, f"'{path}'")
+
+
+def parsed_report(content: bytes, where: str) -> dict[str, Any]:
+    """The report that bytes hold.
+
+    Args:
+        content: the JSON.
+        where: what to call it in messages.
+
+    Raises:
+        ModelError: it is no report.
+    """
+    try:
+        data: Any = json.loads(content)
     except ValueError:
-        raise ModelError(f"'{path}' is no JSON; `trtfuse fuse --report R.json` writes it") from None
+        raise ModelError(f"{where} is no JSON; `trtfuse fuse --report R.json` writes it") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if not isinstance(schema, str) or not schema.startswith("trtfuse.report/"):
-        raise ModelError(f"'{path}' is no report of trtfuse; `--report R.json` writes one")
+        raise ModelError(f"{where} is no report of trtfuse; `--report R.json` writes one")
     if schema != "trtfuse.report/1":
-        raise ModelError(f"'{path}' is of the schema {schema}; this version reads trtfuse.report/1")
+        raise ModelError(f"{where} is of the schema {schema}; this version reads trtfuse.report/1")
     for key, kind in _ALWAYS.items():
         if not isinstance(data.get(key), kind):
-            raise ModelError(f"'{path}' is no whole report: there is no '{key}' in it")
+            raise ModelError(f"{where} is no whole report: there is no '{key}' in it")
         for entry in data[key] if kind is list else [data[key]]:
             for field in _WITHIN.get(key, ()):
                 if not isinstance(entry, dict) or field not in entry:
-                    where = f"there is no '{field}' in an entry of '{key}'"
-                    raise ModelError(f"'{path}' is no whole report: {where}")
+                    missing = f"there is no '{field}' in an entry of '{key}'"
+                    raise ModelError(f"{where} is no whole report: {missing}")
     return dict(data)

@@ -80,13 +80,13 @@ def test_the_command_leaves_nothing_behind_and_says_130(tmp_path: Path) -> None:
     )
     # Ctrl-C is pressed by the progress of the build itself, so that it always falls into it.
     program = (
-        "import os, signal, trtfuse.cli, contextlib\n"
+        "import os, signal, trtfuse.cli, trtfuse.cli.build, contextlib\n"
         # A shell lets its jobs in the background ignore it.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "@contextlib.contextmanager\n"
         "def press(quiet):\n"
         "    yield lambda phase, done, total: os.kill(os.getpid(), signal.SIGINT)\n"
-        "trtfuse.cli._build_progress = press\n"
+        "trtfuse.cli.build.shown_build = press\n"
         "trtfuse.cli.main(['build', 'm.onnx'])\n"
     )
     ran = subprocess.run(

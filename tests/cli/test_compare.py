@@ -16,7 +16,7 @@ from trtfuse.cli import main
 
 pytest.importorskip("tensorrt_rtx", reason="these build engines")
 
-LOGS = Path(__file__).parent / "logs"
+LOGS = Path(__file__).parents[1] / "engine" / "logs"
 Run = Callable[..., tuple[int, str, str]]
 
 

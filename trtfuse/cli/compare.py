@@ -1,0 +1,76 @@
+"""`trtfuse compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import trtfuse
+from trtfuse.cli import options
+from trtfuse.cli.models import pair
+from trtfuse.cli.progress import shown_build
+
+
+@click.command()
+@click.argument("first", metavar="A", type=options.model)
+@click.argument("second", metavar="B", type=options.model)
+@click.option(
+    "--shapes",
+    "--input-shapes",
+    "shapes",
+    type=options.Shape(),
+    multiple=True,
+    help="Shape of an input whose sizes vary, like x:1x3x224x224; the first that runs if left out.",
+)
+@click.option(
+    "--target",
+    "targets",
+    metavar="N.N,...",
+    callback=options.names,
+    help="Compute capabilities to build for, like 8.6,8.9 (TensorRT for RTX).",
+)
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="tensorrt or tensorrt_rtx; the first that is installed if left out.",
+)
+@options.as_json
+@click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def compare(
+    first: Path,
+    second: Path,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    targets: tuple[str, ...] | None,
+    backend: str | None,
+    as_json: bool,
+    verbose: int,
+    quiet: bool,
+) -> int:
+    """Build two models with TensorRT, and compare what it makes of them.
+
+    In place of a model, A or B may be a verbose log (.log, .txt) or layer information (.json) of
+    an engine that was built elsewhere, as trtexec writes them. One of them may be -, which is a
+    model on stdin.
+    """
+    a, b = pair(first, second)
+    with shown_build(quiet) as progress:
+        comparison = trtfuse.compare(
+            a.model,
+            b.model,
+            shapes=dict(shapes),
+            targets=targets or (),
+            backend=backend,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(comparison.to_json(), nl=False)
+        return 0
+    from rich.console import Console
+
+    from trtfuse.report.comparison import summary
+    from trtfuse.report.terminal import show
+
+    show(Console(highlight=False), summary(comparison.to_dict(), everything=verbose > 0))
+    return 0

@@ -1,0 +1,324 @@
+"""`trtfuse fuse`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import click
+
+import trtfuse
+from trtfuse.cli import options
+from trtfuse.cli.errors import tell
+from trtfuse.cli.models import DASH, Source, is_folder, sources
+from trtfuse.cli.output import (
+    check_apart,
+    check_stdout,
+    check_writable,
+    failed,
+    model_bytes,
+    model_outputs,
+    print_all,
+    print_json,
+    report_paths,
+    say_written,
+    to_stdout,
+    write_report,
+)
+from trtfuse.cli.progress import shown_build, shown_progress
+from trtfuse.errors import TrtfuseError
+from trtfuse.groups.target import shared_memory
+from trtfuse.model.model import Objective
+from trtfuse.result.fusion_result import FusionResult
+from trtfuse.result.report import Report
+from trtfuse.rewrite.rule import selected
+from trtfuse.run import GroupsAs, VerifyLevel
+
+
+@click.command()
+@click.argument("paths", metavar="IN.onnx...", nargs=-1, required=True, type=options.model)
+@click.option(
+    "-o",
+    "--output",
+    type=options.path,
+    metavar="PATH",
+    help="A file, a folder, or - for stdout; IN.fused.onnx beside each model if omitted.",
+)
+@click.option(
+    "--report",
+    "reports",
+    type=options.path,
+    multiple=True,
+    metavar="PATH",
+    help="Write the report to a .html, .json or .md file; of several models to one each, with "
+    "{name} where the name of the model goes.",
+)
+@click.option(
+    "--rules",
+    "names",
+    metavar="NAME,...",
+    callback=options.names,
+    help="Apply these rules only, like conv-scale.",
+)
+@click.option("--skip", metavar="NAME,...", callback=options.names, help="Leave these rules out.")
+@click.option(
+    "--groups",
+    type=click.Choice(get_args(GroupsAs)),
+    default="flat",
+    show_default=True,
+    help="Nodes expected to run as one kernel: report them (flat), wrap each group in a function "
+    "call (functions), or disable grouping (off).",
+)
+@click.option("--flat", "old_groups", flag_value="flat", hidden=True)
+@click.option("--no-groups", "old_groups", flag_value="off", hidden=True)
+@options.objective
+@options.target
+@click.option(
+    "--verify",
+    "level",
+    type=click.Choice(get_args(VerifyLevel)),
+    default="rewrite",
+    show_default=True,
+    help="Check nothing, each rewrite in float64, or the whole model on ONNX Runtime as well.",
+)
+@options.input_shapes
+@options.fold_limit
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
+@click.option(
+    "--build",
+    "builds",
+    is_flag=True,
+    help="Build original and result with TensorRT, and compare what it makes of them.",
+)
+@options.as_json
+@click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def fuse(
+    paths: tuple[Path, ...],
+    output: Path | None,
+    reports: tuple[Path, ...],
+    names: tuple[str, ...] | None,
+    skip: tuple[str, ...] | None,
+    groups: GroupsAs,
+    old_groups: Literal["flat", "off"] | None,
+    objective: Objective,
+    target: str | None,
+    level: VerifyLevel,
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    fold_limit: int,
+    dry_run: bool,
+    builds: bool,
+    as_json: bool,
+    verbose: int,
+    quiet: bool,
+) -> int:
+    """Fuse models, check them, and say what was fused and what was not.
+
+    IN.onnx is a file, a folder (its .onnx files, but for those that trtfuse wrote), or - for stdin.
+    """
+    if old_groups is not None:
+        old = "--flat" if old_groups == "flat" else "--no-groups"
+        click.echo(f"trtfuse: {old} is now --groups {old_groups}", err=True)
+        groups = old_groups
+    several = len(paths) > 1 or is_folder(paths[0])
+    check_stdout(output, as_json)
+    tasks = _tasks(paths, output, reports, several, dry_run)
+    # What is wrong for all of them is said once.
+    selected(names, skip or ())
+    shared_memory(target)
+    if builds:
+        from trtfuse.engine.backend import find_backend
+
+        find_backend()
+    work = _Work(
+        {
+            "rules": names,
+            "skip": skip or (),
+            "groups": groups,
+            "objective": objective,
+            "target": target,
+            "verify": level,
+            "input_shapes": dict(input_shapes),
+            "fold_limit": fold_limit,
+        },
+        builds=builds,
+        verbose=verbose,
+        quiet=quiet,
+        silent=quiet or as_json,
+        several=several,
+        folder=output if several and not dry_run else None,
+    )
+    if not several:
+        done = work.done(tasks[0])
+        if as_json and done.report is not None:
+            print_json(done.report.to_dict())
+        if done.trouble is not None:
+            raise done.trouble
+        return done.code
+    each = [work.attempted(task) for task in tasks]
+    if as_json:
+        print_all([_content(task, done) for task, done in zip(tasks, each, strict=True)], several)
+    elif not quiet:
+        _table(tasks, each)
+    return max(done.code for done in each)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One model, and where what comes of it goes; no output in a dry run."""
+
+    source: Source
+    output: Path | None
+    reports: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What came of a task: its exit code, its report, and what went wrong after that."""
+
+    code: int
+    report: Report | None
+    trouble: Exception | None = None
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done to each model.
+
+    Attributes:
+        how: what `trtfuse.fuse` is given.
+        builds: whether to build the original and the result.
+        verbose, quiet: as given.
+        silent: whether stdout is not for what is said of each.
+        several: whether there are several models, which a table then tells of.
+        folder: where they are written, if not beside those that they were made of.
+    """
+
+    how: dict[str, Any]
+    builds: bool
+    verbose: int
+    quiet: bool
+    silent: bool
+    several: bool = False
+    folder: Path | None = None
+
+    def attempted(self, task: _Task) -> _Done:
+        """A task of several: what goes wrong in one does not stop the others."""
+        try:
+            done = self.done(task)
+        except Exception as error:  # noqa: BLE001 - told like all others
+            done = _Done(2, None, error)
+        if done.trouble is not None:
+            tell(done.trouble, self.verbose)
+        return done
+
+    def done(self, task: _Task) -> _Done:
+        """Fuses a model, writes what comes of it, and says so."""
+        source, trouble = task.source, None
+        with shown_progress(self.quiet) as progress:
+            result = trtfuse.fuse(source.model, **self.how, progress=progress)
+        if source.stdin:
+            result.report.model = source.name
+        if result.ok and self.builds:
+            trouble = self._built(source, result)
+        outputs = list(task.reports)
+        if self.folder is not None:
+            self.folder.mkdir(exist_ok=True)
+        if result.ok and task.output is not None:
+            self._write(result, task.output)
+            outputs[:0] = [] if task.output == DASH else [task.output]
+        for path in task.reports:
+            write_report(result.report, path)
+        if not self.silent:
+            # The output of `-o -` is the model alone.
+            self._say(result, outputs, err=task.output == DASH)
+        if not result.ok:
+            click.echo(
+                f"trtfuse: '{source.name}' and its fused model differ: nothing was written",
+                err=True,
+            )
+        code = 2 if trouble else 0 if result.ok else 1
+        return _Done(code, result.report, trouble)
+
+    def _built(self, source: Source, result: FusionResult) -> TrtfuseError | None:
+        """What stops TensorRT; the fused model is as good as before, and is written first."""
+        try:
+            with shown_build(self.quiet) as progress:
+                result.report.engine = trtfuse.compare(
+                    source.model, result, shapes=self.how["input_shapes"], progress=progress
+                )
+        except TrtfuseError as error:
+            return error
+        return None
+
+    def _write(self, result: FusionResult, output: Path) -> None:
+        if output == DASH:
+            to_stdout(model_bytes(result.model))
+            return
+        result.save(output)
+
+    def _say(self, result: FusionResult, outputs: Sequence[Path], err: bool) -> None:
+        if self.verbose or not self.several:
+            from rich.console import Console
+
+            from trtfuse.report.terminal import show
+            from trtfuse.report.text import summary
+
+            data = result.report.to_dict(details=False)
+            show(Console(highlight=False, stderr=err), summary(data, everything=self.verbose > 0))
+        for path in outputs:
+            say_written(path, err)
+
+
+def _content(task: _Task, done: _Done) -> dict[str, Any]:
+    """What JSON has of one model of several."""
+    if done.report is not None:
+        return done.report.to_dict()
+    assert done.trouble is not None
+    return failed(task.source, done.trouble)
+
+
+def _table(tasks: Sequence[_Task], each: Sequence[_Done]) -> None:
+    """Tells of all models in one table."""
+    from rich.console import Console
+
+    from trtfuse.report.several import table
+    from trtfuse.report.terminal import show
+
+    rows = [
+        (task.source.name, None if done.report is None else done.report.to_dict(details=False))
+        for task, done in zip(tasks, each, strict=True)
+    ]
+    click.echo()
+    show(Console(highlight=False), table(rows))
+
+
+def _tasks(
+    paths: Sequence[Path],
+    output: Path | None,
+    reports: Sequence[Path],
+    several: bool,
+    dry_run: bool,
+) -> list[_Task]:
+    """What is to be done, if none of it is bound to fail."""
+    models = sources(paths)
+    outputs = [] if dry_run else model_outputs(models, output, several)
+    written = report_paths(models, reports, several)
+    folder = output if several and not dry_run else None
+    if folder is not None and not folder.is_dir():
+        # It is made when there is something to write.
+        check_writable(folder, *(path for path in written if path.parent != folder))
+    else:
+        check_writable(*(outputs if output is not None else ()), *written)
+    check_apart(models, [*outputs, *written])
+    each = len(reports)
+    return [
+        _Task(
+            model,
+            None if dry_run else outputs[index],
+            tuple(written[index * each : (index + 1) * each]),
+        )
+        for index, model in enumerate(models)
+    ]

@@ -1,0 +1,46 @@
+"""`trtfuse verify`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+import trtfuse
+from trtfuse.cli import options
+from trtfuse.cli.models import pair
+from trtfuse.cli.output import print_json
+from trtfuse.cli.progress import shown_progress
+
+
+@click.command()
+@click.argument("original", metavar="A.onnx", type=options.model)
+@click.argument("result", metavar="B.onnx", type=options.model)
+@options.input_shapes
+@options.as_json
+@click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+def verify(
+    original: Path,
+    result: Path,
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Compare two models on ONNX Runtime; exit with 1 if they differ.
+
+    One of them may be -, which is stdin.
+    """
+    a, b = pair(original, result)
+    with shown_progress(quiet) as progress:
+        verification = trtfuse.verify(
+            a.model, b.model, input_shapes=dict(input_shapes), progress=progress
+        )
+    if as_json:
+        print_json(asdict(verification))
+    elif not quiet:
+        from trtfuse.report.entries import verdict
+
+        click.echo("\n  ".join(verdict(asdict(verification))))
+    return 0 if verification.ok else 1
