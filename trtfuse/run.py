@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
 from onnx import ModelProto
 
 from trtfuse.analysis.growth import FOLD_LIMIT
-from trtfuse.check.inputs import Search
 from trtfuse.check.model import Verification, verify_models
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.errors import ModelError, UsageError, nothing_else_raised
@@ -32,6 +31,7 @@ from trtfuse.ir.operators import NOT_UTF_8
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.model.claims import refusal, refused_already, settle_claims
 from trtfuse.model.collector import collector_paused
+from trtfuse.model.fixed import Fixed, ShapesLike, agree_on_sizes, fix_shapes, read_shapes
 from trtfuse.model.model import Model, Objective
 from trtfuse.progress import Progress, staged
 from trtfuse.report.wording import counted
@@ -55,6 +55,7 @@ def fuse(
     skip: Iterable[str] = (),
     groups: GroupsAs = "flat",
     objective: Objective = "safe",
+    shapes: ShapesLike | None = None,
     verify: VerifyLevel = "rewrite",
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     fold_limit: int = FOLD_LIMIT,
@@ -76,9 +77,12 @@ def fuse(
             become nodes again.
         objective: "safe", every documented rewrite but where one is known to cost the engine; or
             "graph", all of them, whatever TensorRT makes of the result.
+        shapes: sizes of inputs to fix, by input, `{"x": (1, 3, 640, 640)}`, or by symbol,
+            `{"batch": 1}`. The result is a model of these sizes, and what they allow is fused.
         verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
             "model", which does that and compares the whole model on ONNX Runtime.
-        input_shapes: shapes of inputs by name for `verify="model"`, where they are not to be drawn.
+        input_shapes: shapes of inputs for `verify="model"` alone, where the model stays open;
+            random if omitted. `shapes` took its place in 0.2.
         fold_limit: by how many bytes a constant may be larger than what the model stores of those
             that it is made from, 64 KiB if left out; 0 makes only constants that do not grow. All
             of them together may add 256 times as much to the model, or as much as its own
@@ -102,8 +106,9 @@ def fuse(
         selected(rules, skip),
         groups=groups,
         objective=objective,
+        shapes=read_shapes(shapes),
         verify=verify,
-        input_shapes=_shapes(input_shapes),
+        input_shapes=_deprecated(input_shapes),
         fold_limit=fold_limit,
         seed=seed,
         target=target,
@@ -120,6 +125,7 @@ def verify(
     original: ModelLike,
     result: ModelLike,
     *,
+    shapes: ShapesLike | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -130,7 +136,9 @@ def verify(
         original: what the other is compared to; the tolerance is measured on it. A model in any
             form that `fuse` takes.
         result: a model with the same inputs and outputs.
-        input_shapes: shapes of inputs by name, where they are not to be drawn.
+        shapes: sizes of inputs to run at, by input, `{"x": (1, 3, 640, 640)}`, or by symbol,
+            `{"batch": 1}`; random if omitted.
+        input_shapes: what `shapes` was called before 0.2.
         seed: of the inputs that are drawn.
         progress: called from time to time with "verify", how much is done, and of how much.
 
@@ -140,7 +148,10 @@ def verify(
         UsageError: a shape fits no input.
     """
     before, after = read_model(original), read_model(result)
-    return verify_models(before, after, _shapes(input_shapes), seed, staged(progress, "verify"))
+    fixed = read_shapes(shapes) or _deprecated(input_shapes)
+    fix_shapes(before, fixed)
+    agree_on_sizes(before, after)
+    return verify_models(before, after, {}, seed, staged(progress, "verify"))
 
 
 @dataclass(frozen=True)
@@ -154,8 +165,9 @@ class Options:
     rules: tuple[AnyRule, ...]
     groups: GroupsAs = "flat"
     objective: Objective = "safe"
+    shapes: Fixed = field(default_factory=dict)
     verify: VerifyLevel = "rewrite"
-    input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    input_shapes: Fixed = field(default_factory=dict)
     fold_limit: int = FOLD_LIMIT
     seed: int = 0
     target: str | None = None
@@ -208,11 +220,12 @@ class Run:
             if self.inlined:
                 calls = counted(self.inlined, "call")
                 self.model.notes.append(f"{calls} of groups in the model became nodes again")
+            fix_shapes(self.model, self.options.shapes)
             self.before = Census.of(self.model)
             self.trace = Trace(self.model)
             if self.options.input_shapes:
                 # Those that fit no input are refused before the work, whether it needs them or not.
-                Search(self.model, self.options.input_shapes)
+                fix_shapes(read_model(self._given), self.options.input_shapes)
         self.check = None if self.options.verify == "none" else RewriteCheck(self.options.seed)
         progress = staged(self.options.progress, "rewrite")
         self.driver = Driver(self.model, self.options.rules, self.check, progress)
@@ -266,7 +279,7 @@ class Run:
         fusions = [Fusion.of(fused) for fused in self.driver.fused]
         called = self.options.groups == "functions" and takes_functions(self.model)
         fusions += [Fusion.of_group(group, called) for group in self.groups]
-        model = self._write(called, changed=bool(fusions or self.inlined))
+        model = self._write(called, changed=bool(fusions or self.inlined or self.options.shapes))
         verification = self._verify(model)
         report = Report(
             model=self.name,
@@ -297,7 +310,8 @@ class Run:
                 self.model.embed_lists()
             written = self.model.to_proto()
             note_members(written, members)
-            note = settle_claims(self.model, written, correct=changed)
+            static = bool(self.options.shapes)
+            note = settle_claims(self.model, written, correct=changed, static=static)
             if note is not None:
                 self.model.notes.append(note)
         return written
@@ -307,9 +321,10 @@ class Run:
             with self._timed("verify"):
                 original = Model(self.model.proto, self.model.folder)
                 result = Model(written, self.model.folder)
-                shapes, seed = self.options.input_shapes, self.options.seed
+                fix_shapes(original, self.options.input_shapes)
+                agree_on_sizes(original, result)
                 progress = staged(self.options.progress, "verify")
-                return verify_models(original, result, shapes, seed, progress)
+                return verify_models(original, result, {}, self.options.seed, progress)
         return Verification("none") if self.check is None else self.check.verification()
 
     @contextmanager
@@ -330,14 +345,11 @@ def running() -> Iterator[None]:
         raise ModelError(NOT_UTF_8) from None
 
 
-def _shapes(given: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, ...]]:
-    listed = {name: tuple(shape) for name, shape in (given or {}).items()}
-    for name, shape in listed.items():
-        if not all(isinstance(size, (int, np.integer)) for size in shape):
-            raise UsageError(
-                f"the shape of input '{name}' is {list(shape)}; sizes are whole numbers"
-            )
-    return {name: tuple(int(size) for size in shape) for name, shape in listed.items()}
+def _deprecated(input_shapes: Mapping[str, Sequence[int]] | None) -> Fixed:
+    if input_shapes is None:
+        return {}
+    warnings.warn("`input_shapes` is now `shapes`", DeprecationWarning, stacklevel=4)
+    return read_shapes(input_shapes)
 
 
 def _versions() -> dict[str, str]:

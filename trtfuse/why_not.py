@@ -11,6 +11,7 @@ from trtfuse.errors import UsageError, nothing_else_raised
 from trtfuse.groups.partition import Group
 from trtfuse.interop.reading import ModelLike
 from trtfuse.ir.graph import Node
+from trtfuse.model.fixed import ShapesLike, read_shapes
 from trtfuse.model.model import Objective
 from trtfuse.progress import Progress
 from trtfuse.result.explanation import Explanation, Step
@@ -37,6 +38,7 @@ def explain(
     rules: Iterable[str | AnyRule] | None = None,
     skip: Iterable[str] = (),
     objective: Objective = "safe",
+    shapes: ShapesLike | None = None,
     fold_limit: int = FOLD_LIMIT,
     seed: int = 0,
     target: str | None = None,
@@ -55,6 +57,7 @@ def explain(
         rules: names of rules, or rules; None for all of the catalogue.
         skip: names of rules to leave out.
         objective: as in `fuse`.
+        shapes: as in `fuse`.
         fold_limit: as in `fuse`.
         seed: of the numbers that checks draw.
         target: as in `fuse`.
@@ -67,6 +70,7 @@ def explain(
     options = Options(
         selected(rules, skip),
         objective=objective,
+        shapes=read_shapes(shapes),
         fold_limit=fold_limit,
         seed=seed,
         target=target,

@@ -81,7 +81,7 @@ def test_all_kernels_on_request(run: Run, tmp_path: Path) -> None:
     [
         (["m.onnx", "gone.onnx"], "cannot read 'gone.onnx'"),
         (["m.onnx", "gone.log"], "cannot read 'gone.log': No such file or directory"),
-        (["m.onnx", "m.onnx", "--shapes", "z:1"], "there is no input 'z'; the inputs are: x"),
+        (["m.onnx", "m.onnx", "--shapes", "z:1"], "the model has no input 'z'; it has x"),
         (["m.onnx", "m.onnx", "--shapes", "x:1xa"], "'x:1xa' is no shape; write it like"),
         (["m.onnx", "m.onnx", "--backend", "trt"], "there is no backend 'trt'"),
         (["m.onnx", "m.onnx", "--target", "9.0"], "cannot build for compute capability '9.0'"),
@@ -110,7 +110,7 @@ def test_fuse_builds_both_and_reports_it(run: Run, tmp_path: Path) -> None:
 
 
 def test_fuse_builds_for_the_shapes_it_is_given(run: Run) -> None:
-    _, out, _ = run("fuse", "m.onnx", "--build", "--input-shapes", "x:3,2,4,4", "--dry-run")
+    _, out, _ = run("fuse", "m.onnx", "--build", "--shapes", "x:3,2,4,4", "--dry-run")
     assert " for x:3x2x4x4" in out
 
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import onnx
 import pytest
-from command_line import Run, refused
+from command_line import Run, parsed, refused
+
+from trtfuse.cli.options import ShapesType
 
 
-@pytest.mark.parametrize("given", ["x", "x:a", "x:1,a", "x:1,,2", "x:-1,2", ":1,2", "x:1.5", "1,2"])
+@pytest.mark.parametrize(
+    "given", ["x", "x:a", "x:1,a", "x:1,,2", "x:-1,2", ":1,2", "x:1.5", "1,2", "n=", "n=1x2", "=1"]
+)
 def test_a_malformed_shape_is_refused_with_an_example(run: Run, given: str) -> None:
-    assert refused(run, "fuse", "m.onnx", "--input-shapes", given) == (
-        f"Invalid value for '--input-shapes': '{given}' is no shape; write it like x:1,3,224,224"
+    assert refused(run, "fuse", "m.onnx", "--shapes", given) == (
+        f"Invalid value for '--shapes': '{given}' is no shape; write it like x:1x3x640x640, or "
+        "like batch=1"
     )
 
 
@@ -23,7 +32,7 @@ def test_a_malformed_shape_is_refused_with_an_example(run: Run, given: str) -> N
     ],
 )
 def test_a_shape_that_does_not_fit_is_refused(run: Run, level: str, given: str, said: str) -> None:
-    assert refused(run, "fuse", "m.onnx", "--verify", level, "--input-shapes", given) == said
+    assert refused(run, "fuse", "m.onnx", "--verify", level, "--shapes", given) == said
 
 
 @pytest.mark.parametrize("shape", ["x", "x:", ":1x2", "x:1xa", "x:1..2", "x:-1x3", "x:1x2..3x4"])
@@ -33,7 +42,76 @@ def test_malformed_shapes_of_builds(run: Run, shape: str) -> None:
         reason = "input 'x' of 'm.onnx' is [1, 2, 4, 4], with 4 sizes; 0 were given"
     else:
         reason = (
-            f"Invalid value for '--shapes': '{shape}' is no shape; write it like x:1x3x224x224, "
-            "or smallest, best and largest like x:1x3x8x8..4x3x8x8..8x3x8x8"
+            f"Invalid value for '--shapes': '{shape}' is no shape; write it like x:1x3x640x640, "
+            "or like batch=1; smallest, best and largest like x:1x3x8x8..4x3x8x8..8x3x8x8"
         )
     assert refused(run, "build", "m.onnx", "--shapes", shape) == reason
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("x:1x3x8x8", [("x", (1, 3, 8, 8))]),
+        ("x:1,3,8,8", [("x", (1, 3, 8, 8))]),
+        ("x:", [("x", ())]),
+        ("batch=1", [("batch", 1)]),
+        ("in:0:4", [("in:0", (4,))]),
+        ("a=b:4", [("a=b", (4,))]),
+        ("x:1x3,y:2,batch=4", [("x", (1, 3)), ("y", (2,)), ("batch", 4)]),
+        ("x:1,3,y:2,5", [("x", (1, 3)), ("y", (2, 5))]),
+    ],
+)
+def test_shapes_and_sizes_are_read(given: str, read: list[tuple[str, Any]]) -> None:
+    assert ShapesType().convert(given, None, None) == read
+
+
+def test_three_of_each_make_a_profile() -> None:
+    read = ShapesType(ranges=True).convert("x:1x3..4x3..8x3,batch=1..4..8,y:2", None, None)
+    assert read == [("x", ((1, 3), (4, 3), (8, 3))), ("batch", (1, 4, 8)), ("y", (2,))]
+
+
+@pytest.mark.parametrize("command", ["verify", "compare"])
+def test_the_old_spelling_of_shapes_goes_on_working(run: Run, command: str) -> None:
+    if command == "compare":
+        pytest.importorskip("tensorrt_rtx")
+    ran = run(command, "m.onnx", "m.onnx", "--input-shapes", "x:1,2,4,4")
+    assert (ran.code, ran.err) == (0, "trtfuse: --input-shapes is now --shapes\n")
+
+
+def test_fuse_told_shapes_for_the_check_says_what_fixes_them(folder: Path, run: Run) -> None:
+    made = parsed("(float[n, 4] x) => (float[m, k] y) { y = Relu(x) }")
+    onnx.save(made, folder / "open.onnx")
+    ran = run("fuse", "open.onnx", "--verify", "model", "--input-shapes", "x:3,4")
+    assert ran.code == 0
+    assert ran.err == (
+        "trtfuse: --input-shapes sets sizes for the check alone; --shapes fixes them in the result "
+        "as well\n"
+    )
+    (given,) = onnx.load(folder / "open.fused.onnx").graph.input
+    assert given.type.tensor_type.shape.dim[0].dim_param == "n"
+
+
+@pytest.mark.parametrize("given", ["x:3x4", "n=3"])
+def test_fuse_writes_a_model_of_the_sizes_that_are_given(
+    folder: Path, run: Run, given: str
+) -> None:
+    made = parsed("(float[n, 4] x) => (float[m, k] y) { y = Relu(x) }")
+    onnx.save(made, folder / "open.onnx")
+    assert run("fuse", "open.onnx", "--shapes", given).code == 0
+    graph = onnx.load(folder / "open.fused.onnx").graph
+    for info in (graph.input[0], graph.output[0]):
+        assert [dim.dim_value for dim in info.type.tensor_type.shape.dim] == [3, 4]
+    assert run("verify", "open.onnx", "open.fused.onnx").code == 0
+    assert run("explain", "open.onnx", "--shapes", given).code == 0
+
+
+def test_build_proposes_shapes_that_run(folder: Path, run: Run) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    onnx.save(parsed("(float[n, 4] x) => (float[m, k] y) { y = Relu(x) }"), folder / "open.onnx")
+    said = refused(run, "build", "open.onnx")
+    assert said == (
+        "'open.onnx' leaves sizes open: input 'x' [n, 4]; say what to build for with --shapes or "
+        "shapes=, for example --shapes x:1x4"
+    )
+    assert run("build", "open.onnx", "--shapes", "x:1x4", "-q").code == 0
+    assert run("build", "open.onnx", "--shapes", "n=1..4..8", "-q").code == 0

@@ -10,7 +10,7 @@ from command_line import Run, clipped, parsed, refused
 
 def test_verify_compares_two_models(folder: Path, run: Run) -> None:
     run("fuse", "m.onnx")
-    ran = run("verify", "m.onnx", "m.fused.onnx", "--input-shapes", "x:1,2,4,4")
+    ran = run("verify", "m.onnx", "m.fused.onnx", "--shapes", "x:1x2x4x4")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("checked: 3 outputs on ONNX Runtime agree, largest error ")
     assert run("verify", "m.onnx", "m.fused.onnx", "-q").out == ""

@@ -65,7 +65,7 @@ def test_open_sizes_without_shapes_are_named_all_at_once() -> None:
         trtfuse.build(dynamic())
     assert str(raised.value) == (
         "the model leaves sizes open: inputs 'x' [N, 3], 'w' [3, M]; say what to build for with "
-        "--shapes x:SIZES or shapes={'x': ...}, one shape or smallest, best and largest"
+        "--shapes or shapes=, for example --shapes x:1x3 --shapes w:3x32"
     )
     with pytest.raises(EngineError, match=r"open: input 's' \(the values of a shape\); say what"):
         trtfuse.build(reshape(), shapes={"x": (2, 6)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,14 +32,7 @@ from trtfuse.errors import UsageError
     metavar="PATH",
     help="Where to write, - for stdout; IN.engine if omitted.",
 )
-@click.option(
-    "--shapes",
-    "shapes",
-    type=options.EngineShape(),
-    multiple=True,
-    help="Shape of an input with open sizes, like x:1x3x224x224, or the smallest, the best and the "
-    "largest, like x:1x3x8x8..4x3x8x8..8x3x8x8. Of an input that is itself a shape, its values.",
-)
+@options.shapes("Sizes to build for:", ranges=True)
 @click.option(
     "--target",
     "targets",
@@ -80,7 +74,7 @@ from trtfuse.errors import UsageError
 def build(
     path: Path,
     output: Path | None,
-    shapes: tuple[tuple[str, list[tuple[int, ...]]], ...],
+    shapes: dict[str, Any],
     targets: tuple[str, ...] | None,
     workspace: int | None,
     level: int | None,
@@ -107,7 +101,7 @@ def build(
     with shown_build(quiet) as progress:
         engine = trtfuse.build(
             given.model,
-            shapes=dict(shapes),
+            shapes=shapes,
             targets=targets or (),
             workspace=None if workspace is None else workspace << 20,
             level=level,

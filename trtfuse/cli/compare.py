@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,14 +16,8 @@ from trtfuse.cli.progress import shown_build
 @click.command()
 @click.argument("first", metavar="A", type=options.model)
 @click.argument("second", metavar="B", type=options.model)
-@click.option(
-    "--shapes",
-    "--input-shapes",
-    "shapes",
-    type=options.Shape(),
-    multiple=True,
-    help="Shape of an input whose sizes vary, like x:1x3x224x224; the first that runs if left out.",
-)
+@options.shapes("Fix sizes of inputs, the first that run if omitted:")
+@options.old_shapes
 @click.option(
     "--target",
     "targets",
@@ -41,7 +36,8 @@ from trtfuse.cli.progress import shown_build
 def compare(
     first: Path,
     second: Path,
-    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    shapes: dict[str, Any],
+    input_shapes: dict[str, Any],
     targets: tuple[str, ...] | None,
     backend: str | None,
     as_json: bool,
@@ -59,7 +55,7 @@ def compare(
         comparison = trtfuse.compare(
             a.model,
             b.model,
-            shapes=dict(shapes),
+            shapes=shapes or input_shapes,
             targets=targets or (),
             backend=backend,
             progress=progress,

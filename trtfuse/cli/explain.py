@@ -29,6 +29,7 @@ from trtfuse.rewrite.rule import selected
 )
 @click.option("--skip", metavar="NAME,...", callback=options.names, help="Leave these rules out.")
 @options.objective
+@options.shapes("Fix sizes of inputs first:")
 @options.fold_limit
 @options.target
 @options.as_json
@@ -39,6 +40,7 @@ def explain(
     names: tuple[str, ...] | None,
     skip: tuple[str, ...] | None,
     objective: Objective,
+    shapes: dict[str, Any],
     fold_limit: int,
     target: str | None,
     as_json: bool,
@@ -64,6 +66,7 @@ def explain(
                 rules=names,
                 skip=skip or (),
                 objective=objective,
+                shapes=shapes,
                 fold_limit=fold_limit,
                 target=target,
                 progress=progress,

@@ -83,7 +83,15 @@ from trtfuse.run import GroupsAs, VerifyLevel
     show_default=True,
     help="Check nothing, each rewrite in float64, or the whole model on ONNX Runtime as well.",
 )
-@options.input_shapes
+@options.shapes("Fix sizes of inputs in the result:")
+@click.option(
+    "--input-shapes",
+    "check_shapes",
+    type=options.ShapesType(),
+    multiple=True,
+    callback=options.by_name,
+    hidden=True,
+)
 @options.fold_limit
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
 @click.option(
@@ -106,7 +114,8 @@ def fuse(
     objective: Objective,
     target: str | None,
     level: VerifyLevel,
-    input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    shapes: dict[str, Any],
+    check_shapes: dict[str, Any],
     fold_limit: int,
     dry_run: bool,
     builds: bool,
@@ -122,6 +131,12 @@ def fuse(
         old = "--flat" if old_groups == "flat" else "--no-groups"
         click.echo(f"trtfuse: {old} is now --groups {old_groups}", err=True)
         groups = old_groups
+    if check_shapes:
+        click.echo(
+            "trtfuse: --input-shapes sets sizes for the check alone; --shapes fixes them in the "
+            "result as well",
+            err=True,
+        )
     several = len(paths) > 1 or is_folder(paths[0])
     check_stdout(output, as_json)
     tasks = _tasks(paths, output, reports, several, dry_run)
@@ -140,7 +155,8 @@ def fuse(
             "objective": objective,
             "target": target,
             "verify": level,
-            "input_shapes": dict(input_shapes),
+            "shapes": shapes,
+            "input_shapes": check_shapes or None,
             "fold_limit": fold_limit,
         },
         builds=builds,
@@ -246,8 +262,9 @@ class _Work:
         """What stops TensorRT; the fused model is as good as before, and is written first."""
         try:
             with shown_build(self.quiet) as progress:
+                shapes = self.how["shapes"] or self.how["input_shapes"]
                 result.report.engine = trtfuse.compare(
-                    source.model, result, shapes=self.how["input_shapes"], progress=progress
+                    source.model, result, shapes=shapes, progress=progress
                 )
         except TrtfuseError as error:
             return error

@@ -4,58 +4,91 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, TypeVar, get_args
 
 import click
 
 from trtfuse.analysis.growth import FOLD_LIMIT
 from trtfuse.model.model import Objective
 
-
-class Shape(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.3
-    """`x:1,3,224,224`, or `x:1x3x224x224`, is the shape [1, 3, 224, 224] of the input x."""
-
-    name = "NAME:SIZES"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, tuple[int, ...]]:
-        name, colon, sizes = value.rpartition(":")
-        try:
-            shape = tuple(int(size) for size in re.split("[,x]", sizes)) if sizes else ()
-        except ValueError:
-            shape = (-1,)
-        if not colon or not name or any(size < 0 for size in shape):
-            self.fail(f"'{value}' is no shape; write it like x:1,3,224,224", param, ctx)
-        return name, shape
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class EngineShape(click.ParamType):  # type: ignore[type-arg]
-    """`x:1x3x224x224`, or `x:1x3x8x8..4x3x8x8..8x3x8x8`: smallest, best and largest."""
+class ShapesType(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.3
+    """Sizes by name: `x:1x3x640x640` is the shape of an input, `batch=1` the size of a dimension.
 
-    name = "NAME:SIZES[..SIZES..SIZES]"
+    Several may stand in a row with commas between them, as for trtexec. In a shape, a comma is as
+    good as an x.
+
+    Args:
+        ranges: whether three may be given with `..` between them: smallest, best, largest.
+    """
+
+    name = "SHAPE"
+
+    def __init__(self, ranges: bool = False) -> None:
+        self.ranges = ranges
 
     def convert(
         self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, list[tuple[int, ...]]]:
-        name, colon, sizes = value.rpartition(":")
-        try:
-            shapes = [
-                tuple(int(size) for size in re.split("[x,]", part)) if part else ()
-                for part in sizes.split("..")
-            ]
-        except ValueError:
-            shapes = []
-        negative = any(size < 0 for shape in shapes for size in shape)
-        if not colon or not name or negative or len(shapes) not in (1, 3):
-            self.fail(
-                f"'{value}' is no shape; write it like x:1x3x224x224, or smallest, best and "
-                "largest like x:1x3x8x8..4x3x8x8..8x3x8x8",
-                param,
-                ctx,
-            )
-        return name, shapes if len(shapes) == 3 else shapes * 3
+    ) -> list[tuple[str, Any]]:
+        return [self._read(part, param, ctx) for part in re.split(r",(?=[^,=:]+[=:])", value)]
+
+    def _read(
+        self, part: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        match = re.fullmatch(r"(?s:(.+))([:=])([0-9x,.]*)", part)
+        texts = match[3].split("..") if match else []
+        sizes = [
+            tuple(int(size) for size in re.split("[x,]", text)) if text else ()
+            for text in texts
+            if re.fullmatch(r"(\d+([x,]\d+)*)?", text)
+        ]
+        single = match is not None and match[2] == "="
+        fits = len(sizes) == len(texts) and all(len(s) == 1 for s in sizes if single)
+        if match is None or not fits or len(sizes) not in ((1, 3) if self.ranges else (1,)):
+            example = "write it like x:1x3x640x640, or like batch=1"
+            if self.ranges:
+                example += "; smallest, best and largest like x:1x3x8x8..4x3x8x8..8x3x8x8"
+            self.fail(f"'{part}' is no shape; {example}", param, ctx)
+        if single:
+            return match[1], sizes[0][0] if len(sizes) == 1 else tuple(size for (size,) in sizes)
+        return match[1], sizes[0] if len(sizes) == 1 else tuple(sizes)
+
+
+def by_name(
+    _: click.Context, __: click.Parameter, value: tuple[list[tuple[str, Any]], ...]
+) -> dict[str, Any]:
+    """What is given for each input or dimension; what comes last counts."""
+    return {name: sizes for pairs in value for name, sizes in pairs}
+
+
+def _old_shapes(
+    ctx: click.Context, param: click.Parameter, value: tuple[list[tuple[str, Any]], ...]
+) -> dict[str, Any]:
+    if value:
+        click.echo("trtfuse: --input-shapes is now --shapes", err=True)
+    return by_name(ctx, param, value)
+
+
+def shapes(what: str, *, ranges: bool = False) -> Callable[[Command], Command]:
+    """`--shapes`, with what it does in a command; the values come as a dictionary."""
+    written = "x:1x3x640x640 is the shape of an input, batch=1 the size of a dimension"
+    if ranges:
+        written += (
+            "; x:1x3x8x8..4x3x8x8..8x3x8x8 and batch=1..4..8 are the smallest, the best and the "
+            "largest. Of an input that is itself a shape, its values"
+        )
+    return click.option(
+        "--shapes",
+        "shapes",
+        type=ShapesType(ranges),
+        multiple=True,
+        callback=by_name,
+        help=f"{what} {written}.",
+    )
 
 
 class ModelPath(click.Path):
@@ -77,12 +110,8 @@ def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str
     return None if value is None else tuple(n.strip() for n in value.split(",") if n.strip())
 
 
-input_shapes = click.option(
-    "--input-shapes",
-    "input_shapes",
-    type=Shape(),
-    multiple=True,
-    help="Shape of an input for the check, like x:1,3,224,224; drawn if left out.",
+old_shapes = click.option(
+    "--input-shapes", type=ShapesType(), multiple=True, callback=_old_shapes, hidden=True
 )
 objective = click.option(
     "--objective",

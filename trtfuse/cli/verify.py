@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,14 +18,16 @@ from trtfuse.cli.progress import shown_progress
 @click.command()
 @click.argument("original", metavar="A.onnx", type=options.model)
 @click.argument("result", metavar="B.onnx", type=options.model)
-@options.input_shapes
+@options.shapes("Sizes of inputs to run at, random if omitted:")
+@options.old_shapes
 @options.as_json
 @click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def verify(
     original: Path,
     result: Path,
-    input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    shapes: dict[str, Any],
+    input_shapes: dict[str, Any],
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -35,7 +38,7 @@ def verify(
     a, b = pair(original, result)
     with shown_progress(quiet) as progress:
         verification = trtfuse.verify(
-            a.model, b.model, input_shapes=dict(input_shapes), progress=progress
+            a.model, b.model, shapes=shapes or input_shapes, progress=progress
         )
     if as_json:
         print_json(asdict(verification))

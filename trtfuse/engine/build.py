@@ -9,6 +9,9 @@ from typing import Any
 
 from onnx import ModelProto
 
+from trtfuse.analysis.wording import shown
+from trtfuse.analysis.wording import written as sized
+from trtfuse.check.model import running_shapes
 from trtfuse.engine.backend import Backend, find_backend
 from trtfuse.engine.engine import Engine, Sizes
 from trtfuse.engine.mistaken import beyond_rank, in_doubt, mistaken
@@ -16,10 +19,12 @@ from trtfuse.engine.native.log import Log
 from trtfuse.engine.native.session import Job
 from trtfuse.engine.parse import dims, inputs, prepared, refusal, refuse
 from trtfuse.engine.process import in_a_child, in_this_process
-from trtfuse.engine.profiles import ShapeLike, check_names, profiles
+from trtfuse.engine.profiles import Profile, ShapeLike, by_input, check_names, profiles
 from trtfuse.errors import EngineError, ModelError, UsageError, nothing_else_raised, one_line
 from trtfuse.interop.reading import ModelLike, read_model
+from trtfuse.ir.graph import Shape
 from trtfuse.ir.tensor import ExternalData, StoredTensor
+from trtfuse.model.fixed import declared_shapes
 from trtfuse.model.model import Model
 from trtfuse.model.saving import save_model, written
 from trtfuse.progress import Progress
@@ -33,7 +38,7 @@ LEVELS = range(6)
 def build(
     model: ModelLike | FusionResult,
     *,
-    shapes: Mapping[str, ShapeLike] | None = None,
+    shapes: Mapping[str, int | ShapeLike] | None = None,
     targets: Sequence[str | float] = (),
     workspace: int | None = None,
     level: int | None = None,
@@ -50,9 +55,10 @@ def build(
     Args:
         model: a path, the bytes of a model, a `ModelProto`, or what `fuse` returned; never
             modified.
-        shapes: by name, for every input whose sizes vary: one shape, which the engine is then
+        shapes: for every input whose sizes vary, by its name: one shape, which the engine is then
             fixed to, or three, the smallest, the one to be fastest at, and the largest. For an
-            input that is itself a shape these are its values.
+            input that is itself a shape these are its values. Or by the name of a dimension: one
+            size, `{"batch": 1}`, or three, `{"batch": (1, 4, 8)}`.
         targets: compute capabilities to build for, like "8.6" (TensorRT for RTX only); if left
             out, the package's own choice, which is all from Ampere on.
         workspace: the most scratch memory that a layer may use, in bytes; TensorRT's own limit if
@@ -79,7 +85,6 @@ def build(
     """
     chosen = find_backend(backend)
     capabilities = chosen.chosen((targets,) if isinstance(targets, str) else targets)
-    given = profiles(shapes)
     cache = _cache_path(chosen, timing_cache)
     if level is not None and level not in LEVELS:
         raise UsageError(f"the optimization level is {level}; it goes from 0 to {LEVELS[-1]}")
@@ -87,7 +92,9 @@ def build(
         raise UsageError(f"the workspace is {workspace} bytes; it cannot be negative")
     read, folder, where, origins = _read(model)
     proto = read.proto
+    given = profiles(by_input(shapes, proto))
     check_names(given, proto, where)
+    _check_open(read, given, where)
     refuse(chosen, where, beyond_rank(read, origins))
     log = Log()
     job = Job(
@@ -133,6 +140,30 @@ def build(
         seconds=round(outcome.seconds, 4),
         messages=messages,
     )
+
+
+def _check_open(model: Model, given: Mapping[str, Profile], where: str) -> None:
+    """Refuses a model with open sizes, and proposes some at which it runs."""
+    declared = declared_shapes(model)
+    open_ = {
+        name: shape
+        for name, shape in declared.items()
+        if name not in given and shape is not None and _varies(shape)
+    }
+    if not open_:
+        return
+    best = {name: profile[1] for name, profile in given.items()}
+    sizes = running_shapes(model, {n: shape for n, shape in best.items() if _varies(declared[n])})
+    listed = ", ".join(f"'{name}' {shown(shape or ())}" for name, shape in open_.items())
+    example = " ".join(f"--shapes {name}:{sized(sizes[name])}" for name in open_)
+    raise EngineError(
+        f"{where} leaves sizes open: {'inputs' if len(open_) > 1 else 'input'} {listed}; say what "
+        f"to build for with --shapes or shapes=, for example {example}"
+    )
+
+
+def _varies(shape: Shape | None) -> bool:
+    return shape is None or not all(isinstance(size, int) for size in shape)
 
 
 def _read(

@@ -7,10 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trtfuse.analysis.shapes import type_and_shape
-from trtfuse.analysis.wording import written
-from trtfuse.check.inputs import Shapes, runtime_inputs
-from trtfuse.check.inputs import shapes as candidates
+from trtfuse.check.inputs import Shapes
 from trtfuse.check.model import running_shapes
 from trtfuse.engine.agreement import agreement
 from trtfuse.engine.build import build
@@ -18,9 +15,17 @@ from trtfuse.engine.difference import difference
 from trtfuse.engine.engine import Engine
 from trtfuse.engine.layers import kernels, layers_in, read_text, traffic
 from trtfuse.engine.names import with_own_names
-from trtfuse.engine.profiles import profiles
-from trtfuse.errors import EngineError, UsageError, nothing_else_raised
+from trtfuse.errors import EngineError, nothing_else_raised
 from trtfuse.interop.reading import ModelLike, read_model
+from trtfuse.ir.graph import Shape
+from trtfuse.model.fixed import (
+    Fixed,
+    ShapesLike,
+    agree_on_sizes,
+    declared_shapes,
+    fix_shapes,
+    read_shapes,
+)
 from trtfuse.model.model import Model
 from trtfuse.progress import Progress
 from trtfuse.result.comparison import Built, Comparison, Kernel
@@ -41,7 +46,7 @@ def compare(
     a: ModelLike | FusionResult | Engine,
     b: ModelLike | FusionResult | Engine,
     *,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: ShapesLike | None = None,
     targets: Sequence[str] = (),
     level: int | None = None,
     backend: str | None = None,
@@ -53,8 +58,9 @@ def compare(
         a: a model, what `fuse` or `build` returned, or the path of a file that ends in .log, .txt
             or .json and tells the layers of an engine that was built elsewhere (`read_layers`).
         b: likewise; what it is compared to is `a`.
-        shapes: of inputs whose sizes vary, by name. What is left out is fixed to the first sizes
-            at which ONNX Runtime runs the model, with a batch of 1, images of 64 by 64 first.
+        shapes: sizes of inputs to fix, by input or by symbol, as in `fuse`. What is left out is
+            fixed to the first sizes at which ONNX Runtime runs the model, with a batch of 1,
+            images of 64 by 64 first; what one of two models leaves open, to the sizes of the other.
         targets: compute capabilities to build for, as for `build`.
         level: how hard the builder looks for a faster engine, as for `build`.
         backend: "tensorrt" or "tensorrt_rtx"; the first of them that is installed if left out.
@@ -71,7 +77,7 @@ def compare(
         VerifyError: an input is no tensor.
     """
     sides = (_Side(a), _Side(b))
-    fixed, notes = _fixed(sides, _single(shapes))
+    fixed, notes = _fixed(sides, read_shapes(shapes))
     built: list[Built] = []
     engines: list[Engine] = []
     for side in sides:
@@ -144,62 +150,58 @@ class _Side:
         return layers if self.model is None else with_own_names(layers, self.model.proto)
 
     @property
-    def inputs(self) -> list[str]:
-        """The inputs that a caller has to give, by name."""
-        return [] if self.model is None else [v.name for v in runtime_inputs(self.model)]
-
-    @property
-    def open(self) -> list[str]:
-        """Those of them whose sizes vary."""
-        if self.model is None:
-            return []
-        declared = {
-            value.name: type_and_shape(self.model.graph.inputs[value].type)[1]
-            for value in runtime_inputs(self.model)
-        }
-        return [
-            name
-            for name, sizes in declared.items()
-            if sizes is None or not all(isinstance(size, int) for size in sizes)
-        ]
+    def inputs(self) -> dict[str, Shape | None]:
+        """The shapes of the inputs that a caller has to give, by name."""
+        return {} if self.model is None else declared_shapes(self.model)
 
 
-def _single(shapes: Mapping[str, Sequence[int]] | None) -> Shapes:
-    given = profiles(shapes)
-    for name, three in given.items():
-        if len(set(three)) > 1:
-            raise UsageError(
-                f"input '{name}' is given several shapes, {written(three)}; a comparison takes one"
-            )
-    return {name: best for name, (_, best, _) in given.items()}
-
-
-def _fixed(sides: tuple[_Side, _Side], given: Shapes) -> tuple[Shapes, list[str]]:
+def _fixed(sides: tuple[_Side, _Side], given: Fixed) -> tuple[Shapes, list[str]]:
     """Shapes for the inputs of both models whose sizes vary, and notes on those not given.
 
     Raises:
-        UsageError: a shape is given for no input, or does not fit it.
+        UsageError: what is given is for no input, or does not fit it.
     """
-    models = [side for side in sides if side.model is not None]
-    known = {name for side in models for name in side.inputs}
-    for name in given:
-        if name not in known:
-            has = ", ".join(sorted(known)) or "none"
-            raise UsageError(f"there is no input '{name}'; the inputs are: {has}")
+    models = [side.model for side in sides if side.model is not None]
+    open_ = {name for side in sides for name, shape in side.inputs.items() if not _static(shape)}
     # What is given for an input of fixed sizes is for `build` to judge: it may be itself a shape.
-    fixed: Shapes = dict(given)
-    for side in models:
-        assert side.model is not None
-        wanted = {name: fixed[name] for name in side.open if name in fixed}
-        if len(wanted) < len(side.open):
-            shapes = running_shapes(side.model, wanted)
-        else:
-            # There is nothing to look for, but what is given has to fit.
-            shapes = next(candidates(side.model, 1, wanted))
-        fixed.update({name: shapes[name] for name in side.open})
-    drawn = ", ".join(f"'{name}'" for name in fixed if name not in given)
-    note = f"the sizes of {drawn} vary: these are the first that run; give others with --shapes"
-    return fixed, [note] if drawn else []
+    everywhere = {name for side in sides for name in side.inputs}
+    judged = {name: s for name, s in given.items() if name in everywhere - open_}
+    shapes = _sizes({name: s for name, s in judged.items() if isinstance(s, tuple)})
+    wanted = {name: sizes for name, sizes in given.items() if name not in shapes}
+    for model, other in zip(models, reversed(models), strict=True):
+        # What is in neither model, the first one is refused for.
+        elsewhere = _names(other) - _names(model)
+        fix_shapes(model, {name: s for name, s in wanted.items() if name not in elsewhere})
+    if models:
+        agree_on_sizes(models[0], models[-1])
+    drawn: dict[str, None] = {}
+    for model in models:
+        declared = declared_shapes(model)
+        left = [name for name, shape in declared.items() if not _static(shape)]
+        drawn.update(dict.fromkeys(left))
+        found = running_shapes(model, {}) if left else _sizes(declared)
+        shapes.update((name, found[name]) for name in declared if name in open_)
+    listed = ", ".join(f"'{name}'" for name in drawn)
+    note = f"the sizes of {listed} vary: these are the first that run; give others with --shapes"
+    return shapes, [note] if drawn else []
+
+
+def _names(model: Model) -> set[object]:
+    """What may be given a size: inputs and symbols."""
+    declared = declared_shapes(model)
+    return {*declared, *(size for shape in declared.values() for size in shape or ())}
+
+
+def _sizes(shapes: Mapping[str, Sequence[object] | None]) -> Shapes:
+    """Shapes that have nothing but sizes."""
+    return {
+        name: tuple(size for size in shape or () if isinstance(size, int))
+        for name, shape in shapes.items()
+    }
+
+
+def _static(shape: Shape | None) -> bool:
+    return shape is not None and all(isinstance(size, int) for size in shape)
 
 
 def _traffic(layers: Sequence[Layer]) -> int | None:

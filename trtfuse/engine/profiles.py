@@ -10,9 +10,10 @@ from typing import cast
 import numpy as np
 from onnx import ModelProto
 
-from trtfuse.analysis.wording import written
-from trtfuse.engine.parse import inputs
+from trtfuse.analysis.wording import shown, written
+from trtfuse.engine.parse import dims, inputs
 from trtfuse.errors import UsageError
+from trtfuse.model.fixed import fixed_shapes
 
 StaticShape = tuple[int, ...]
 #: The smallest shape, the one to be fastest at, and the largest.
@@ -28,6 +29,44 @@ def profiles(shapes: Mapping[str, ShapeLike] | None) -> dict[str, Profile]:
         UsageError: something is no shape, or the three are not in order.
     """
     return {name: _profile(name, given) for name, given in (shapes or {}).items()}
+
+
+def by_input(
+    shapes: Mapping[str, int | ShapeLike] | None, model: ModelProto
+) -> dict[str, ShapeLike]:
+    """Shapes of inputs in place of sizes of symbols: `{"batch": 1}`, or `(1, 4, 8)` as a profile.
+
+    Raises:
+        UsageError: a symbol is in no input, or an input has other open sizes, which are not given.
+    """
+    declared = {value.name: tuple(dims(value) or ()) for value in inputs(model)}
+    symbols = {size for sizes in declared.values() for size in sizes if isinstance(size, str)}
+    found: dict[str, ShapeLike] = {}
+    profiled: dict[str, Sequence[int]] = {}
+    for name, given in (shapes or {}).items():
+        if isinstance(given, int):
+            # One that is in no input is told of by its name.
+            fixed_shapes(declared, {name: given})
+            profiled[name] = (given,) * 3
+        elif name in symbols and name not in declared:
+            three = _profile(name, [(size,) for size in cast("Sequence[int]", given)])
+            profiled[name] = [size for (size,) in three]
+        else:
+            found[name] = given
+    for name, sizes in declared.items():
+        if name in found or profiled.keys().isdisjoint(sizes):
+            continue
+        left = [size for size in sizes if isinstance(size, str) and size not in profiled]
+        if left:
+            raise UsageError(
+                f"input '{name}' is {shown(sizes)}, and '{left[0]}' is open as well; give all of "
+                "its sizes"
+            )
+        found[name] = tuple(
+            tuple(profiled[size][part] if isinstance(size, str) else size for size in sizes)
+            for part in range(3)
+        )
+    return found
 
 
 def _profile(name: str, given: ShapeLike) -> Profile:

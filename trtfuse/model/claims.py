@@ -8,7 +8,7 @@ harm in the original may keep a runtime from loading a smaller graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto, helper
@@ -23,6 +23,7 @@ from trtfuse.analysis.shapes import (
 )
 from trtfuse.analysis.wording import shown
 from trtfuse.ir.graph import Dimension, Graph, Shape, Value
+from trtfuse.model.fixed import state_shape
 from trtfuse.model.model import Model
 
 #: The largest size that a file can state.
@@ -71,7 +72,9 @@ class Claim:
         self.info.type.CopyFrom(helper.make_tensor_type_proto(element_type, shape))
 
 
-def settle_claims(model: Model, proto: ModelProto, *, correct: bool) -> str | None:
+def settle_claims(
+    model: Model, proto: ModelProto, *, correct: bool, static: bool = False
+) -> str | None:
     """Looks for claims that contradict what is known.
 
     Where one does, the file was changed after its shapes were written. Then those that nothing
@@ -81,6 +84,7 @@ def settle_claims(model: Model, proto: ModelProto, *, correct: bool) -> str | No
         model: what is known.
         proto: the same model as it was written.
         correct: whether to correct what is wrong in `proto`.
+        static: whether to state all sizes that are known, since inputs were fixed.
 
     Returns:
         A sentence about what is wrong, or None.
@@ -89,8 +93,13 @@ def settle_claims(model: Model, proto: ModelProto, *, correct: bool) -> str | No
     wrong = [claim for claim in claims if claim.wrong]
     if correct:
         for claim in claims:
-            if claim.wrong or claim.zero or wrong:
+            if claim.wrong or claim.zero or wrong or static:
                 claim.correct(doubtful=bool(wrong))
+        if static:
+            for value, info in zip(model.graph.outputs, proto.graph.output, strict=True):
+                tensor = info.type.tensor_type
+                if tensor.elem_type and not tensor.HasField("shape") and value.shape is not None:
+                    state_shape(info, value.shape)
         unknown = {id(claim.info) for claim in claims if claim.known is None} if wrong else set()
         for _, written in _graphs(model, proto):
             kept = [
@@ -152,7 +161,8 @@ def _claims(model: Model, proto: ModelProto) -> Iterator[Claim]:
         values = _by_name(graph)
         for info in infos:
             value = values.get(info.name)
-            if value is not None and (claim := _claim(info, value, symbols)) is not None:
+            claim = None if value is None else _claim(info, value, symbols, model.fixed)
+            if claim is not None:
                 yield claim
 
 
@@ -171,11 +181,15 @@ def _by_name(graph: Graph) -> dict[str, Value]:
     return {value.name: value for value in values}
 
 
-def _claim(info: ValueInfoProto, value: Value, symbols: set[str]) -> Claim | None:
+def _claim(
+    info: ValueInfoProto, value: Value, symbols: set[str], fixed: Mapping[str, int]
+) -> Claim | None:
     if not info.type.tensor_type.HasField("shape"):
         return None
     written = [
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+        dim.dim_value
+        if dim.HasField("dim_value")
+        else fixed.get(dim.dim_param, dim.dim_param) or None
         for dim in info.type.tensor_type.shape.dim
     ]
     known = value.shape and tuple(

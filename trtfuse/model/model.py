@@ -40,6 +40,7 @@ class Model:
         external: the tensors whose data is in files of their own.
         folder: as given.
         objective: what rules serve, see `trtfuse.run.fuse`.
+        fixed: the sizes that symbols of its inputs were fixed to (`trtfuse.model.fixed`).
         misfit: why no runtime would load it, as far as the last inference of shapes has seen.
         notes: what was wrong with the model when it was read, one sentence each.
         origins: by what is not known of values, where that begins (`trtfuse.analysis.wording`).
@@ -53,6 +54,7 @@ class Model:
         self.objective: Objective = "safe"
         self.names: set[str] = set()
         self.external: list[StoredTensor] = []
+        self.fixed: dict[str, int] = {}
         self.misfit: str | None = None
         self.notes: list[str] = []
         self.origins: dict[Callable[[Value], bool], dict[Value, Value]] = {}

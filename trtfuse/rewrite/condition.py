@@ -36,7 +36,7 @@ class Condition:
 
 
 # Advice that several conditions give.
-STATIC_SHAPES = "give the model static shapes where they are static"
+STATIC_SHAPES = "fix the sizes that the inputs leave open, with `--shapes`"
 FOLDED_CONSTANTS = (
     "export with constants folded, and without initializers that are graph inputs as well: "
     "a caller can override those"

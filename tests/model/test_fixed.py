@@ -1,0 +1,127 @@
+"""Sizes that a caller fixes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from models import model
+from onnx import ModelProto
+
+import trtfuse
+from trtfuse.errors import UsageError
+
+TWO = """(float[batch, 3, h, w] x, float[batch, 4] v, float[2] k)
+=> (float[batch, c, p, q] y, float z) {
+    a = GlobalAveragePool(x) s = Shape(x) n = Gather<axis=0>(s, zero)
+    m = Unsqueeze(n, axes) t = Concat<axis=0>(m, rest) y = Reshape(a, t)
+    r = ReduceSum<keepdims=0>(v) f = Cast<to=1>(n) z = Add(r, f)
+}"""
+
+
+def two() -> ModelProto:
+    """Two inputs that share a symbol, and a Reshape whose target is computed from it."""
+    return model(
+        TWO,
+        zero=np.int64(0),
+        axes=np.int64([0]),
+        rest=np.int64([3, 1, 1]),
+    )
+
+
+def sizes(info: onnx.ValueInfoProto) -> list[int | str]:
+    """The sizes that are declared."""
+    return [dim.dim_value or dim.dim_param for dim in info.type.tensor_type.shape.dim]
+
+
+@pytest.mark.parametrize(
+    "shapes", [{"x": (2, 3, 8, 6)}, {"batch": 2, "h": 8, "w": 6}, {"x": (2, 3, 8, 6), "batch": 2}]
+)
+def test_a_symbol_has_the_same_size_everywhere(shapes: Any) -> None:
+    made = two()
+    given = made.SerializeToString()
+    result = trtfuse.fuse(made, shapes=shapes, verify="model")
+    assert made.SerializeToString() == given
+    assert [sizes(info) for info in result.model.graph.input] == [[2, 3, 8, 6], [2, 4], [2]]
+    assert [sizes(info) for info in result.model.graph.output] == [[2, 3, 1, 1], []]
+    onnx.checker.check_model(result.model, full_check=True)
+    assert result.ok
+
+
+def test_what_fixed_sizes_allow_is_fused() -> None:
+    open_ = trtfuse.fuse(two())
+    fixed = trtfuse.fuse(two(), shapes={"batch": 2, "h": 8, "w": 6})
+    assert "Shape" in open_.report.after.operators
+    assert "Shape" not in fixed.report.after.operators
+    assert not trtfuse.explain(two(), shapes={"batch": 2}).notes
+
+
+def test_one_size_may_stay_open() -> None:
+    result = trtfuse.fuse(two(), shapes={"batch": 2}, verify="model")
+    assert [sizes(info) for info in result.model.graph.input] == [[2, 3, "h", "w"], [2, 4], [2]]
+
+
+def test_an_input_without_a_shape_gets_one() -> None:
+    made = model("(float[2] x) => (float[2] y) { y = Relu(x) }")
+    for info in (made.graph.input[0], made.graph.output[0]):
+        info.type.tensor_type.ClearField("shape")
+    result = trtfuse.fuse(made, shapes={"x": (3, 4)}, verify="model").model
+    assert sizes(result.graph.input[0]) == sizes(result.graph.output[0]) == [3, 4]
+
+
+def test_verify_runs_both_at_the_sizes_that_one_has() -> None:
+    made = two()
+    fixed = trtfuse.fuse(made, shapes={"x": (2, 3, 8, 6)}).model
+    assert trtfuse.verify(made, fixed).ok
+    assert trtfuse.verify(fixed, made).ok
+    assert trtfuse.verify(made, fixed, shapes={"batch": 2}).ok
+    with pytest.raises(UsageError, match="input 'x' has shape"):
+        trtfuse.verify(fixed, made, shapes={"x": (1, 3, 8, 6)})
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ({"y": (1, 2)}, "the model has no input 'y'; it has k, v, x"),
+        ({"xx": (1, 2)}, "the model has no input 'xx'; did you mean 'x'?"),
+        ({"bach": 1}, "no input has a dimension 'bach'; did you mean 'batch'?"),
+        ({"q": 1}, "no input has a dimension 'q'; there are: batch, h, w"),
+        ({"x": 4}, "'x' is an input and takes a shape, like x:1x3x224x224, not 4"),
+        ({"k": (3,)}, "input 'k' has shape [2], which [3] does not fit"),
+        (
+            {"x": (2, 3, 8, 6), "batch": 1},
+            "'batch' is given two sizes, 2 and 1; a symbol has one",
+        ),
+        (
+            {"batch": -1},
+            "'batch' is given -1; an input takes a shape like (1, 3, 640, 640), a symbol a size "
+            "like 1",
+        ),
+    ],
+)
+def test_what_fits_nothing_is_refused(shapes: Any, said: str) -> None:
+    for call in (
+        lambda: trtfuse.fuse(two(), shapes=shapes),
+        lambda: trtfuse.explain(two(), shapes=shapes),
+        lambda: trtfuse.verify(two(), two(), shapes=shapes),
+    ):
+        with pytest.raises(UsageError) as raised:
+            call()
+        assert str(raised.value) == said
+
+
+def test_where_no_dimension_has_a_name() -> None:
+    made = model("(float[2] x) => (float[2] y) { y = Relu(x) }")
+    with pytest.raises(UsageError) as raised:
+        trtfuse.fuse(made, shapes={"n": 1})
+    assert str(raised.value) == "no input has a dimension 'n': none has a name"
+
+
+def test_the_old_name_of_the_argument_still_works() -> None:
+    with pytest.warns(DeprecationWarning, match="`input_shapes` is now `shapes`"):
+        assert trtfuse.verify(two(), two(), input_shapes={"x": (2, 3, 8, 6)}).ok
+    with pytest.warns(DeprecationWarning, match="`input_shapes` is now `shapes`"):
+        result = trtfuse.fuse(two(), verify="model", input_shapes={"x": (2, 3, 8, 6)})
+    assert sizes(result.model.graph.input[0]) == ["batch", 3, "h", "w"]
