@@ -49,9 +49,9 @@ from trtfuse.errors import UsageError
 )
 @click.option(
     "--workspace",
-    metavar="MiB",
-    type=click.IntRange(min=0),
-    help="The most scratch memory that a layer may use; TensorRT's own limit if left out.",
+    type=options.Size(1 << 20, "MiB"),
+    help="The most scratch memory that a layer may use, like 2GiB; a plain number is of MiB. "
+    "TensorRT's own limit if omitted.",
 )
 @click.option(
     "--level",
@@ -109,7 +109,7 @@ def build(
             given.model,
             shapes=dict(shapes),
             targets=targets or (),
-            workspace=None if workspace is None else workspace << 20,
+            workspace=workspace,
             level=level,
             timing_cache=timing_cache,
             backend=backend,
