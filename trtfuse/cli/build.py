@@ -8,6 +8,7 @@ import click
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.config import no_config
 from trtfuse.cli.models import DASH, source
 from trtfuse.cli.output import (
     check_apart,
@@ -77,6 +78,7 @@ from trtfuse.errors import UsageError
 @options.as_json
 @click.option("-v", "--verbose", count=True, help="List warnings and layers; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@no_config
 def build(
     path: Path,
     output: Path | None,

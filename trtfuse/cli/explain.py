@@ -10,6 +10,7 @@ import click
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.config import no_config
 from trtfuse.cli.errors import tell
 from trtfuse.cli.models import Source, is_folder, sources
 from trtfuse.cli.output import failed, print_all
@@ -33,6 +34,7 @@ from trtfuse.rewrite.rule import selected
 @options.target
 @options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
+@no_config
 def explain(
     path: Path,
     node: str | None,

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.config import no_config
 from trtfuse.cli.errors import tell
 from trtfuse.cli.models import DASH, Source, is_folder, sources
 from trtfuse.cli.output import (
@@ -102,6 +103,7 @@ from trtfuse.run import GroupsAs, VerifyLevel
 @options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@no_config
 def fuse(
     paths: tuple[Path, ...],
     output: Path | None,
