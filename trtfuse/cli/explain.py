@@ -10,6 +10,7 @@ import click
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.completion import node_names, rule_lists
 from trtfuse.cli.config import no_config
 from trtfuse.cli.errors import tell
 from trtfuse.cli.models import Source, is_folder, sources
@@ -24,11 +25,22 @@ from trtfuse.rewrite.rule import selected
 
 @click.command()
 @click.argument("path", metavar="IN.onnx", type=options.model)
-@click.argument("node", metavar="[NODE]", required=False)
+@click.argument("node", metavar="[NODE]", required=False, shell_complete=node_names)
 @click.option(
-    "--rules", "names", metavar="NAME,...", callback=options.names, help="Ask these rules only."
+    "--rules",
+    "names",
+    metavar="NAME,...",
+    callback=options.names,
+    shell_complete=rule_lists,
+    help="Ask these rules only.",
 )
-@click.option("--skip", metavar="NAME,...", callback=options.names, help="Leave these rules out.")
+@click.option(
+    "--skip",
+    metavar="NAME,...",
+    callback=options.names,
+    shell_complete=rule_lists,
+    help="Leave these rules out.",
+)
 @options.objective
 @options.fold_limit
 @options.target

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.completion import rule_lists
 from trtfuse.cli.config import no_config
 from trtfuse.cli.errors import tell
 from trtfuse.cli.models import DASH, Source, is_folder, sources
@@ -63,9 +64,16 @@ from trtfuse.run import GroupsAs, VerifyLevel
     "names",
     metavar="NAME,...",
     callback=options.names,
+    shell_complete=rule_lists,
     help="Apply these rules only, like conv-scale.",
 )
-@click.option("--skip", metavar="NAME,...", callback=options.names, help="Leave these rules out.")
+@click.option(
+    "--skip",
+    metavar="NAME,...",
+    callback=options.names,
+    shell_complete=rule_lists,
+    help="Leave these rules out.",
+)
 @click.option(
     "--groups",
     type=click.Choice(get_args(GroupsAs)),
