@@ -9,7 +9,9 @@ import onnx
 import pytest
 from command_line import Run, parsed, refused
 
-from trtfuse.cli.options import ShapesType
+import trtfuse
+from trtfuse.analysis.growth import FOLD_LIMIT
+from trtfuse.cli.options import ShapesType, Size
 
 
 @pytest.mark.parametrize(
@@ -115,3 +117,55 @@ def test_build_proposes_shapes_that_run(folder: Path, run: Run) -> None:
     )
     assert run("build", "open.onnx", "--shapes", "x:1x4", "-q").code == 0
     assert run("build", "open.onnx", "--shapes", "n=1..4..8", "-q").code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        ("0", 0),
+        ("65536", 65536),
+        ("12B", 12),
+        ("2GB", 2 * 10**9),
+        ("64KiB", 65536),
+        ("64kib", 65536),
+        ("64Ki", 65536),
+        ("64K", 65536),
+        ("500 MB", 5 * 10**8),
+        ("1.5 GiB", 3 << 29),
+        ("1TiB", 1 << 40),
+        (" 3 kB ", 3000),
+    ],
+)
+def test_sizes_have_units(given: str, size: int) -> None:
+    assert Size().convert(given, None, None) == size
+
+
+def test_the_default_of_the_limit_is_that_of_python(run: Run) -> None:
+    assert Size().convert("64KiB", None, None) == FOLD_LIMIT
+    assert "[default: 64KiB]" in run("fuse", "--help").out
+
+
+@pytest.mark.parametrize("given", ["", "GB", "-1", "2 XB", "1e9", "2GBs", "0x10", "5 iB", "1,5GB"])
+def test_what_is_no_size_is_refused_with_an_example(run: Run, given: str) -> None:
+    assert refused(run, "fuse", "m.onnx", "--fold-limit", given) == (
+        f"Invalid value for '--fold-limit': '{given}' is no size; write it like 500MB or 2GiB, or "
+        "as a number of bytes"
+    )
+
+
+def test_a_plain_number_of_the_workspace_is_of_mib(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+
+    def build(*_: object, workspace: int | None, **__: object) -> None:
+        given.append(workspace)
+        raise trtfuse.UsageError("no more is asked")
+
+    monkeypatch.setattr(trtfuse, "build", build)
+    for text in ("64", "64MiB", "2GB", "0"):
+        assert run("build", "m.onnx", "--workspace", text).code == 2
+    assert given == [64 << 20, 64 << 20, 2 * 10**9, 0]
+    assert refused(run, "build", "m.onnx", "--workspace", "much").endswith(
+        "is no size; write it like 500MB or 2GiB, or as a number of MiB"
+    )

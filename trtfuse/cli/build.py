@@ -9,6 +9,7 @@ import click
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.config import no_config
 from trtfuse.cli.models import DASH, source
 from trtfuse.cli.output import (
     check_apart,
@@ -43,9 +44,9 @@ from trtfuse.errors import UsageError
 )
 @click.option(
     "--workspace",
-    metavar="MiB",
-    type=click.IntRange(min=0),
-    help="The most scratch memory that a layer may use; TensorRT's own limit if left out.",
+    type=options.Size(1 << 20, "MiB"),
+    help="The most scratch memory that a layer may use, like 2GiB; a plain number is of MiB. "
+    "TensorRT's own limit if omitted.",
 )
 @click.option(
     "--level",
@@ -71,6 +72,7 @@ from trtfuse.errors import UsageError
 @options.as_json
 @click.option("-v", "--verbose", count=True, help="List warnings and layers; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@no_config
 def build(
     path: Path,
     output: Path | None,
@@ -103,7 +105,7 @@ def build(
             given.model,
             shapes=shapes,
             targets=targets or (),
-            workspace=None if workspace is None else workspace << 20,
+            workspace=workspace,
             level=level,
             timing_cache=timing_cache,
             backend=backend,

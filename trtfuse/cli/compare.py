@@ -9,6 +9,7 @@ import click
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.config import no_config
 from trtfuse.cli.models import pair
 from trtfuse.cli.progress import shown_build
 
@@ -33,6 +34,7 @@ from trtfuse.cli.progress import shown_build
 @options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@no_config
 def compare(
     first: Path,
     second: Path,

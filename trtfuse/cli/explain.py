@@ -10,6 +10,8 @@ import click
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.completion import node_names, rule_lists
+from trtfuse.cli.config import no_config
 from trtfuse.cli.errors import tell
 from trtfuse.cli.models import Source, is_folder, sources
 from trtfuse.cli.output import failed, print_all
@@ -23,17 +25,29 @@ from trtfuse.rewrite.rule import selected
 
 @click.command()
 @click.argument("path", metavar="IN.onnx", type=options.model)
-@click.argument("node", metavar="[NODE]", required=False)
+@click.argument("node", metavar="[NODE]", required=False, shell_complete=node_names)
 @click.option(
-    "--rules", "names", metavar="NAME,...", callback=options.names, help="Ask these rules only."
+    "--rules",
+    "names",
+    metavar="NAME,...",
+    callback=options.names,
+    shell_complete=rule_lists,
+    help="Ask these rules only.",
 )
-@click.option("--skip", metavar="NAME,...", callback=options.names, help="Leave these rules out.")
+@click.option(
+    "--skip",
+    metavar="NAME,...",
+    callback=options.names,
+    shell_complete=rule_lists,
+    help="Leave these rules out.",
+)
 @options.objective
 @options.shapes("Fix sizes of inputs first:")
 @options.fold_limit
 @options.target
 @options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
+@no_config
 def explain(
     path: Path,
     node: str | None,

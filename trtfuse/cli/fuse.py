@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import click
+from click.core import ParameterSource
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.completion import rule_lists
+from trtfuse.cli.config import no_config
 from trtfuse.cli.errors import tell
 from trtfuse.cli.models import DASH, Source, is_folder, sources
 from trtfuse.cli.output import (
@@ -28,11 +31,12 @@ from trtfuse.cli.output import (
     write_report,
 )
 from trtfuse.cli.progress import shown_build, shown_progress
-from trtfuse.errors import TrtfuseError
+from trtfuse.errors import TrtfuseError, UsageError
 from trtfuse.groups.target import shared_memory
 from trtfuse.model.model import Objective
+from trtfuse.report.wording import counted, printable
 from trtfuse.result.fusion_result import FusionResult
-from trtfuse.result.report import Report
+from trtfuse.result.report import Fusion, Report
 from trtfuse.rewrite.rule import selected
 from trtfuse.run import GroupsAs, VerifyLevel
 
@@ -60,9 +64,16 @@ from trtfuse.run import GroupsAs, VerifyLevel
     "names",
     metavar="NAME,...",
     callback=options.names,
+    shell_complete=rule_lists,
     help="Apply these rules only, like conv-scale.",
 )
-@click.option("--skip", metavar="NAME,...", callback=options.names, help="Leave these rules out.")
+@click.option(
+    "--skip",
+    metavar="NAME,...",
+    callback=options.names,
+    shell_complete=rule_lists,
+    help="Leave these rules out.",
+)
 @click.option(
     "--groups",
     type=click.Choice(get_args(GroupsAs)),
@@ -95,6 +106,11 @@ from trtfuse.run import GroupsAs, VerifyLevel
 @options.fold_limit
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
 @click.option(
+    "--check",
+    is_flag=True,
+    help="Write nothing, and exit with 1 if a model would change; for CI and pre-commit.",
+)
+@click.option(
     "--build",
     "builds",
     is_flag=True,
@@ -103,6 +119,7 @@ from trtfuse.run import GroupsAs, VerifyLevel
 @options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@no_config
 def fuse(
     paths: tuple[Path, ...],
     output: Path | None,
@@ -118,6 +135,7 @@ def fuse(
     check_shapes: dict[str, Any],
     fold_limit: int,
     dry_run: bool,
+    check: bool,
     builds: bool,
     as_json: bool,
     verbose: int,
@@ -139,6 +157,9 @@ def fuse(
         )
     several = len(paths) > 1 or is_folder(paths[0])
     check_stdout(output, as_json)
+    if check:
+        _nothing_to_write(output="-o", reports="--report", builds="--build")
+        output, reports, builds, dry_run = None, (), False, True
     tasks = _tasks(paths, output, reports, several, dry_run)
     # What is wrong for all of them is said once.
     selected(names, skip or ())
@@ -160,6 +181,7 @@ def fuse(
             "fold_limit": fold_limit,
         },
         builds=builds,
+        checks=check,
         verbose=verbose,
         quiet=quiet,
         silent=quiet or as_json,
@@ -169,15 +191,16 @@ def fuse(
     if not several:
         done = work.done(tasks[0])
         if as_json and done.report is not None:
-            print_json(done.report.to_dict())
+            print_json(work.content(tasks[0], done))
         if done.trouble is not None:
             raise done.trouble
         return done.code
     each = [work.attempted(task) for task in tasks]
     if as_json:
-        print_all([_content(task, done) for task, done in zip(tasks, each, strict=True)], several)
+        found = [work.content(task, done) for task, done in zip(tasks, each, strict=True)]
+        print_all(found, several)
     elif not quiet:
-        _table(tasks, each)
+        (_say_changed if check else _table)(tasks, each)
     return max(done.code for done in each)
 
 
@@ -206,6 +229,7 @@ class _Work:
     Attributes:
         how: what `trtfuse.fuse` is given.
         builds: whether to build the original and the result.
+        checks: whether it is only asked whether they would change.
         verbose, quiet: as given.
         silent: whether stdout is not for what is said of each.
         several: whether there are several models, which a table then tells of.
@@ -214,6 +238,7 @@ class _Work:
 
     how: dict[str, Any]
     builds: bool
+    checks: bool
     verbose: int
     quiet: bool
     silent: bool
@@ -255,7 +280,8 @@ class _Work:
                 f"trtfuse: '{source.name}' and its fused model differ: nothing was written",
                 err=True,
             )
-        code = 2 if trouble else 0 if result.ok else 1
+        changes = self.checks and bool(_changes(result.report))
+        code = 2 if trouble else 1 if changes or not result.ok else 0
         return _Done(code, result.report, trouble)
 
     def _built(self, source: Source, result: FusionResult) -> TrtfuseError | None:
@@ -277,7 +303,9 @@ class _Work:
         result.save(output)
 
     def _say(self, result: FusionResult, outputs: Sequence[Path], err: bool) -> None:
-        if self.verbose or not self.several:
+        if self.checks:
+            click.echo(_change(result.report))
+        if self.verbose or not (self.several or self.checks):
             from rich.console import Console
 
             from trtfuse.report.terminal import show
@@ -288,13 +316,48 @@ class _Work:
         for path in outputs:
             say_written(path, err)
 
-
-def _content(task: _Task, done: _Done) -> dict[str, Any]:
-    """What JSON has of one model of several."""
-    if done.report is not None:
+    def content(self, task: _Task, done: _Done) -> dict[str, Any]:
+        """What JSON has of a model."""
+        if done.report is None:
+            assert done.trouble is not None
+            return failed(task.source, done.trouble)
+        if self.checks:
+            changes = [fusion.to_dict() for fusion in _changes(done.report)]
+            return {"model": done.report.model, "would_change": bool(changes), "fused": changes}
         return done.report.to_dict()
-    assert done.trouble is not None
-    return failed(task.source, done.trouble)
+
+
+def _changes(report: Report) -> list[Fusion]:
+    """What would be done to a model: a group whose nodes stay as they are is no change of it."""
+    return [
+        fusion for fusion in report.fused if fusion.kind != "group" or fusion.into != fusion.nodes
+    ]
+
+
+def _change(report: Report) -> str:
+    """A line: whether a model would change, and by what."""
+    from trtfuse.report.entries import made
+
+    name, changes = printable(report.model), _changes(report)
+    if not changes:
+        return f"{name} would not change"
+    return f"{name} would change: {made({'fused': [fusion.to_dict() for fusion in changes]})}"
+
+
+def _say_changed(_: Sequence[_Task], each: Sequence[_Done]) -> None:
+    """Tells how many of several models would change."""
+    changed = sum(done.report is not None and bool(_changes(done.report)) for done in each)
+    failed = sum(done.report is None for done in each)
+    end = f", and {failed} cannot be used" if failed else ""
+    click.echo(f"\n{changed} of {counted(len(each), 'model')} would change{end}")
+
+
+def _nothing_to_write(**options: str) -> None:
+    """Refuses options of what `--check` does not do, unless pyproject.toml has them."""
+    context = click.get_current_context()
+    for parameter, option in options.items():
+        if context.get_parameter_source(parameter) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--check writes and builds nothing; leave {option} out")
 
 
 def _table(tasks: Sequence[_Task], each: Sequence[_Done]) -> None:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from trtfuse.analysis.growth import FOLD_LIMIT
 from trtfuse.model.model import Objective
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -91,6 +90,49 @@ def shapes(what: str, *, ranges: bool = False) -> Callable[[Command], Command]:
     )
 
 
+#: How many bytes a unit is; a prefix alone is binary, as trtexec has it.
+_UNITS: dict[str, int] = {"": 1} | {
+    unit: base**power
+    for power, letter in enumerate("kmgt", 1)
+    for unit, base in ((letter, 1024), (f"{letter}i", 1024), (f"{letter}b", 1000))
+}
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """`500MB`, `2 GiB` or a plain number, in bytes.
+
+    Args:
+        plain: how many bytes the 1 of a plain number stands for.
+        called: those in words.
+    """
+
+    name = "SIZE"
+
+    def __init__(self, plain: int = 1, called: str = "bytes") -> None:
+        self.plain = plain
+        self.called = called
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*((?:[kmgt]i?)?)(b?)\s*", value.lower())
+        if found is None:
+            self.fail(
+                f"'{value}' is no size; write it like 500MB or 2GiB, or as a number of "
+                f"{self.called}",
+                param,
+                ctx,
+            )
+        number, prefix, byte = found.groups()
+        if not prefix and not byte:
+            return round(float(number) * self.plain)
+        # kb is 1000, and kib is what ki is.
+        unit = prefix if prefix.endswith("i") else prefix + byte
+        return round(float(number) * _UNITS[unit if prefix else ""])
+
+
 class ModelPath(click.Path):
     """The path of a model. An empty one would be the current folder, and all models in it."""
 
@@ -127,9 +169,8 @@ target = click.option(
 )
 fold_limit = click.option(
     "--fold-limit",
-    metavar="BYTES",
-    type=click.IntRange(min=0),
-    default=FOLD_LIMIT,
+    type=Size(),
+    default="64KiB",
     show_default=True,
     help="By how much a constant may be larger than what the model stores of those that it is made "
     "from; all together may add 256 times as much, or as much as the model's own take.",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from trtfuse.cli import options
+from trtfuse.cli.config import no_config
 from trtfuse.cli.models import DASH, stdin
 from trtfuse.cli.output import check_stdout, check_writable, print_json, say_written, to_stdout
 from trtfuse.errors import UsageError
@@ -25,6 +26,7 @@ from trtfuse.model.saving import same_file, written
 @options.as_json
 @click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@no_config
 def report(source: Path, output: Path | None, as_json: bool, quiet: bool) -> int:
     """Make a page of a report that was written as JSON, by this version or an older one.
 

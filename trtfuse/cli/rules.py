@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trtfuse.cli import options
+from trtfuse.cli.completion import rule_names
 from trtfuse.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=rule_names)
 @options.as_json
 def rules(name: str | None, as_json: bool) -> int:
     """List the rules, or say what one does."""

@@ -10,6 +10,7 @@ import click
 
 import trtfuse
 from trtfuse.cli import options
+from trtfuse.cli.config import no_config
 from trtfuse.cli.models import pair
 from trtfuse.cli.output import print_json
 from trtfuse.cli.progress import shown_progress
@@ -23,6 +24,7 @@ from trtfuse.cli.progress import shown_progress
 @options.as_json
 @click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@no_config
 def verify(
     original: Path,
     result: Path,

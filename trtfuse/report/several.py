@@ -39,7 +39,7 @@ def _row(name: str, data: Content | None) -> tuple[str, ...]:
         name,
         f"{data['before']['nodes']:,}",
         f"{data['after']['nodes']:,}",
-        f"{numbers['fusion'] + numbers['cleanup']:,}",
+        f"{numbers['fusion']:,}",
         f"{numbers['group']:,}",
         _checked(data["verification"]),
         f"{sum(data['seconds'].values()):.1f}",
