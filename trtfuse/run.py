@@ -16,8 +16,10 @@ from onnx import ModelProto
 
 from trtfuse.analysis.growth import FOLD_LIMIT
 from trtfuse.check.inputs import Search
-from trtfuse.check.model import Verification, verify_models
+from trtfuse.check.model import verify_models
 from trtfuse.check.rewrite import RewriteCheck
+from trtfuse.check.samples import Inputs, Samples
+from trtfuse.check.verification import Verification
 from trtfuse.errors import ModelError, UsageError, nothing_else_raised
 from trtfuse.groups.emit import emit, takes_functions
 from trtfuse.groups.find import find_groups
@@ -55,8 +57,9 @@ def fuse(
     skip: Iterable[str] = (),
     groups: GroupsAs = "flat",
     objective: Objective = "safe",
-    verify: VerifyLevel = "rewrite",
+    verify: VerifyLevel | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: Inputs | None = None,
     fold_limit: int = FOLD_LIMIT,
     seed: int = 0,
     target: str | None = None,
@@ -77,8 +80,11 @@ def fuse(
         objective: "safe", every documented rewrite but where one is known to cost the engine; or
             "graph", all of them, whatever TensorRT makes of the result.
         verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
-            "model", which does that and compares the whole model on ONNX Runtime.
+            "model", which does that and compares the whole model on ONNX Runtime. "rewrite" if
+            omitted, or "model" with `inputs`.
         input_shapes: shapes of inputs by name for `verify="model"`, where they are not to be drawn.
+        inputs: your own data to compare the whole model on, random if omitted: arrays by input
+            name, a .npz, .npy or Polygraphy .json file, a folder of those, or a list of them.
         fold_limit: by how many bytes a constant may be larger than what the model stores of those
             that it is made from, 64 KiB if left out; 0 makes only constants that do not grow. All
             of them together may add 256 times as much to the model, or as much as its own
@@ -93,7 +99,7 @@ def fuse(
         The fused model with its report. `ok` is False if the whole model did not agree.
 
     Raises:
-        UsageError: an unknown rule or level, or a shape that fits no input.
+        UsageError: an unknown rule or level, or a shape or array that fits no input.
         ModelError: the model cannot be read, or no runtime could make sense of it.
         InternalError: a mistake in trtfuse, or in a rule of yours.
         VerifyError: the whole model cannot be compared, since ONNX Runtime does not run it.
@@ -102,8 +108,9 @@ def fuse(
         selected(rules, skip),
         groups=groups,
         objective=objective,
-        verify=verify,
+        verify=_level(verify, inputs),
         input_shapes=_shapes(input_shapes),
+        inputs=inputs,
         fold_limit=fold_limit,
         seed=seed,
         target=target,
@@ -121,6 +128,7 @@ def verify(
     result: ModelLike,
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: Inputs | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Verification:
@@ -131,16 +139,19 @@ def verify(
             form that `fuse` takes.
         result: a model with the same inputs and outputs.
         input_shapes: shapes of inputs by name, where they are not to be drawn.
+        inputs: your own data to compare them on, as `fuse` takes it; random if omitted.
         seed: of the inputs that are drawn.
         progress: called from time to time with "verify", how much is done, and of how much.
 
     Raises:
         ModelError: a model cannot be read or is not valid.
         VerifyError: they have different inputs or outputs, or one cannot be run.
-        UsageError: a shape fits no input.
+        UsageError: a shape or array fits no input, or a file of `inputs` cannot be read.
     """
     before, after = read_model(original), read_model(result)
-    return verify_models(before, after, _shapes(input_shapes), seed, staged(progress, "verify"))
+    samples = None if inputs is None else Samples(before, inputs)
+    told = staged(progress, "verify")
+    return verify_models(before, after, _shapes(input_shapes), seed, told, samples)
 
 
 @dataclass(frozen=True)
@@ -156,6 +167,7 @@ class Options:
     objective: Objective = "safe"
     verify: VerifyLevel = "rewrite"
     input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    inputs: Inputs | None = None
     fold_limit: int = FOLD_LIMIT
     seed: int = 0
     target: str | None = None
@@ -213,6 +225,8 @@ class Run:
             if self.options.input_shapes:
                 # Those that fit no input are refused before the work, whether it needs them or not.
                 Search(self.model, self.options.input_shapes)
+            given = self.options.inputs
+            self.samples = None if given is None else Samples(self.model, given)
         self.check = None if self.options.verify == "none" else RewriteCheck(self.options.seed)
         progress = staged(self.options.progress, "rewrite")
         self.driver = Driver(self.model, self.options.rules, self.check, progress)
@@ -309,7 +323,7 @@ class Run:
                 result = Model(written, self.model.folder)
                 shapes, seed = self.options.input_shapes, self.options.seed
                 progress = staged(self.options.progress, "verify")
-                return verify_models(original, result, shapes, seed, progress)
+                return verify_models(original, result, shapes, seed, progress, self.samples)
         return Verification("none") if self.check is None else self.check.verification()
 
     @contextmanager
@@ -328,6 +342,18 @@ def running() -> Iterator[None]:
     except UnicodeDecodeError:
         # Of a name that is not that of a value.
         raise ModelError(NOT_UTF_8) from None
+
+
+def _level(given: VerifyLevel | None, inputs: Inputs | None) -> VerifyLevel:
+    """The level of verification: what is asked for, or what the other arguments imply."""
+    if inputs is not None and given not in (None, "model"):
+        raise UsageError(
+            "inputs are compared by the check of the whole model: leave verify out or make it "
+            f"'model', not '{given}'"
+        )
+    if given is None:
+        return "rewrite" if inputs is None else "model"
+    return given
 
 
 def _shapes(given: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, ...]]:

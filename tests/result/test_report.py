@@ -11,7 +11,7 @@ from models import not_fused
 from onnx import ModelProto, parser
 
 import trtfuse
-from trtfuse.check.model import Verification
+from trtfuse.check.verification import Verification
 from trtfuse.result.report import SCHEMA, Census, Fusion, Report
 
 #: One model with everything that a report can hold: fusions, an erased node, near misses, a body.
