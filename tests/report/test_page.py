@@ -114,7 +114,7 @@ def test_the_error_of_a_whole_model_is_that_of_the_output_that_differs_most() ->
     figure = headline(data).figures[2]
     assert (figure.title, figure.number) == ("largest error", "5.0e-08")
     assert figure.note == (
-        "in 'scores', 5.0e-02 of its largest value; rounding alone: 4.0e-08; "
+        "in 'scores', 5.0e-02 of its largest value, 1e-06; rounding alone: 4.0e-08; "
         "1 output on 4 sets of random inputs"
     )
 

@@ -79,11 +79,11 @@ from trtfuse.run import GroupsAs, VerifyLevel
     "--verify",
     "level",
     type=click.Choice(get_args(VerifyLevel)),
-    default="rewrite",
-    show_default=True,
+    show_default="rewrite; model with --inputs",
     help="Check nothing, each rewrite in float64, or the whole model on ONNX Runtime as well.",
 )
 @options.input_shapes
+@options.inputs
 @options.fold_limit
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
 @click.option(
@@ -105,8 +105,9 @@ def fuse(
     old_groups: Literal["flat", "off"] | None,
     objective: Objective,
     target: str | None,
-    level: VerifyLevel,
+    level: VerifyLevel | None,
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    inputs: tuple[Path, ...],
     fold_limit: int,
     dry_run: bool,
     builds: bool,
@@ -141,6 +142,7 @@ def fuse(
             "target": target,
             "verify": level,
             "input_shapes": dict(input_shapes),
+            "inputs": inputs or None,
             "fold_limit": fold_limit,
         },
         builds=builds,

@@ -84,6 +84,14 @@ input_shapes = click.option(
     multiple=True,
     help="Shape of an input for the check, like x:1,3,224,224; drawn if left out.",
 )
+inputs = click.option(
+    "--inputs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Compare the whole model on these inputs: a .npz, .npy or Polygraphy .json file, or a "
+    "folder of them; random if omitted.",
+)
 objective = click.option(
     "--objective",
     type=click.Choice(get_args(Objective)),

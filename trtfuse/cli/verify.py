@@ -18,14 +18,17 @@ from trtfuse.cli.progress import shown_progress
 @click.argument("original", metavar="A.onnx", type=options.model)
 @click.argument("result", metavar="B.onnx", type=options.model)
 @options.input_shapes
+@options.inputs
 @options.as_json
-@click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
+@click.option("-v", "--verbose", count=True, help="Tell of every output; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def verify(
     original: Path,
     result: Path,
     input_shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    inputs: tuple[Path, ...],
     as_json: bool,
+    verbose: int,
     quiet: bool,
 ) -> int:
     """Compare two models on ONNX Runtime; exit with 1 if they differ.
@@ -35,12 +38,16 @@ def verify(
     a, b = pair(original, result)
     with shown_progress(quiet) as progress:
         verification = trtfuse.verify(
-            a.model, b.model, input_shapes=dict(input_shapes), progress=progress
+            a.model,
+            b.model,
+            input_shapes=dict(input_shapes),
+            inputs=inputs or None,
+            progress=progress,
         )
     if as_json:
         print_json(asdict(verification))
     elif not quiet:
         from trtfuse.report.entries import verdict
 
-        click.echo("\n  ".join(verdict(asdict(verification))))
+        click.echo("\n  ".join(verdict(asdict(verification), everything=verbose > 0)))
     return 0 if verification.ok else 1

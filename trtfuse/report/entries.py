@@ -107,9 +107,15 @@ def apart(entry: Content) -> str:
     """How far apart an output is: absolute, relative, and next to what rounding does to it."""
     if not entry["absolute"]:
         return "identical" if entry["ok"] else "differs"
-    share = f"{entry['relative']:.1e} of its largest value, {entry['largest']:.3g}"
     moves = f"rounding alone moves the original by {entry['rounding']:.1e}"
-    return f"{entry['absolute']:.1e} ({share}); {moves}"
+    return f"{entry['absolute']:.1e} ({share(entry)}); {moves}"
+
+
+def share(entry: Content) -> str:
+    """How far apart an output is, next to its size."""
+    if not entry["largest"]:
+        return "the original is 0 everywhere"
+    return f"{entry['relative']:.1e} of its largest value, {entry['largest']:.3g}"
 
 
 def _compared(verification: Content, everything: bool) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trtfuse.report.entries import counts, furthest, inputs_of, kind, made
+from trtfuse.report.entries import counts, furthest, inputs_of, kind, made, share
 from trtfuse.report.wording import amount, counted
 
 #: Whether the result may be used: checked, not checked, or found to be wrong.
@@ -125,8 +125,9 @@ def _difference(verification: dict[str, Any]) -> Figure:
     if worst is None:
         equal = all(entry["ok"] for entry in verification["compared"])
         return Figure("largest error", "0" if equal else "\N{EN DASH}", where)
-    note = f"in '{worst['output']}', {worst['relative']:.1e} of its largest value; "
-    note += f"rounding alone: {worst['rounding']:.1e}; {where}"
+    note = (
+        f"in '{worst['output']}', {share(worst)}; rounding alone: {worst['rounding']:.1e}; {where}"
+    )
     return Figure("largest error", f"{worst['absolute']:.1e}", note)
 
 
