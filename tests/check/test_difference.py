@@ -122,6 +122,13 @@ def test_what_has_no_numbers_to_compare_has_none(old: Array, new: Array) -> None
     assert note.startswith("output 'a' (a.npz) ")
 
 
+def test_an_output_that_agrees_is_not_the_worst_beside_one_that_does_not() -> None:
+    found = tallied((f(1), f(1.1), [f(1.1)]), (f(1), f(1, 1), [f(1)]))
+    assert (found.ok, found.worst) == (False, None)
+    found = tallied((f(1), f(1.1), [f(1.1)]), (f(1), f(1.1), [f(1)]), (f(1), f(1, 1), [f(1)]))
+    assert (found.ok, found.worst) == (False, "b")
+
+
 def test_what_overflows_is_a_number_that_json_has() -> None:
     big = np.finfo(np.float64).max
     found = tallied((np.array([big]), np.array([-big]), [np.array([big])]))
@@ -143,8 +150,8 @@ def test_of_many_sets_that_differ_the_first_are_listed() -> None:
         tally.add(f"{number}.npz", [f(1), f(1)], [f(2), f(2) if number < 5 else f(1)], [])
     found = tally.finish()
     assert found.notes[-2:] == [
-        "output 'y' likewise on 3 more sets of inputs",
-        "output 'z' likewise on 1 more set of inputs",
+        "output 'y': 3 more like these",
+        "output 'z': 1 more like these",
     ]
     assert len(found.notes) == 10
 

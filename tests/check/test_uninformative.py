@@ -55,6 +55,14 @@ def test_an_output_of_the_same_numbers_is_noted() -> None:
     assert noted(text) == [SAME]
 
 
+def test_an_output_of_no_numbers_is_noted() -> None:
+    text = (
+        "(float[N, 3] x) => (int64[2, M] y) <float[1] big = {1e9}>"
+        " { m = Greater(x, big) y = NonZero(m) }"
+    )
+    assert noted(text) == ["output 'y' is empty for every random input"]
+
+
 def test_a_saturated_output_is_noted() -> None:
     text = (
         "(float[N, 3] x) => (float[3, N] y) <float[3] c = {-1e6, 1e6, 1e6}>"

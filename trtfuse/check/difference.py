@@ -50,7 +50,7 @@ class Difference:
     def tolerance(self) -> float:
         """What that may be."""
         _, rounding, largest = self.numbers or (0.0, 0.0, 0.0)
-        return MARGIN * rounding / (largest or 1.0)
+        return _finite(MARGIN * rounding / (largest or 1.0))
 
     @property
     def strain(self) -> float:
@@ -101,11 +101,13 @@ class Tally:
         found = self.verification
         for entry, noted in zip(found.compared, self._noted, strict=True):
             if noted > _MOST_NOTES:
-                more = noted - _MOST_NOTES
-                sets = "1 more set" if more == 1 else f"{more} more sets"
-                found.notes.append(f"output '{entry.output}' likewise on {sets} of inputs")
-        at = max(range(len(self._nearest)), key=self._nearest.__getitem__, default=0)
-        if found.compared and found.compared[at].absolute:
+                found.notes.append(
+                    f"output '{entry.output}': {noted - _MOST_NOTES} more like these"
+                )
+        # What agrees is not the worst where something else does not.
+        named = [at for at, entry in enumerate(found.compared) if found.ok or not entry.ok]
+        at = max(named, key=self._nearest.__getitem__, default=None)
+        if at is not None and found.compared[at].absolute:
             found.worst = found.compared[at].output
         return found
 

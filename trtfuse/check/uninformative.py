@@ -1,4 +1,4 @@
-"""Outputs of which random inputs tell little: they are the same for all of them, or saturated."""
+"""Outputs of which random inputs tell little: always the same, saturated or empty."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Spread:
 
     def __init__(self) -> None:
         self._first: Array | None = None
+        self._is_empty = True
         self._is_known = True
         self._is_same = True
         self._is_nan = True
@@ -57,11 +58,14 @@ class Spread:
         numbers = result.astype(np.float64) if floating else result
         least, most = numbers.min(), numbers.max()
         self._is_nan &= bool(np.isnan(numbers).all())
-        if self._first is None:
-            self._first, self._least, self._most = numbers, least, most
+        if self._is_empty:
+            self._first, self._least, self._most = result, least, most
+            self._is_empty = False
         else:
-            self._is_same &= np.array_equal(self._first, numbers, equal_nan=floating)
             self._least, self._most = np.minimum(self._least, least), np.maximum(self._most, most)
+        if self._first is None or not np.array_equal(self._first, result, equal_nan=floating):
+            # It may be large, and is of no more use.
+            self._first, self._is_same = None, False
         if floating and self._is_saturated:
             near = unit(result)
             self._is_saturated = bool(((np.abs(numbers) <= near) | (numbers >= 1 - near)).all())
@@ -70,10 +74,12 @@ class Spread:
 
     def told(self, output: Value) -> str | None:
         """What is to be said of the output; None if its agreement tells as much as it should."""
-        if self._first is None or not self._is_known or not _depends(output):
+        if not self._is_known or not _depends(output):
             return None
+        if self._is_empty:
+            return "is empty for every random input"
         if self._least == self._most or self._is_nan:
-            number = self._first.flat[0].item()
+            number = self._least.item()
             shown = float(f"{number:.4g}") if isinstance(number, float) else number
             return f"is the same for every random input (all {shown})"
         if self._is_same:
