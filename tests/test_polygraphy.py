@@ -143,6 +143,18 @@ def test_options_are_those_of_fuse() -> None:
         FuseOnnx(small(), skips=["conv-scale"])
 
 
+@pytest.mark.parametrize("path", ["inputs.json", "inputs"])
+def test_inputs_that_polygraphy_saved_are_compared(tmp_path: Path, path: str) -> None:
+    saved = str(tmp_path / path)
+    runner = OnnxrtRunner(SessionFromOnnx(BytesFromOnnx(OnnxFromPath(str(DIGITS)))))
+    data = DataLoader(seed=0, iterations=3)
+    Comparator.run([runner], data_loader=data, save_inputs_path=saved)
+    results: list[trtfuse.FusionResult] = []
+    FuseOnnx(DIGITS, on_result=results.append, inputs=saved)()
+    found = results[0].report.verification
+    assert (found.ok, found.samples, found.source) == (True, 3, saved)
+
+
 def test_a_model_that_does_not_agree_is_an_error() -> None:
     def wrong(edit: GraphEditor) -> Changes:
         """-x  ==  x"""

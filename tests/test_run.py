@@ -414,7 +414,78 @@ def test_the_whole_model_is_compared_at_the_shape_that_is_given() -> None:
         trtfuse.fuse(proto, verify="model")
     result = trtfuse.fuse(proto, verify="model", input_shapes={"x": [11, 7]})
     assert result.ok
-    assert result.report.verification.checked == 3
+    assert result.report.verification.checked == 4
+
+
+SAMPLE = {"x": np.ones((3, 2, 8, 8), np.float32)}
+
+
+@pytest.mark.parametrize("level", [None, "model"])
+def test_data_of_the_user_are_what_the_whole_model_is_compared_on(level: Any) -> None:
+    found = trtfuse.fuse(
+        convolutions(), verify=level, inputs=[SAMPLE, SAMPLE["x"]]
+    ).report.verification
+    assert (found.level, found.ok, found.notes) == ("model", True, [])
+    assert (found.outputs, found.samples, found.source, found.checked) == (2, 2, "arrays", 4)
+    assert {entry.inputs for entry in found.compared} <= {"sample 1", "sample 2"}
+
+
+def test_each_sample_is_compared() -> None:
+    # The two differ where x is negative.
+    first, second = (
+        parsed(f"(float[2] x) => (float[2] y) {{ y = {op}(x) }}") for op in ("Relu", "Identity")
+    )
+    given = [np.array([1, i - 2], np.float32) for i in range(4)]
+    found = trtfuse.verify(first, second, inputs=given)
+    assert not found.ok
+    assert [note.partition(" differs by ")[0] for note in found.notes] == [
+        "output 'y' (sample 1)",
+        "output 'y' (sample 2)",
+    ]
+    assert found.compared[0].absolute == 2
+    assert trtfuse.verify(first, second, inputs=given[2:]).ok
+
+
+def test_data_that_the_original_does_not_run_on_are_named() -> None:
+    proto = parsed("(float[n] x) => (float[3, m] y) <int64[2] to = {3, -1}> { y = Reshape(x, to) }")
+    with pytest.raises(VerifyError) as error:
+        trtfuse.verify(proto, proto, inputs=np.ones(4, np.float32))
+    assert str(error.value).startswith("ONNX Runtime cannot run the original on sample 1: ")
+
+
+@pytest.mark.parametrize("level", ["none", "rewrite"])
+def test_data_are_refused_where_they_are_not_compared(level: Any) -> None:
+    with pytest.raises(UsageError) as error:
+        trtfuse.fuse("no.onnx", verify=level, inputs=SAMPLE)
+    assert str(error.value) == (
+        "inputs are compared by the check of the whole model: leave verify out or make it "
+        f"'model', not '{level}'"
+    )
+
+
+def test_data_that_do_not_fit_are_refused_before_the_work() -> None:
+    told: list[str] = []
+    for check in (
+        lambda: trtfuse.fuse(
+            convolutions(), inputs={"z": SAMPLE["x"]}, progress=lambda *each: told.append(each[0])
+        ),
+        lambda: trtfuse.verify(convolutions(), convolutions(), inputs={"z": SAMPLE["x"]}),
+    ):
+        with pytest.raises(UsageError) as error:
+            check()
+        assert str(error.value) == "'sample 1' has an array 'z'; the model's inputs are x"
+    assert told == []
+
+
+def test_the_progress_of_a_check_on_data_is_by_sample() -> None:
+    told: list[tuple[str, int, int]] = []
+    trtfuse.verify(
+        convolutions(),
+        convolutions(),
+        inputs=[SAMPLE] * 3,
+        progress=lambda *each: told.append(each),
+    )
+    assert told == [("verify", done, 3) for done in (1, 2, 3)]
 
 
 def test_a_size_below_zero_is_a_size_that_is_not_known() -> None:
@@ -494,13 +565,14 @@ def test_progress_is_told_by_stage() -> None:
     assert all(0 < done <= total for done, total in rewriting)
     assert [done for done, _ in rewriting] == sorted(done for done, _ in rewriting)
     assert [each for each in told if each[0] == "verify"] == [
-        ("verify", 1, 3),
-        ("verify", 2, 3),
-        ("verify", 3, 3),
+        ("verify", 1, 4),
+        ("verify", 2, 4),
+        ("verify", 3, 4),
+        ("verify", 4, 4),
     ]
     told.clear()
     trtfuse.verify(bodies(), bodies(), progress=lambda *each: told.append(each))
-    assert told == [("verify", 1, 3), ("verify", 2, 3), ("verify", 3, 3)]
+    assert told == [("verify", done, 4) for done in (1, 2, 3, 4)]
 
 
 def test_the_public_names_are_these() -> None:

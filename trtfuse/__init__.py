@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 import trtfuse.groups.find
 import trtfuse.rules  # noqa: F401 - both fill the catalogue
-from trtfuse.check.model import Verification
+from trtfuse.check.verification import Verification
 from trtfuse.errors import (
     EngineError,
     InternalError,

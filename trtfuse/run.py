@@ -15,8 +15,10 @@ from typing import Literal, get_args
 from onnx import ModelProto
 
 from trtfuse.analysis.growth import FOLD_LIMIT
-from trtfuse.check.model import Verification, verify_models
+from trtfuse.check.model import verify_models
 from trtfuse.check.rewrite import RewriteCheck
+from trtfuse.check.samples import Inputs, Samples
+from trtfuse.check.verification import Verification
 from trtfuse.errors import ModelError, UsageError, nothing_else_raised
 from trtfuse.groups.emit import emit, takes_functions
 from trtfuse.groups.find import find_groups
@@ -56,8 +58,9 @@ def fuse(
     groups: GroupsAs = "flat",
     objective: Objective = "safe",
     shapes: ShapesLike | None = None,
-    verify: VerifyLevel = "rewrite",
+    verify: VerifyLevel | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: Inputs | None = None,
     fold_limit: int = FOLD_LIMIT,
     seed: int = 0,
     target: str | None = None,
@@ -80,9 +83,12 @@ def fuse(
         shapes: sizes of inputs to fix, by input, `{"x": (1, 3, 640, 640)}`, or by symbol,
             `{"batch": 1}`. The result is a model of these sizes, and what they allow is fused.
         verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
-            "model", which does that and compares the whole model on ONNX Runtime.
+            "model", which does that and compares the whole model on ONNX Runtime. "rewrite" if
+            omitted, or "model" with `inputs`.
         input_shapes: shapes of inputs for `verify="model"` alone, where the model stays open;
             random if omitted. `shapes` took its place in 0.2.
+        inputs: your own data to compare the whole model on, random if omitted: arrays by input
+            name, a .npz, .npy or Polygraphy .json file, a folder of those, or a list of them.
         fold_limit: by how many bytes a constant may be larger than what the model stores of those
             that it is made from, 64 KiB if left out; 0 makes only constants that do not grow. All
             of them together may add 256 times as much to the model, or as much as its own
@@ -97,7 +103,7 @@ def fuse(
         The fused model with its report. `ok` is False if the whole model did not agree.
 
     Raises:
-        UsageError: an unknown rule or level, or a shape that fits no input.
+        UsageError: an unknown rule or level, or a shape or array that fits no input.
         ModelError: the model cannot be read, or no runtime could make sense of it.
         InternalError: a mistake in trtfuse, or in a rule of yours.
         VerifyError: the whole model cannot be compared, since ONNX Runtime does not run it.
@@ -107,8 +113,9 @@ def fuse(
         groups=groups,
         objective=objective,
         shapes=read_shapes(shapes),
-        verify=verify,
+        verify=_level(verify, inputs),
         input_shapes=_deprecated(input_shapes),
+        inputs=inputs,
         fold_limit=fold_limit,
         seed=seed,
         target=target,
@@ -127,6 +134,7 @@ def verify(
     *,
     shapes: ShapesLike | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: Inputs | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Verification:
@@ -139,19 +147,22 @@ def verify(
         shapes: sizes of inputs to run at, by input, `{"x": (1, 3, 640, 640)}`, or by symbol,
             `{"batch": 1}`; random if omitted.
         input_shapes: what `shapes` was called before 0.2.
+        inputs: your own data to compare them on, as `fuse` takes it; random if omitted.
         seed: of the inputs that are drawn.
         progress: called from time to time with "verify", how much is done, and of how much.
 
     Raises:
         ModelError: a model cannot be read or is not valid.
         VerifyError: they have different inputs or outputs, or one cannot be run.
-        UsageError: a shape fits no input.
+        UsageError: a shape or array fits no input, or a file of `inputs` cannot be read.
     """
     before, after = read_model(original), read_model(result)
     fixed = read_shapes(shapes) or _deprecated(input_shapes)
     fix_shapes(before, fixed)
     agree_on_sizes(before, after)
-    return verify_models(before, after, {}, seed, staged(progress, "verify"))
+    samples = None if inputs is None else Samples(before, inputs)
+    told = staged(progress, "verify")
+    return verify_models(before, after, {}, seed, told, samples)
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,7 @@ class Options:
     shapes: Fixed = field(default_factory=dict)
     verify: VerifyLevel = "rewrite"
     input_shapes: Fixed = field(default_factory=dict)
+    inputs: Inputs | None = None
     fold_limit: int = FOLD_LIMIT
     seed: int = 0
     target: str | None = None
@@ -226,6 +238,8 @@ class Run:
             if self.options.input_shapes:
                 # Those that fit no input are refused before the work, whether it needs them or not.
                 fix_shapes(read_model(self._given), self.options.input_shapes)
+            given = self.options.inputs
+            self.samples = None if given is None else Samples(self.model, given)
         self.check = None if self.options.verify == "none" else RewriteCheck(self.options.seed)
         progress = staged(self.options.progress, "rewrite")
         self.driver = Driver(self.model, self.options.rules, self.check, progress)
@@ -324,7 +338,8 @@ class Run:
                 fix_shapes(original, self.options.input_shapes)
                 agree_on_sizes(original, result)
                 progress = staged(self.options.progress, "verify")
-                return verify_models(original, result, {}, self.options.seed, progress)
+                seed = self.options.seed
+                return verify_models(original, result, {}, seed, progress, self.samples)
         return Verification("none") if self.check is None else self.check.verification()
 
     @contextmanager
@@ -350,6 +365,18 @@ def _deprecated(input_shapes: Mapping[str, Sequence[int]] | None) -> Fixed:
         return {}
     warnings.warn("`input_shapes` is now `shapes`", DeprecationWarning, stacklevel=4)
     return read_shapes(input_shapes)
+
+
+def _level(given: VerifyLevel | None, inputs: Inputs | None) -> VerifyLevel:
+    """The level of verification: what is asked for, or what the other arguments imply."""
+    if inputs is not None and given not in (None, "model"):
+        raise UsageError(
+            "inputs are compared by the check of the whole model: leave verify out or make it "
+            f"'model', not '{given}'"
+        )
+    if given is None:
+        return "rewrite" if inputs is None else "model"
+    return given
 
 
 def _versions() -> dict[str, str]:

@@ -49,7 +49,7 @@ def test_an_operand_fits_what_it_is_read_with(what: str) -> None:
     model.graph.output[0].type.tensor_type.ClearField("shape")
     found = verify_models(Model(model), Model(model))
     assert found.ok
-    assert found.checked == 3
+    assert found.checked == 4
 
 
 def test_an_operand_is_followed_through_what_hands_it_on() -> None:

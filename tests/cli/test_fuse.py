@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from command_line import Run, clipped, contents, parsed, refused
@@ -83,7 +84,7 @@ def test_every_level_of_verification_says_what_was_checked(run: Run, level: str)
     begins = {
         "none": "not checked",
         "rewrite": "checked: 1 ",
-        "model": "checked: 3 outputs on ONNX Runtime agree, ",
+        "model": "checked: 1 output agrees on 4 sets of random inputs",
     }
     assert len(said) == 1
     assert said[0].startswith(begins[level])
@@ -141,7 +142,8 @@ def test_a_model_that_differs_is_not_written_and_exits_with_1(
     assert ran.code == 1
     assert ran.err == "trtfuse: 'c.onnx' and its fused model differ: nothing was written\n"
     assert f"  {wrong_rule}: 1" in ran.out
-    assert "check failed: original and result differ, largest error " in ran.out
+    assert "check failed: 1 of 1 output differs on 4 sets of random inputs\n" in ran.out
+    assert "  'y' differs by " in ran.out
     assert "output 'y' (normal inputs, batch 1) differs by " in ran.out
     assert "wrote" not in ran.out
     assert contents(folder) == before
@@ -165,6 +167,27 @@ def test_where_the_wrong_rule_does_no_harm_the_check_agrees(
     skipped = run("fuse", "c.onnx", "--verify", "model", "--skip", "scale-scale")
     assert skipped.code == 0
     assert onnx.load(folder / "c.fused.onnx").graph.node[-1].op_type == "Neg"
+
+
+def test_inputs_make_it_compare_the_whole_model_on_them(folder: Path, run: Run) -> None:
+    (folder / "data").mkdir()
+    for number in range(3):
+        np.savez(folder / "data" / f"{number}.npz", x=np.full((1, 2, 4, 4), number, np.float32))
+    np.save(folder / "one.npy", np.ones((1, 2, 4, 4), np.float32))
+    for level in ([], ["--verify", "model"]):
+        ran = run("fuse", "m.onnx", "--inputs", "data", "--inputs", "one.npy", "--dry-run", *level)
+        assert (ran.code, ran.err) == (0, "")
+        (said,) = [line for line in ran.out.splitlines() if line.startswith("checked: ")]
+        assert said == "checked: 1 output is identical on 4 sets of inputs from data, one.npy"
+
+
+@pytest.mark.parametrize("level", ["none", "rewrite"])
+def test_inputs_that_would_not_be_compared_are_refused(folder: Path, run: Run, level: str) -> None:
+    np.save(folder / "one.npy", np.ones((1, 2, 4, 4), np.float32))
+    assert refused(run, "fuse", "m.onnx", "--verify", level, "--inputs", "one.npy") == (
+        "inputs are compared by the check of the whole model: leave verify out or make it "
+        f"'model', not '{level}'"
+    )
 
 
 def test_a_rewrite_that_is_found_wrong_is_declined(folder: Path, run: Run) -> None:

@@ -45,7 +45,9 @@ def test_verify_prints_what_it_found(folder: Path, run: Run) -> None:
     ran = run("verify", "m.onnx", "m.fused.onnx", "--json")
     found = json.loads(ran.out)
     assert (ran.code, ran.err) == (0, "")
-    assert (found["level"], found["ok"], found["checked"]) == ("model", True, 3)
+    assert (found["level"], found["ok"], found["checked"]) == ("model", True, 4)
+    assert (found["outputs"], found["samples"], found["source"]) == (1, 4, "random")
+    assert found["compared"][0]["output"] == "y"
 
 
 def test_report_says_what_it_wrote(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from command_line import Run, parsed, refused
@@ -35,6 +36,45 @@ def test_a_malformed_shape_is_refused_with_an_example(run: Run, given: str) -> N
 )
 def test_a_shape_that_does_not_fit_is_refused(run: Run, level: str, given: str, said: str) -> None:
     assert refused(run, "fuse", "m.onnx", "--verify", level, "--shapes", given) == said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("no.npz", "cannot read 'no.npz': No such file or directory"),
+        ("m.onnx", "inputs are read from .npz, .npy and .json files, not from 'm.onnx'"),
+        ("empty", "the folder 'empty' has no .npz, .npy or .json files in it"),
+        ("text.npz", "'text.npz' is no .npz file; `numpy.savez` writes one"),
+        ("text.json", "'text.json' is no JSON as `polygraphy run --save-inputs` writes it"),
+        ("z.npz", "'z.npz' has an array 'z'; the model's inputs are x"),
+        ("none.npz", "'none.npz' has no array for the input 'x'"),
+        (
+            "double.npz",
+            "'x' in 'double.npz' is float64, but the input is float32; convert it with `.astype`",
+        ),
+        (
+            "small.npy",
+            "'x' in 'small.npy' has shape [1, 2], which does not fit the input's [1, 2, 4, 4]",
+        ),
+        (
+            "pickled.npy",
+            "'pickled.npy' has pickled Python objects, which are not read; save arrays of numbers",
+        ),
+    ],
+)
+def test_inputs_that_cannot_be_used_are_refused(
+    folder: Path, run: Run, given: str, said: str
+) -> None:
+    (folder / "empty").mkdir()
+    for name in ("text.npz", "text.json"):
+        (folder / name).write_text("text", encoding="utf-8")
+    np.savez(folder / "z.npz", z=np.ones(2))
+    np.savez(folder / "none.npz")
+    np.savez(folder / "double.npz", x=np.ones((1, 2, 4, 4)))
+    np.save(folder / "small.npy", np.ones((1, 2), np.float32))
+    np.save(folder / "pickled.npy", np.array([{}]), allow_pickle=True)
+    assert refused(run, "fuse", "m.onnx", "--inputs", given) == said
+    assert refused(run, "verify", "m.onnx", "m.onnx", "--inputs", given) == said
 
 
 @pytest.mark.parametrize("shape", ["x", "x:", ":1x2", "x:1xa", "x:1..2", "x:-1x3", "x:1x2..3x4"])

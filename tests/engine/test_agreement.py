@@ -9,7 +9,7 @@ import onnx
 from models import model
 from onnx import ModelProto
 
-from trtfuse.check.model import Verification
+from trtfuse.check.verification import Verification
 from trtfuse.engine.agreement import agreement
 from trtfuse.engine.layers import read_layers
 from trtfuse.result.comparison import Agreement, BuilderFusion, FusionOutcome

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from models import not_fused
 
-from trtfuse.check.model import Verification
+from trtfuse.check.verification import Verification
 from trtfuse.result.not_fused import NotFused
 from trtfuse.result.report import Census, Fusion, Report
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+from dataclasses import asdict
 from typing import Any
 
 import onnx
@@ -13,7 +14,7 @@ from fusing import rewrite
 from onnx import ModelProto, checker
 from pages import EDGES, ODD, empty, everything, large, nothing_fuses, odd_names, one_node
 
-from trtfuse.check.model import Verification
+from trtfuse.check.verification import Compared, Verification
 from trtfuse.report.headline import headline
 from trtfuse.report.page import notebook, page
 
@@ -104,6 +105,26 @@ def test_the_four_numbers() -> None:
     assert (figures[0].number, figures[0].note) == ("12", "18 before, 33% fewer")
     assert (figures[1].number, figures[1].note) == ("5", "by 3 rules, 1 cleanup")
     assert (figures[3].number, figures[3].note) == ("2", "2 reasons, below")
+
+
+def test_the_error_of_a_whole_model_is_that_of_the_output_that_differs_most() -> None:
+    data = report_of(nothing_fuses(), verify="model")
+    entry = Compared("scores", True, "normal inputs, batch 1", 5e-8, 5e-2, 4e-8, 1e-6)
+    data["verification"] |= {"outputs": 1, "worst": "scores", "compared": [asdict(entry)]}
+    figure = headline(data).figures[2]
+    assert (figure.title, figure.number) == ("largest error", "5.0e-08")
+    assert figure.note == (
+        "in 'scores', 5.0e-02 of its largest value, 1e-06; rounding alone: 4.0e-08; "
+        "1 output on 4 sets of random inputs"
+    )
+
+
+@pytest.mark.parametrize(("ok", "number"), [(True, "0"), (False, "\N{EN DASH}")])
+def test_where_no_output_differs_most_there_is_no_error(ok: bool, number: str) -> None:
+    data = report_of(nothing_fuses(), verify="model")
+    data["verification"] |= {"outputs": 1, "worst": None, "compared": [asdict(Compared("y", ok))]}
+    figure = headline(data).figures[2]
+    assert (figure.number, figure.note) == (number, "1 output on 4 sets of random inputs")
 
 
 def test_the_page_needs_nothing_beside_itself() -> None:

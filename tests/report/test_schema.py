@@ -12,7 +12,7 @@ import pytest
 from fusing import rewrite
 from models import model
 from onnx import ModelProto, helper
-from pages import EDGES, everything
+from pages import EDGES, everything, nothing_fuses
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMA = json.loads(
@@ -43,7 +43,33 @@ def test_edges_are_valid(name: str) -> None:
 
 def test_an_example_is_valid() -> None:
     result = rewrite(ROOT / "examples" / "digits" / "digits.onnx", verify="model")
-    VALIDATOR.validate(json.loads(result.report.to_json()))
+    data = json.loads(result.report.to_json())
+    VALIDATOR.validate(data)
+    assert [entry["output"] for entry in data["verification"]["compared"]] == ["logits"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"samples": -1},
+        {"source": 3},
+        {"worst": 0},
+        {"compared": [{"output": "y"}]},
+        {"compared": {}},
+    ],
+)
+def test_what_is_no_verification_is_refused(wrong: dict[str, object]) -> None:
+    data = report_of(nothing_fuses(), verify="model")
+    VALIDATOR.validate(data)
+    data["verification"] |= wrong
+    assert not VALIDATOR.is_valid(data)
+
+
+def test_reports_without_what_is_told_by_output_are_valid() -> None:
+    data = report_of(nothing_fuses(), verify="model")
+    for key in ("outputs", "samples", "source", "worst", "compared"):
+        del data["verification"][key]
+    VALIDATOR.validate(data)
 
 
 def test_without_details_it_is_valid_too() -> None:

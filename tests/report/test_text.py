@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from models import not_fused
 from onnx import ModelProto, helper, numpy_helper, parser
 from rich.console import Console
 
-from trtfuse.check.model import Verification
+from trtfuse.check.verification import Compared, Verification
 from trtfuse.report.entries import verdict
 from trtfuse.report.terminal import show
 from trtfuse.report.text import SHOWN, summary
@@ -140,6 +142,26 @@ def with_name(name: str) -> ModelProto:
     return helper.make_model(graph, opset_imports=[opset], ir_version=8)
 
 
+BOXES = Compared("boxes", True, "normal inputs, batch 1", 1.2e-4, 1.9e-7, 2e-4, 640.0)
+SCORES = Compared("scores", True, "wide inputs, batch 2", 5e-8, 5e-2, 4e-8, 1e-6)
+KEPT = Compared("kept", True, "normal inputs, batch 1", 0.0, 0.0, 1e-7, 1.0)
+
+
+def of_outputs(
+    *compared: Compared, worst: str | None = None, notes: Sequence[str] = (), **given: Any
+) -> Verification:
+    """What was found of the outputs of a whole model."""
+    return Verification(
+        "model",
+        all(entry.ok for entry in compared),
+        notes=list(notes),
+        outputs=len(compared),
+        worst=worst,
+        compared=list(compared),
+        **({"source": "random", "samples": 4} | given),
+    )
+
+
 @pytest.mark.parametrize(
     ("found", "said"),
     [
@@ -166,10 +188,48 @@ def with_name(name: str) -> ModelProto:
             "check failed: original and result differ, largest error 1.0e+00, tolerance 1.0e-05\n"
             "output 'y' differs\nso does 'z'",
         ),
+        (
+            of_outputs(BOXES, SCORES, worst="scores"),
+            "checked: 2 outputs agree on 4 sets of random inputs\n"
+            "'scores' differs most: by 5.0e-08 (5.0e-02 of its largest value, 1e-06); "
+            "rounding alone moves the original by 4.0e-08",
+        ),
+        (
+            of_outputs(BOXES, worst="boxes", source="a.npz, b.npz", samples=1),
+            "checked: 1 output agrees on 1 set of inputs from a.npz, b.npz\n"
+            "'boxes' differs by 1.2e-04 (1.9e-07 of its largest value, 640); "
+            "rounding alone moves the original by 2.0e-04",
+        ),
+        (
+            of_outputs(KEPT, replace(KEPT, output="n"), source="arrays", samples=2),
+            "checked: 2 outputs are identical on 2 sets of your inputs",
+        ),
+        (of_outputs(KEPT), "checked: 1 output is identical on 4 sets of random inputs"),
+        (
+            of_outputs(BOXES, replace(SCORES, ok=False), worst="scores", notes=["It differs."]),
+            "check failed: 1 of 2 outputs differs on 4 sets of random inputs\n"
+            "'scores' differs most: by 5.0e-08 (5.0e-02 of its largest value, 1e-06); "
+            "rounding alone moves the original by 4.0e-08\nIt differs.",
+        ),
+        (
+            of_outputs(Compared("y", False), notes=["It has another shape."]),
+            "check failed: 1 of 1 output differs on 4 sets of random inputs\nIt has another shape.",
+        ),
     ],
 )
 def test_the_verdict_is_a_sentence_with_notes(found: Verification, said: str) -> None:
     assert verdict(asdict(found)) == said.splitlines()
+
+
+def test_of_everything_each_output_is_told() -> None:
+    found = of_outputs(BOXES, KEPT, Compared("names", False), worst="boxes")
+    assert verdict(asdict(found), everything=True) == [
+        "check failed: 1 of 3 outputs differs on 4 sets of random inputs",
+        "'boxes': 1.2e-04 (1.9e-07 of its largest value, 640); "
+        "rounding alone moves the original by 2.0e-04",
+        "'kept': identical",
+        "'names': differs",
+    ]
 
 
 def test_things_are_counted_in_words() -> None:

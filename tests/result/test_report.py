@@ -11,7 +11,7 @@ from models import not_fused
 from onnx import ModelProto, parser
 
 import trtfuse
-from trtfuse.check.model import Verification
+from trtfuse.check.verification import Verification
 from trtfuse.result.report import SCHEMA, Census, Fusion, Report
 
 #: One model with everything that a report can hold: fusions, an erased node, near misses, a body.
@@ -91,6 +91,11 @@ def test_the_keys_are_those_of_the_schema(data: dict[str, Any]) -> None:
         "tolerance",
         "checked",
         "notes",
+        "outputs",
+        "samples",
+        "source",
+        "worst",
+        "compared",
     ]
     assert list(data["seconds"]) == ["read", "rewrite", "write"]
     assert list(data["versions"]) == ["trtfuse", "onnx", "onnxruntime", "numpy"]
@@ -167,6 +172,11 @@ def test_an_unchecked_fusion_has_no_error(proto: ModelProto) -> None:
         "tolerance": 0.0,
         "checked": 0,
         "notes": [],
+        "outputs": 0,
+        "samples": 0,
+        "source": None,
+        "worst": None,
+        "compared": [],
     }
 
 

@@ -8,10 +8,9 @@ a change of spelling does to them; how far its outputs move, times a margin, is 
 from __future__ import annotations
 
 import itertools
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -20,13 +19,17 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from trtfuse.analysis.constants import constant
 from trtfuse.analysis.shapes import type_and_shape
+from trtfuse.check.difference import FLOATING_TYPES, Tally, unit
 from trtfuse.check.inputs import SIZES, Search, Shapes, drawn, runtime_inputs
+from trtfuse.check.samples import Samples
+from trtfuse.check.uninformative import Spread, uninformative
+from trtfuse.check.verification import Verification
 from trtfuse.errors import VerifyError, one_line
 from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
 from trtfuse.model.model import Model
 
-#: How many times the measured rounding of the original the result may differ by.
-MARGIN = 8
+#: The sets of random inputs: the size of an open first dimension, and the kind of numbers.
+_DRAWN = ((1, "normal"), (2, "wide"), (1, "zero"), (2, "normal"))
 #: How often the original runs with its numbers moved.
 _MOVES = 2
 #: So many runs, and so many seconds, are spent on looking for sizes that a model runs at.
@@ -52,34 +55,23 @@ _LAYERS = frozenset(
         "RNN",
     )
 )
-_FLOATING = frozenset(numpy_type(element_type) for element_type in FLOATING)
 
 
-@dataclass
-class Verification:
-    """What a check found.
+@dataclass(frozen=True)
+class _Inputs:
+    """A set of inputs that the original runs on.
 
     Attributes:
-        level: "none", "rewrite" or "model".
-        ok: whether everything agreed within the tolerance.
-        max_error: the largest error; for "rewrite" relative to what rounding does to the original,
-            for "model" relative to the largest number of the output.
-        tolerance: what `max_error` was held against, in the same unit.
-        checked: how many rewrites, or outputs in how many runs, were compared.
-        notes: what is worth knowing besides, a sentence each; says what is wrong if not `ok`.
+        name: what to call it.
+        feeds: an array for each input.
+        expected: what the original makes of them.
+        varied: whether they are random numbers, not zeros and not the user's own.
     """
 
-    level: str
-    ok: bool = True
-    max_error: float = 0.0
-    tolerance: float = 0.0
-    checked: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    def fail(self, why: str) -> None:
-        """Records that something does not agree."""
-        self.ok = False
-        self.notes.append(why)
+    name: str
+    feeds: dict[str, Array]
+    expected: list[Any]
+    varied: bool = False
 
 
 def verify_models(
@@ -88,6 +80,7 @@ def verify_models(
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    samples: Samples | None = None,
 ) -> Verification:
     """Runs two models on the same inputs and compares every output in value, shape and type.
 
@@ -97,34 +90,52 @@ def verify_models(
         input_shapes: shapes of inputs by name, where they are not to be drawn.
         seed: of what is drawn.
         progress: told how many runs are done, and of how many.
+        samples: the inputs; random if omitted.
 
     Raises:
         VerifyError: the models have different inputs or outputs, or one cannot be run.
-        UsageError: `input_shapes` does not fit the model.
+        UsageError: `input_shapes` does not fit the model, or a file of `samples` changed meanwhile.
     """
     _compare_interfaces(original, result)
     rng = np.random.default_rng(seed)
-    verification = Verification("model")
     first, second = _session(original, "the original"), _session(result, "the result")
     moved = [s for _ in range(_MOVES) if (s := _moved_session(original, rng)) is not None]
     search = Search(original, input_shapes or {})
-    kinds = ((1, "normal"), (2, "wide"), (1, "zero"))
-    for index, (batch, kind) in enumerate(kinds):
-        feeds, expected = _first_of(search, search.shapes(batch), first, kind, rng)
-        actual = _run(second, feeds, "the result")
-        others = [o for session in moved if (o := _moved_run(session, feeds, rng)) is not None]
-        names = [output.name for output in first.get_outputs()]
-        for position, name in enumerate(names):
-            _compare(
-                verification,
-                f"output '{name}' ({kind} inputs, batch {batch})",
-                expected[position],
-                actual[position],
-                [other[position] for other in others],
-            )
+    given = _random(search, first, rng) if samples is None else _own(samples, first)
+    names = [output.name for output in first.get_outputs()]
+    tally = Tally(names, "random" if samples is None else samples.source)
+    spreads = [Spread() for _ in names]
+    total = len(_DRAWN) if samples is None else len(samples)
+    for index, inputs in enumerate(given):
+        actual = _run(second, inputs.feeds, "the result")
+        runs = (_moved_run(session, inputs.feeds, rng) for session in moved)
+        tally.add(inputs.name, inputs.expected, actual, [run for run in runs if run is not None])
+        if inputs.varied:
+            for spread, array in zip(spreads, inputs.expected, strict=True):
+                spread.add(array)
         if progress is not None:
-            progress(index + 1, len(kinds))
+            progress(index + 1, total)
+    verification = tally.finish()
+    if samples is None:
+        verification.notes += uninformative(original, spreads)
     return verification
+
+
+def _random(search: Search, session: Any, rng: np.random.Generator) -> Iterator[_Inputs]:
+    known: dict[int, Shapes] = {}
+    for batch, kind in _DRAWN:
+        # What it ran at before need not be looked for again.
+        before = [known[batch]] if batch in known else []
+        candidates = itertools.chain(before, search.shapes(batch))
+        feeds, expected = _first_of(search, candidates, session, kind, rng)
+        known[batch] = _shapes(feeds)
+        yield _Inputs(f"{kind} inputs, batch {batch}", feeds, expected, kind != "zero")
+
+
+def _own(samples: Samples, session: Any) -> Iterator[_Inputs]:
+    for sample in samples:
+        which = f"the original on {sample.name}"
+        yield _Inputs(sample.name, sample.feeds, _run(session, sample.feeds, which))
 
 
 def running_shapes(model: Model, given: Mapping[str, tuple[int, ...]]) -> Shapes:
@@ -160,6 +171,10 @@ def running_shapes(model: Model, given: Mapping[str, tuple[int, ...]]) -> Shapes
         feeds, _ = _first_of(search, candidates, session, "normal", np.random.default_rng(0))
     except VerifyError:
         return candidates[0]
+    return _shapes(feeds)
+
+
+def _shapes(feeds: Mapping[str, Array]) -> Shapes:
     return {name: tuple(array.shape) for name, array in feeds.items()}
 
 
@@ -315,14 +330,9 @@ def _weights(model: Model) -> set[str]:
 
 def _nudged(feeds: Mapping[str, Array], rng: np.random.Generator) -> dict[str, Array]:
     return {
-        name: _to_a_neighbour(array, rng) if array.dtype in _FLOATING else array
+        name: _to_a_neighbour(array, rng) if array.dtype in FLOATING_TYPES else array
         for name, array in feeds.items()
     }
-
-
-def _unit(array: Array) -> float:
-    """The distance from 1 to the next number of an array's type."""
-    return float(ml_dtypes.finfo(array.dtype).eps)  # type: ignore[no-untyped-call]
 
 
 def _smallest(dtype: np.dtype[Any]) -> float:
@@ -332,88 +342,7 @@ def _smallest(dtype: np.dtype[Any]) -> float:
 
 def _to_a_neighbour(array: Array, rng: np.random.Generator) -> Array:
     """Each number moved to a neighbour, up or down."""
-    step = _unit(array) * rng.choice((-1.0, 1.0), array.shape)
+    step = unit(array) * rng.choice((-1.0, 1.0), array.shape)
     with np.errstate(over="ignore", invalid="ignore"):
         # An operation on arrays of no dimension gives a scalar, which ONNX Runtime does not take.
         return np.asarray((array.astype(np.float64) * (1 + step)).astype(array.dtype))
-
-
-@np.errstate(all="ignore")
-def _compare(
-    verification: Verification, where: str, expected: Any, actual: Any, moved: list[Any]
-) -> None:
-    """Compares one output of two models, and records what there is to say.
-
-    Args:
-        verification: what it is recorded in.
-        where: which output, for messages.
-        expected: what the original computes.
-        actual: what the other computes.
-        moved: what the original computes once its numbers are moved to their neighbours. How far
-            that is from `expected` sets the tolerance.
-    """
-    if isinstance(expected, list) and isinstance(actual, list):
-        if len(expected) != len(actual):
-            verification.fail(f"{where} has {len(actual)} parts, not {len(expected)}")
-            return
-        for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
-            parts = [sequence[index] for sequence in moved if len(sequence) == len(expected)]
-            _compare(verification, f"part {index} of {where}", one, other, parts)
-        return
-    verification.checked += 1
-    if not isinstance(expected, np.ndarray):
-        if not isinstance(actual, type(expected)) or str(expected) != str(actual):
-            verification.fail(f"{where} differs")
-        return
-    if expected.shape != actual.shape or expected.dtype != actual.dtype:
-        verification.fail(
-            f"{where} is {actual.dtype}{list(actual.shape)}, "
-            f"not {expected.dtype}{list(expected.shape)}"
-        )
-        return
-    if expected.dtype not in _FLOATING:
-        unsteady = np.zeros(expected.shape, bool)
-        for other in moved:
-            unsteady |= other != expected if other.shape == expected.shape else True
-        wrong = int(np.count_nonzero((actual != expected) & ~unsteady))
-        if wrong:
-            verification.fail(f"{where} differs in {wrong} of {expected.size} elements")
-        return
-    old, new = expected.astype(np.float64), actual.astype(np.float64)
-    finite = np.isfinite(old)
-    lost = int(np.count_nonzero(~np.isfinite(new) & finite))
-    if lost:
-        verification.fail(f"{where} has {lost} elements that were finite and are no more")
-        return
-    unlike = np.isinf(old) & ~np.isfinite(new) & (old != new)
-    if unlike.any():
-        verification.fail(
-            f"{where} has {int(unlike.sum())} elements that are infinite or none otherwise"
-        )
-        return
-    gained = int(np.count_nonzero(np.isfinite(new) & ~finite))
-    if gained:
-        verification.notes.append(f"{where} has {gained} elements that were not finite and now are")
-    if not finite.any():
-        return
-    largest = float(np.abs(old[finite]).max())
-    unit = _unit(expected)
-    moves = [
-        float(np.abs(other.astype(np.float64) - old)[finite & np.isfinite(other)].max(initial=0.0))
-        for other in moved
-        if other.shape == expected.shape
-    ]
-    scale = largest or 1.0
-    tolerance = MARGIN * max(unit, max(moves, default=0.0) / scale)
-    # JSON has no infinity, which the difference of the largest numbers is.
-    error = min(float(np.abs(new - old)[finite].max()) / scale, sys.float_info.max)
-    # The report shows the comparison that came nearest to failing.
-    if (
-        error * (verification.tolerance or 1.0) >= verification.max_error * tolerance
-        or not verification.tolerance
-    ):
-        verification.max_error, verification.tolerance = error, tolerance
-    if error > tolerance:
-        verification.fail(
-            f"{where} differs by {error:.2g} of its largest number (tolerance {tolerance:.2g})"
-        )

@@ -21,7 +21,7 @@ from trtfuse.analysis.products import MADE_UP, Derived, Dim
 from trtfuse.analysis.sizes import sizes
 from trtfuse.check.draw import Readers, choices, extents_of, readers_in
 from trtfuse.check.inputs import numbers
-from trtfuse.check.model import Verification
+from trtfuse.check.verification import Verification
 from trtfuse.errors import one_line
 from trtfuse.ir.graph import Dimension, Node, Shape, Value, in_order
 from trtfuse.ir.tensor import FLOATING, Array, Float64, numpy_type, rounded, stands_for

@@ -90,8 +90,7 @@ from trtfuse.run import GroupsAs, VerifyLevel
     "--verify",
     "level",
     type=click.Choice(get_args(VerifyLevel)),
-    default="rewrite",
-    show_default=True,
+    show_default="rewrite; model with --inputs",
     help="Check nothing, each rewrite in float64, or the whole model on ONNX Runtime as well.",
 )
 @options.shapes("Fix sizes of inputs in the result:")
@@ -103,6 +102,7 @@ from trtfuse.run import GroupsAs, VerifyLevel
     callback=options.by_name,
     hidden=True,
 )
+@options.inputs
 @options.fold_limit
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
 @click.option(
@@ -130,9 +130,10 @@ def fuse(
     old_groups: Literal["flat", "off"] | None,
     objective: Objective,
     target: str | None,
-    level: VerifyLevel,
+    level: VerifyLevel | None,
     shapes: dict[str, Any],
     check_shapes: dict[str, Any],
+    inputs: tuple[Path, ...],
     fold_limit: int,
     dry_run: bool,
     check: bool,
@@ -178,6 +179,7 @@ def fuse(
             "verify": level,
             "shapes": shapes,
             "input_shapes": check_shapes or None,
+            "inputs": inputs or None,
             "fold_limit": fold_limit,
         },
         builds=builds,

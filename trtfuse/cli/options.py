@@ -155,6 +155,14 @@ def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str
 old_shapes = click.option(
     "--input-shapes", type=ShapesType(), multiple=True, callback=_old_shapes, hidden=True
 )
+inputs = click.option(
+    "--inputs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    multiple=True,
+    help="Compare the whole model on these inputs: a .npz, .npy or Polygraphy .json file, or a "
+    "folder of them; random if omitted.",
+)
 objective = click.option(
     "--objective",
     type=click.Choice(get_args(Objective)),

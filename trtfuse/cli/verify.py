@@ -21,8 +21,9 @@ from trtfuse.cli.progress import shown_progress
 @click.argument("result", metavar="B.onnx", type=options.model)
 @options.shapes("Sizes of inputs to run at, random if omitted:")
 @options.old_shapes
+@options.inputs
 @options.as_json
-@click.option("-v", "--verbose", count=True, expose_value=False, help="-vv shows tracebacks.")
+@click.option("-v", "--verbose", count=True, help="Tell of every output; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @no_config
 def verify(
@@ -30,7 +31,9 @@ def verify(
     result: Path,
     shapes: dict[str, Any],
     input_shapes: dict[str, Any],
+    inputs: tuple[Path, ...],
     as_json: bool,
+    verbose: int,
     quiet: bool,
 ) -> int:
     """Compare two models on ONNX Runtime; exit with 1 if they differ.
@@ -40,12 +43,16 @@ def verify(
     a, b = pair(original, result)
     with shown_progress(quiet) as progress:
         verification = trtfuse.verify(
-            a.model, b.model, shapes=shapes or input_shapes, progress=progress
+            a.model,
+            b.model,
+            shapes=shapes or input_shapes,
+            inputs=inputs or None,
+            progress=progress,
         )
     if as_json:
         print_json(asdict(verification))
     elif not quiet:
         from trtfuse.report.entries import verdict
 
-        click.echo("\n  ".join(verdict(asdict(verification))))
+        click.echo("\n  ".join(verdict(asdict(verification), everything=verbose > 0)))
     return 0 if verification.ok else 1

@@ -62,8 +62,13 @@ def operators(data: Content) -> Iterator[tuple[str, int, int]]:
         yield operator, before.get(operator, 0), after.get(operator, 0)
 
 
-def verdict(verification: Content) -> list[str]:
-    """What was checked and what came of it, in a sentence, then what else is worth knowing."""
+def verdict(verification: Content, *, everything: bool = False) -> list[str]:
+    """What was checked and what came of it, in a sentence, then what else is worth knowing.
+
+    Args:
+        verification: as the schema has it.
+        everything: whether to tell of every output, not only of the one that differs most.
+    """
     level, checked = verification["level"], verification["checked"]
     error, tolerance = verification["max_error"], verification["tolerance"]
     numbers = f"largest error {error:.1e}, tolerance {tolerance:.1e}"
@@ -73,8 +78,60 @@ def verdict(verification: Content) -> list[str]:
         line = "checked: nothing was rewritten"
     elif level == "rewrite":
         line = f"checked: {counted(checked, 'rewrite')} in float64, {numbers}"
+    elif verification.get("compared"):
+        return [*_compared(verification, everything), *verification["notes"]]
     elif verification["ok"]:
         line = f"checked: {counted(checked, 'output')} on ONNX Runtime agree, {numbers}"
     else:
         line = f"check failed: original and result differ, {numbers}"
     return [line, *verification["notes"]]
+
+
+def inputs_of(verification: Content) -> str:
+    """On what a whole model was compared: "4 sets of random inputs"."""
+    samples, source = verification["samples"], verification["source"]
+    if source == "random":
+        return counted(samples, "set of random inputs", "sets of random inputs")
+    if source == "arrays":
+        return counted(samples, "set of your inputs", "sets of your inputs")
+    return f"{counted(samples, 'set of inputs', 'sets of inputs')} from {source}"
+
+
+def furthest(verification: Content) -> Content | None:
+    """The output of a whole model that differs most; None if none does, or nobody can tell."""
+    worst, compared = verification.get("worst"), verification.get("compared", ())
+    return next((entry for entry in compared if entry["output"] == worst), None)
+
+
+def apart(entry: Content) -> str:
+    """How far apart an output is: absolute, relative, and next to what rounding does to it."""
+    if not entry["absolute"]:
+        return "identical" if entry["ok"] else "differs"
+    moves = f"rounding alone moves the original by {entry['rounding']:.1e}"
+    return f"{entry['absolute']:.1e} ({share(entry)}); {moves}"
+
+
+def share(entry: Content) -> str:
+    """How far apart an output is, next to its size."""
+    if not entry["largest"]:
+        return "the original is 0 everywhere"
+    return f"{entry['relative']:.1e} of its largest value, {entry['largest']:.3g}"
+
+
+def _compared(verification: Content, everything: bool) -> Iterator[str]:
+    """What was compared of a whole model, and how far apart it is."""
+    compared, worst = verification["compared"], furthest(verification)
+    one, where = len(compared) == 1, inputs_of(verification)
+    outputs = counted(len(compared), "output")
+    if not verification["ok"]:
+        wrong = sum(not entry["ok"] for entry in compared)
+        differ = "differs" if wrong == 1 else "differ"
+        yield f"check failed: {wrong} of {outputs} {differ} on {where}"
+    elif worst is None:
+        yield f"checked: {outputs} {'is' if one else 'are'} identical on {where}"
+    else:
+        yield f"checked: {outputs} {'agrees' if one else 'agree'} on {where}"
+    if everything:
+        yield from (f"'{entry['output']}': {apart(entry)}" for entry in compared)
+    elif worst is not None:
+        yield f"'{worst['output']}' differs {'by' if one else 'most: by'} {apart(worst)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trtfuse.report.entries import counts, kind, made
+from trtfuse.report.entries import counts, furthest, inputs_of, kind, made, share
 from trtfuse.report.wording import amount, counted
 
 #: Whether the result may be used: checked, not checked, or found to be wrong.
@@ -108,12 +108,27 @@ def _error(data: dict[str, Any]) -> Figure:
     if verification["level"] == "none" or not verification["checked"]:
         note = "nothing was checked" if verification["level"] == "none" else "nothing to check"
         return Figure("largest error", "\N{EN DASH}", note)
+    if verification.get("compared"):
+        return _difference(verification)
     what = "output" if verification["level"] == "model" else "rewrite"
     where = "compared" if verification["level"] == "model" else "evaluated"
     checked = f"{counted(verification['checked'], what)} {where}"
     note = f"tolerance {verification['tolerance']:.0e}, {checked}"
     error = verification["max_error"]
     return Figure("largest error", f"{error:.1e}" if error else "0", note)
+
+
+def _difference(verification: dict[str, Any]) -> Figure:
+    """How far apart the models are, if that was found out output by output."""
+    worst, number = furthest(verification), verification["outputs"]
+    where = f"{counted(number, 'output')} on {inputs_of(verification)}"
+    if worst is None:
+        equal = all(entry["ok"] for entry in verification["compared"])
+        return Figure("largest error", "0" if equal else "\N{EN DASH}", where)
+    note = (
+        f"in '{worst['output']}', {share(worst)}; rounding alone: {worst['rounding']:.1e}; {where}"
+    )
+    return Figure("largest error", f"{worst['absolute']:.1e}", note)
 
 
 def _misses(data: dict[str, Any]) -> Figure:

@@ -22,7 +22,7 @@ def markdown(data: Content) -> str:
         f"{counted(before, 'node')}, {after:,} after {made(data)}.",
         "",
     ]
-    lines += [*(f"- {line}" for line in verdict(data["verification"])), ""]
+    lines += [*(f"- {line}" for line in verdict(data["verification"], everything=True)), ""]
     if data.get("notes"):
         lines += ["## The model as it was read", ""]
         lines += [*(f"- {_escaped(note)}" for note in data["notes"]), ""]

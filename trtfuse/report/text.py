@@ -31,7 +31,7 @@ def summary(data: Content, *, everything: bool = False) -> RenderableType:
         parts += [Text(), *_fused(data, everything)]
     if data["declined"]:
         parts += [Text(), *_declined(data, everything)]
-    said, *notes = verdict(data["verification"])
+    said, *notes = verdict(data["verification"], everything=everything)
     parts += [Text(), line(said), *(line(f"  {note}") for note in notes)]
     if data.get("engine") is not None:
         from trtfuse.report import comparison

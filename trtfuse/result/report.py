@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from trtfuse.check.model import Verification
+from trtfuse.check.verification import Verification
 from trtfuse.errors import nothing_else_raised
 from trtfuse.groups.partition import Group
 from trtfuse.ir.graph import GROUP_DOMAIN, Node
