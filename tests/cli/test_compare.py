@@ -48,8 +48,9 @@ def test_two_models(run: Run) -> None:
     code, out, err = run("compare", "m.onnx", "m.fused.onnx", "--shapes", "x:2x2x4x4")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].split() == ["m.onnx", "m.fused.onnx"]
-    assert [line[:18].strip() for line in lines[1:7]] == [
+    assert lines[0].startswith("Same: ")
+    assert lines[2].split() == ["m.onnx", "m.fused.onnx"]
+    assert [line[:18].strip() for line in lines[3:9]] == [
         *("kernels", "traffic", "build time", "engine size", "weights", "activation memory")
     ]
     assert lines[-1].startswith("built with TensorRT for RTX ")

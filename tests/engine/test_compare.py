@@ -201,6 +201,7 @@ def test_as_json(fused: Comparison) -> None:
         *("name", "kernels", "traffic", "seconds", "size", "weights", "activation")
     }
     assert content["agreement"]["share"] == 1.0
+    assert content["verdict"] == fused.verdict.to_dict()
 
 
 def made(kernels: int) -> Comparison:
@@ -212,6 +213,8 @@ def made(kernels: int) -> Comparison:
 
 def test_as_text() -> None:
     lines = [
+        "Better: 9 kernels instead of 10; the same traffic, activation memory and engine size.",
+        "",
         "                         A        B",
         "kernels                 10        9  -10.0%",
         "traffic             4.1 MB   4.1 MB       =",

@@ -10,6 +10,7 @@ from markdown_it.token import Token
 from models import not_fused
 
 from trtfuse.check.verification import Verification
+from trtfuse.result.comparison import Agreement, Built, Comparison, FusionOutcome
 from trtfuse.result.not_fused import NotFused
 from trtfuse.result.report import Census, Fusion, Report
 
@@ -182,3 +183,35 @@ def test_the_path_of_the_model_is_shown_as_it_is(name: str) -> None:
     tokens = rendered(report([], [], f"folder/{name}.onnx").to_markdown())
     assert tokens[0].tag == "h1"
     assert shown(tokens[1]) == f"folder/{name}.onnx"
+
+
+def test_of_groups_it_says_what_the_builder_did() -> None:
+    made = report([], [])
+    made.fused = [
+        Fusion("pointwise", "group", "a + b", ["a", "b"], [], ["a", "b"], None),
+        Fusion("mlp", "group", "c + d", ["c", "d"], [], ["call"], None),
+    ]
+    assert "## Expected as one kernel by pointwise" in made.to_markdown()
+    assert tables(made.to_markdown())[1:] == [
+        [["nodes", "into"], ["a + b", "(as they are)"]],
+        [["nodes", "into"], ["c + d", "call"]],
+    ]
+    built = Built("m", 9, 100, 1.5, 2048, None, 0, ())
+    outcomes = [
+        FusionOutcome("pointwise", "group", "a + b", ["a", "b"], "one kernel", ["k1"]),
+        FusionOutcome("mlp", "group", "c + d", ["c", "d"], "several kernels", ["k2", "k3"]),
+    ]
+    made.engine = Comparison(built, built, [], [], agreement=Agreement(outcomes, []))
+    assert tables(made.to_markdown())[1:3] == [
+        [["nodes", "into", "TensorRT"], ["a + b", "(as they are)", "one kernel: k1"]],
+        [["nodes", "into", "TensorRT"], ["c + d", "call", "several kernels: k2, k3"]],
+    ]
+
+
+def test_the_verdict_on_the_engine_comes_first() -> None:
+    made = report([], [])
+    a, b = (Built("m", kernels, 100, 1.5, 2048, None, 0, ()) for kernels in (9, 10))
+    made.engine = Comparison(a, b, [], [])
+    assert made.to_markdown().splitlines()[2] == (
+        "**Worse: 10 kernels instead of 9; the same traffic, activation memory and engine size.**"
+    )

@@ -16,10 +16,12 @@ from rich.console import Console
 
 from trtfuse.check.verification import Compared, Verification
 from trtfuse.report.entries import verdict
-from trtfuse.report.terminal import show
-from trtfuse.report.text import SHOWN, summary
+from trtfuse.report.terminal import plain, show
+from trtfuse.report.text import LINES, MORE_LINES, SHOWN, summary
 from trtfuse.report.wording import counted
+from trtfuse.result.comparison import Agreement, Built, Comparison, FusionOutcome, Kernel
 from trtfuse.result.report import Census, Fusion, Report
+from trtfuse.result.verdict import Cause
 
 
 def test_a_report_reads_like_this() -> None:
@@ -102,16 +104,113 @@ def test_everything_is_shown_where_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 200])
-def test_long_names_are_neither_broken_nor_cut(width: int) -> None:
+def test_long_names_are_neither_broken_nor_cut_where_everything_is_asked_for(width: int) -> None:
     name = "/model/backbone/stage_1/block[0]/conv " * 8
     report = empty()
     report.fused = [Fusion("conv-scale", "rewrite", name.strip(), [], [], [], None)]
     report.declined = [not_fused("fc-scale", "n", "check", f"`{name.strip()}` is long")]
     file = io.StringIO()
-    show(Console(file=file, width=width, color_system=None), summary(report.to_dict(details=False)))
+    data = report.to_dict(details=False)
+    show(Console(file=file, width=width, color_system=None), summary(data, everything=True))
     lines = [line.rstrip() for line in file.getvalue().splitlines()]
     assert f"    {name.strip()}" in lines
     assert f"    n: `{name.strip()}` is long" in lines
+
+
+def test_a_summary_does_not_fill_lines_with_names() -> None:
+    report = empty()
+    report.fused = [Fusion("conv-scale", "rewrite", "conv " * 80, [], [], [], None)]
+    report.declined = [not_fused("fc-scale", "n", "check", "long " * 80)]
+    lines = str(report).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert len([line for line in lines if line.endswith("\N{HORIZONTAL ELLIPSIS}")]) == 2
+
+
+def many(rules: int, places: int, operators: int = 30) -> Report:
+    """A report in which there is much of everything."""
+    kinds = ("conv-scale", "rewrite"), ("pointwise", "group"), ("identity", "rewrite")
+    fused = [
+        Fusion(f"{rule}{'' if rule == 'identity' else n}", kind, f"node{k}", [], [], [], None)
+        for rule, kind in kinds
+        for n in range(rules)
+        for k in range(places + n)
+    ]
+    declined = [
+        not_fused("fc-scale", f"{'name/' * 30}{k}", f"guard{n}", "of this and of that")
+        for n in range(rules)
+        for k in range(places + n)
+    ]
+    before = Census(2000, {f"Operator{n}": 100 - n for n in range(operators)})
+    after = Census(1000, {f"Operator{n}": n for n in range(operators)})
+    return Report("m.onnx", before, after, fused, declined, Verification("rewrite"))
+
+
+@pytest.mark.parametrize(("rules", "places"), [(1, 1), (2, 4), (6, 2), (20, 30)])
+def test_a_summary_fits_a_screen(rules: int, places: int) -> None:
+    report = many(rules, places)
+    data = report.to_dict(details=False)
+    assert len(plain(summary(data, hint=True)).splitlines()) <= LINES
+    data["engine"] = engine()
+    lines = plain(summary(data, hint=True)).splitlines()
+    assert len(lines) <= LINES + MORE_LINES
+    assert max(map(len, lines)) <= 100
+
+
+def test_of_many_the_most_frequent_are_told_and_the_others_counted() -> None:
+    lines = str(many(20, 30)).splitlines()
+    assert [line.split()[0] for line in lines[2:7]] == [
+        "operator",
+        "Operator0",
+        "Operator1",
+        "Operator2",
+        "others",
+    ]
+    at = lines.index("fused")
+    assert lines[at + 1] == "  conv-scale19: 49, first node0"
+    assert "  and 17 more rules" in lines
+    at = lines.index("not fused, because")
+    assert lines[at + 1].startswith("  fc-scale, guard19: 49, first name/name/")
+    assert lines[at + 1].endswith("\N{HORIZONTAL ELLIPSIS}: of this and of that")
+    assert "  and 17 more reasons" in lines
+
+
+def test_the_last_line_says_how_to_see_more() -> None:
+    data = many(1, 1).to_dict(details=False)
+    last = plain(summary(data, hint=True)).splitlines()[-1]
+    assert all(word in last for word in ("-v", "--report", "trtfuse explain"))
+    whole = summary(data, hint=True, everything=True)
+    assert plain(whole).splitlines()[-1] != last
+    assert plain(summary(empty().to_dict(details=False), hint=True)).splitlines()[-1] != last
+
+
+def engine(cause: Cause | None = None) -> dict[str, Any]:
+    """What TensorRT made of a model that it runs in one kernel more."""
+    a = Built("m.onnx", 9, 4_100_000, 1.5, 2048, None, 0, ())
+    b = Built("m.onnx fused", 10, 4_100_000, 1.0, 1024, None, 0, ())
+    groups = [
+        FusionOutcome("pointwise", "group", "a + b", ["a", "b"], "one kernel", ["k1"]),
+        FusionOutcome("mlp", "group", "c + d", ["c", "d"], "several kernels", ["k2", "k3"]),
+    ]
+    vanished = [Kernel("k", "kgen", [])]
+    shapes = {"x": (1, 2)}
+    agreement = Agreement(groups, [])
+    return Comparison(a, b, vanished, [], "TensorRT 1", shapes, [], agreement, cause).to_dict()
+
+
+def test_the_verdict_on_the_engine_is_the_first_line() -> None:
+    data = many(1, 1).to_dict(details=False)
+    data["engine"] = engine(Cause("conv-scale", {"kernels": 9}, ["conv-scale"]))
+    lines = plain(summary(data)).splitlines()
+    assert lines[0] == (
+        "Worse: 10 kernels instead of 9, because of conv-scale (without it, 9 kernels): try "
+        "--skip conv-scale."
+    )
+    assert lines[1].startswith("m.onnx: 2,000 nodes, 1,000 after ")
+    assert "expected as one kernel; TensorRT runs 1 of 2 so" in lines
+    assert "1 kernel vanished, 0 appeared" in lines
+    whole = plain(summary(data, everything=True)).splitlines()
+    assert "vanished: 1" in whole
+    assert "  several kernels: c + d (mlp): k2, k3" in whole
 
 
 def test_names_are_no_markup_and_no_line_breaks() -> None:

@@ -78,11 +78,11 @@ def compare(
     """
     sides = (_Side(a), _Side(b))
     fixed, notes = _fixed(sides, read_shapes(shapes))
-    built: list[Built] = []
+    both: list[Built] = []
     engines: list[Engine] = []
     for side in sides:
         if side.record is not None:
-            built.append(_recorded(side.record))
+            both.append(_recorded(side.record))
             continue
         engine = side.engine
         if engine is None:
@@ -102,13 +102,13 @@ def compare(
                     f"{error} ({sides[0].name} does build)", error.unsupported
                 ) from None
         engines.append(engine)
-        built.append(_built(engine, side.name, side.own_names(engine.layers)))
-    for one in built:
+        both.append(built(engine, side.name, side.own_names(engine.layers)))
+    for one in both:
         if one.traffic is None:
             notes.append(f"{one.name} has sizes that are not known before it runs: no traffic")
     if len(engines) == 1:
         notes.append("one of the two was built elsewhere: compare like with like")
-    left, right = built
+    left, right = both
     vanished, appeared = difference(left.layers, right.layers)
     return Comparison(
         left,
@@ -215,7 +215,7 @@ def _kernels(layers: Sequence[Layer]) -> list[Kernel]:
     return [Kernel(layer.name, layer.type, list(layer.nodes)) for layer in layers]
 
 
-def _built(engine: Engine, name: str, layers: tuple[Layer, ...]) -> Built:
+def built(engine: Engine, name: str, layers: tuple[Layer, ...]) -> Built:
     """What `build` made; the layers are its own, their nodes perhaps under other names."""
     sizes = engine.sizes
     return Built(

@@ -12,7 +12,7 @@ from trtfuse.analysis.wording import written
 from trtfuse.report.entries import Content
 from trtfuse.report.terminal import line, listed
 from trtfuse.report.terminal import plain as plain_text
-from trtfuse.report.wording import amount, printable
+from trtfuse.report.wording import amount, counted, printable
 
 #: So many kernels and fusions of a kind are listed unless all are asked for.
 SHOWN = 5
@@ -72,6 +72,17 @@ def agreed(agreement: Content) -> str:
     )
 
 
+#: Of what a verdict has, the colour on a terminal.
+_COLOURS = {"better": "bold green", "worse": "bold red", "mixed": "bold yellow", "same": "bold"}
+
+
+def ruled(compared: Content) -> Iterator[Text]:
+    """The verdict in a line, for what has one: reports of older versions have none."""
+    verdict = compared.get("verdict")
+    if verdict is not None:
+        yield line(verdict["sentence"], _COLOURS.get(verdict["outcome"], "bold"))
+
+
 def summary(compared: Content, *, everything: bool = False) -> RenderableType:
     """The comparison for a rich console. Lines with names in them are not broken.
 
@@ -79,7 +90,7 @@ def summary(compared: Content, *, everything: bool = False) -> RenderableType:
         compared: the comparison as the schema `trtfuse.comparison/1` has it.
         everything: whether to list all kernels and fusions, not only the first of each kind.
     """
-    parts: list[RenderableType] = [*_figures(compared)]
+    parts: list[RenderableType] = [*ruled(compared), Text(), *_figures(compared)]
     for title in ("vanished", "appeared"):
         if compared[title]:
             parts += [Text(), *_kernels(title, compared[title], everything)]
@@ -87,6 +98,26 @@ def summary(compared: Content, *, everything: bool = False) -> RenderableType:
         parts += [Text(), *_agreement(compared["agreement"], everything)]
     parts += [Text(), line(built_with(compared)), *map(line, compared["notes"])]
     return Group(*parts)
+
+
+def within(compared: Content, *, everything: bool) -> Iterator[Text]:
+    """The comparison in the summary of a report, which has the verdict on its first line."""
+    yield from _figures(compared)
+    yield Text()
+    vanished, appeared = (len(compared[title]) for title in ("vanished", "appeared"))
+    if everything:
+        for title in ("vanished", "appeared"):
+            if compared[title]:
+                yield from (*_kernels(title, compared[title], everything), Text())
+    elif vanished or appeared:
+        yield line(f"{counted(vanished, 'kernel')} vanished, {appeared:,} appeared")
+    if compared["agreement"] is not None:
+        if everything:
+            yield from _agreement(compared["agreement"], everything)
+        else:
+            yield line(agreed(compared["agreement"]))
+    yield line(built_with(compared))
+    yield from map(line, compared["notes"])
 
 
 def plain(compared: Content) -> str:

@@ -55,6 +55,17 @@ def made(data: Content) -> str:
     )
 
 
+def became(data: Content) -> list[Content]:
+    """Of each group, in order, what the builder did with it; empty where it was not asked."""
+    agreement = (data.get("engine") or {}).get("agreement") or {}
+    return [fusion for fusion in agreement.get("fusions", ()) if fusion["kind"] == "group"]
+
+
+def in_one_kernel(fusion: Content) -> bool:
+    """Whether the builder runs a fusion in one kernel, be it with other nodes."""
+    return fusion["outcome"] in ("one kernel", "merged further")
+
+
 def operators(data: Content) -> Iterator[tuple[str, int, int]]:
     """Each operator with its count before and after, the most frequent first."""
     before, after = data["before"]["operators"], data["after"]["operators"]

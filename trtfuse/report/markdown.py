@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from trtfuse.report.entries import Content, by_rule, made, operators, titled, verdict
+from trtfuse.report.entries import Content, became, by_rule, made, operators, titled, verdict
 from trtfuse.report.wording import counted, printable
 
 
@@ -16,9 +16,11 @@ def markdown(data: Content) -> str:
         data: the report as the schema has it.
     """
     before, after = data["before"]["nodes"], data["after"]["nodes"]
+    ruling = (data.get("engine") or {}).get("verdict")
     lines = [
         f"# {_escaped(data['model'])}",
         "",
+        *([f"**{_escaped(ruling['sentence'])}**", ""] if ruling else []),
         f"{counted(before, 'node')}, {after:,} after {made(data)}.",
         "",
     ]
@@ -28,9 +30,16 @@ def markdown(data: Content) -> str:
         lines += [*(f"- {_escaped(note)}" for note in data["notes"]), ""]
     lines += ["## Operators", ""]
     lines += _table(("operator", "before", "after"), operators(data))
+    outcomes = {id(entry): found for entry, found in zip(_groups(data), became(data), strict=False)}
     for rule, entries in by_rule(data["fused"]).items():
-        lines += [f"## {'Grouped' if entries[0]['kind'] == 'group' else 'Fused'} by {rule}", ""]
-        lines += _table(("nodes", "into", "error"), map(_row, entries))
+        if entries[0]["kind"] == "group":
+            lines += [f"## Expected as one kernel by {rule}", ""]
+            heads = ("nodes", "into", "TensorRT") if outcomes else ("nodes", "into")
+            rows = (_group_row(entry, outcomes.get(id(entry))) for entry in entries)
+            lines += _table(heads, rows)
+        else:
+            lines += [f"## Fused by {rule}", ""]
+            lines += _table(("nodes", "into", "error"), map(_row, entries))
     if data["declined"]:
         lines += ["## Not fused", ""]
         keys = ("at", "rule", "guard", "because")
@@ -41,6 +50,19 @@ def markdown(data: Content) -> str:
     seconds = ", ".join(f"{stage} {time:.2f} s" for stage, time in data["seconds"].items())
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
     return "\n".join([*lines, f"{seconds}; {versions}", ""])
+
+
+def _groups(data: Content) -> list[Content]:
+    return [entry for entry in data["fused"] if entry["kind"] == "group"]
+
+
+def _group_row(entry: Content, found: Content | None) -> tuple[str, ...]:
+    """The nodes of a group, what stands for them, and what the builder did where it was asked."""
+    into = "(as they are)" if entry["into"] == entry["nodes"] else ", ".join(entry["into"])
+    if found is None:
+        return titled(entry), into
+    kernels = f": {', '.join(found['kernels'])}" if found["kernels"] else ""
+    return titled(entry), into, f"{found['outcome']}{kernels}"
 
 
 def _row(entry: Content) -> tuple[str, str, str]:

@@ -16,6 +16,15 @@ def line(text: str, style: str = "") -> Text:
     return Text(printable(text), style, no_wrap=True, overflow="ignore")
 
 
+#: A line of a summary is at most so long.
+_WIDEST = 100
+
+
+def shortened(text: str, most: int = _WIDEST) -> str:
+    """The beginning of a line that would go on forever, for where all of it can be asked for."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+
+
 def listed(texts: Sequence[str], everything: bool, most: int, indent: str = "  ") -> Iterator[Text]:
     """Lines, the first few unless all are asked for, and then how many more there are.
 

@@ -23,10 +23,10 @@ def amount(size: int) -> str:
     return counted(size, "byte")
 
 
-def joined(things: Sequence[str]) -> str:
-    """A list in words: "a", "a and b", "a, b and c"."""
+def joined(things: Sequence[str], word: str = "and") -> str:
+    """A list in words: "a", "a and b", "a, b and c"; or with another word than "and"."""
     *first, last = things
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def printable(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from trtfuse.errors import nothing_else_raised
 from trtfuse.result.layer import Layer
+from trtfuse.result.verdict import Cause, Verdict
 
 SCHEMA = "trtfuse.comparison/1"
 
@@ -135,6 +136,7 @@ class Comparison:
         shapes: what inputs were fixed to whose sizes vary.
         notes: what is worth knowing besides, a sentence each.
         agreement: what became of each fusion, where `b` is what `fuse` returned; else None.
+        cause: which rule made `b` worse, where that was looked for.
     """
 
     a: Built
@@ -145,11 +147,18 @@ class Comparison:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     agreement: Agreement | None = None
+    cause: Cause | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether `b` is better than `a`: kernels, traffic, activation memory and engine size."""
+        return Verdict.of(self.a.to_dict(), self.b.to_dict(), self.cause)
 
     @nothing_else_raised
     def to_dict(self) -> dict[str, Any]:
         """The comparison as JSON has it."""
         return {
+            "verdict": self.verdict.to_dict(),
             "backend": self.backend,
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "a": self.a.to_dict(),
