@@ -223,3 +223,20 @@ def test_a_model_that_onnx_runtime_cannot_run_cannot_be_checked(folder: Path, ru
     onnx.save(proto, folder / "bad.onnx")
     said = refused(run, "fuse", "bad.onnx", "--verify", "model")
     assert said.startswith("ONNX Runtime ")
+
+
+def test_the_report_has_the_command_and_the_file_that_was_written(run: Run, folder: Path) -> None:
+    ran = run("fuse", "m.onnx", "-o", "a b.onnx", "--report", "r.json", "-q")
+    assert ran.code == 0
+    report = json.loads((folder / "r.json").read_text(encoding="utf-8"))
+    assert report["command"] == "trtfuse fuse m.onnx -o 'a b.onnx' --report r.json -q"
+    assert report["output"]["path"] == "a b.onnx"
+    assert report["output"]["bytes"] == (folder / "a b.onnx").stat().st_size
+    assert report["date"].endswith("Z")
+
+
+def test_the_summary_ends_with_how_to_see_more(run: Run) -> None:
+    *_, hint, wrote = run("fuse", "m.onnx").out.splitlines()
+    assert hint.startswith("-v lists everything")
+    assert wrote == "wrote m.fused.onnx"
+    assert hint not in run("fuse", "m.onnx", "-v").out

@@ -31,6 +31,7 @@ from trtfuse.cli.progress import shown_build
     metavar="NAME",
     help="tensorrt or tensorrt_rtx; the first that is installed if left out.",
 )
+@options.fail_if_worse
 @options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
@@ -42,6 +43,7 @@ def compare(
     input_shapes: dict[str, Any],
     targets: tuple[str, ...] | None,
     backend: str | None,
+    fail_if_worse: bool,
     as_json: bool,
     verbose: int,
     quiet: bool,
@@ -62,13 +64,14 @@ def compare(
             backend=backend,
             progress=progress,
         )
+    code = 1 if fail_if_worse and comparison.verdict.worse else 0
     if as_json:
         click.echo(comparison.to_json(), nl=False)
-        return 0
+        return code
     from rich.console import Console
 
     from trtfuse.report.comparison import summary
     from trtfuse.report.terminal import show
 
     show(Console(highlight=False), summary(comparison.to_dict(), everything=verbose > 0))
-    return 0
+    return code

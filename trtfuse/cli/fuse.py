@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,7 @@ from trtfuse.run import GroupsAs, VerifyLevel
     is_flag=True,
     help="Build original and result with TensorRT, and compare what it makes of them.",
 )
+@options.fail_if_worse
 @options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -138,6 +140,7 @@ def fuse(
     dry_run: bool,
     check: bool,
     builds: bool,
+    fail_if_worse: bool,
     as_json: bool,
     verbose: int,
     quiet: bool,
@@ -159,12 +162,16 @@ def fuse(
     several = len(paths) > 1 or is_folder(paths[0])
     check_stdout(output, as_json)
     if check:
-        _nothing_to_write(output="-o", reports="--report", builds="--build")
-        output, reports, builds, dry_run = None, (), False, True
+        _nothing_to_write(
+            output="-o", reports="--report", builds="--build", fail_if_worse="--fail-if-worse"
+        )
+        output, reports, builds, fail_if_worse, dry_run = None, (), False, False, True
     tasks = _tasks(paths, output, reports, several, dry_run)
     # What is wrong for all of them is said once.
     selected(names, skip or ())
     shared_memory(target)
+    if fail_if_worse and not builds:
+        raise UsageError("--fail-if-worse takes --build, which says whether it is worse")
     if builds:
         from trtfuse.engine.backend import find_backend
 
@@ -184,6 +191,7 @@ def fuse(
         },
         builds=builds,
         checks=check,
+        fails=fail_if_worse,
         verbose=verbose,
         quiet=quiet,
         silent=quiet or as_json,
@@ -232,6 +240,7 @@ class _Work:
         how: what `trtfuse.fuse` is given.
         builds: whether to build the original and the result.
         checks: whether it is only asked whether they would change.
+        fails: whether a worse engine is a failure.
         verbose, quiet: as given.
         silent: whether stdout is not for what is said of each.
         several: whether there are several models, which a table then tells of.
@@ -241,6 +250,7 @@ class _Work:
     how: dict[str, Any]
     builds: bool
     checks: bool
+    fails: bool
     verbose: int
     quiet: bool
     silent: bool
@@ -264,12 +274,14 @@ class _Work:
             result = trtfuse.fuse(source.model, **self.how, progress=progress)
         if source.stdin:
             result.report.model = source.name
+        result.report.command = shlex.join(["trtfuse", *click.get_current_context().obj])
         if result.ok and self.builds:
             trouble = self._built(source, result)
+        worse = self.fails and _is_worse(result.report)
         outputs = list(task.reports)
         if self.folder is not None:
             self.folder.mkdir(exist_ok=True)
-        if result.ok and task.output is not None:
+        if result.ok and not worse and task.output is not None:
             self._write(result, task.output)
             outputs[:0] = [] if task.output == DASH else [task.output]
         for path in task.reports:
@@ -282,18 +294,31 @@ class _Work:
                 f"trtfuse: '{source.name}' and its fused model differ: nothing was written",
                 err=True,
             )
+        if worse:
+            click.echo(
+                f"trtfuse: the engine of '{source.name}' is worse: nothing was written", err=True
+            )
         changes = self.checks and bool(_changes(result.report))
-        code = 2 if trouble else 1 if changes or not result.ok else 0
+        code = 2 if trouble else 1 if changes or worse or not result.ok else 0
         return _Done(code, result.report, trouble)
 
     def _built(self, source: Source, result: FusionResult) -> TrtfuseError | None:
         """What stops TensorRT; the fused model is as good as before, and is written first."""
+        from trtfuse.engine.cause import with_cause
+
+        # Whether the model agrees as a whole is asked once.
+        level = "none" if self.how["verify"] == "none" else "rewrite"
+
+        def without(rule: str) -> FusionResult:
+            skip = (*self.how["skip"], rule)
+            how = {**self.how, "skip": skip, "verify": level, "inputs": None}
+            return trtfuse.fuse(source.model, **how)
+
         try:
             with shown_build(self.quiet) as progress:
                 shapes = self.how["shapes"] or self.how["input_shapes"]
-                result.report.engine = trtfuse.compare(
-                    source.model, result, shapes=shapes, progress=progress
-                )
+                compared = trtfuse.compare(source.model, result, shapes=shapes, progress=progress)
+                result.report.engine = with_cause(compared, result.report, without, progress)
         except TrtfuseError as error:
             return error
         return None
@@ -314,7 +339,10 @@ class _Work:
             from trtfuse.report.text import summary
 
             data = result.report.to_dict(details=False)
-            show(Console(highlight=False, stderr=err), summary(data, everything=self.verbose > 0))
+            show(
+                Console(highlight=False, stderr=err),
+                summary(data, everything=self.verbose > 0, hint=True),
+            )
         for path in outputs:
             say_written(path, err)
 
@@ -327,6 +355,10 @@ class _Work:
             changes = [fusion.to_dict() for fusion in _changes(done.report)]
             return {"model": done.report.model, "would_change": bool(changes), "fused": changes}
         return done.report.to_dict()
+
+
+def _is_worse(report: Report) -> bool:
+    return report.engine is not None and report.engine.verdict.worse
 
 
 def _changes(report: Report) -> list[Fusion]:

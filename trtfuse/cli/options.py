@@ -187,5 +187,11 @@ as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else."
 )
 
+fail_if_worse = click.option(
+    "--fail-if-worse",
+    is_flag=True,
+    help="Exit with 1 if the engine is worse: more kernels or more traffic, or, where neither got "
+    "better, more activation memory or a larger engine.",
+)
 path = click.Path(path_type=Path)
 model = ModelPath(path_type=Path)

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = command.main(given, prog_name="trtfuse", standalone_mode=False)
+        code = command.main(given, prog_name="trtfuse", standalone_mode=False, obj=given)
     except click.exceptions.Abort:
         code = 130
     except Exception as error:  # noqa: BLE001 - nobody is shown a traceback without asking
