@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from onnx import ModelProto
 
@@ -38,12 +39,13 @@ from trtfuse.model.model import Model, Objective
 from trtfuse.progress import Progress, staged
 from trtfuse.report.wording import counted
 from trtfuse.result.fusion_result import FusionResult
+from trtfuse.result.model_file import OriginalFile
 from trtfuse.result.not_fused import NotFused
 from trtfuse.result.report import Census, Fusion, Report
 from trtfuse.result.trace import Trace
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.refusal import Refusal
-from trtfuse.rewrite.rule import AnyRule, GroupRule, selected
+from trtfuse.rewrite.rule import CATALOGUE, AnyRule, GroupRule, selected
 
 VerifyLevel = Literal["none", "rewrite", "model"]
 GroupsAs = Literal["flat", "functions", "off"]
@@ -199,6 +201,22 @@ class Options:
                 f"the limit of folding is {self.fold_limit} bytes; it cannot be negative"
             )
 
+    def told(self) -> dict[str, Any]:
+        """The options as a report has them: the rules by the shorter list, what can be written."""
+        chosen = [rule.name for rule in self.rules]
+        skipped = [name for name in CATALOGUE if name not in chosen]
+        some = {"skip": skipped} if len(skipped) < len(chosen) else {"rules": chosen}
+        return {
+            **some,
+            "groups": self.groups,
+            "objective": self.objective,
+            "verify": self.verify,
+            "input_shapes": {name: list(shape) for name, shape in self.input_shapes.items()},
+            "fold_limit": self.fold_limit,
+            "seed": self.seed,
+            "target": self.target,
+        }
+
 
 class Run:
     """A model on its way, which `fuse` and `explain` read.
@@ -219,6 +237,7 @@ class Run:
 
     def __init__(self, model: ModelLike, options: Options) -> None:
         self.options = options
+        self.told = options.told()
         self.seconds: dict[str, float] = {}
         self._given = model
         self._read()
@@ -305,11 +324,15 @@ class Run:
             seconds=self.seconds,
             versions=_versions(),
             notes=self.model.notes,
+            options=self.told,
+            date=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             trace=self.trace,
         )
         external = ((t.folder, t.proto) for t in self.model.external)
         data = {folder / ExternalData.of(t).file for folder, t in external if folder is not None}
         path = Path(self._given) if isinstance(self._given, (str, Path)) else None
+        if path is not None:
+            report.original = OriginalFile.of(path, data)
         return FusionResult(model, report, path, tuple(sorted(data)), self.model.folder)
 
     def _write(self, called: bool, changed: bool) -> ModelProto:

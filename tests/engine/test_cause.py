@@ -4,34 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from models import model
-from onnx import ModelProto
+from models import model, siamese
 
 import trtfuse
 from trtfuse.engine import cause
 from trtfuse.engine.cause import MOST_RULES, with_cause
 from trtfuse.errors import EngineError
 from trtfuse.result.comparison import Comparison
-
-RNG = np.random.default_rng(0)
-
-
-def siamese() -> ModelProto:
-    """Two branches with the same weights and different scales, which then take weights each."""
-
-    def weights(*shape: int) -> np.ndarray:
-        return RNG.standard_normal(shape).astype(np.float32)
-
-    return model(
-        """(float[1,128,4,4] x, float[1,128,4,4] z) => (float[1,128,4,4] y) {
-            [conv1] a = Conv<pads = [1, 1, 1, 1]>(x, w) [mul1] b = Mul(a, s) [relu1] c = Relu(b)
-            [conv2] d = Conv<pads = [1, 1, 1, 1]>(z, w) [mul2] e = Mul(d, t) [relu2] f = Relu(e)
-            [add] y = Add(c, f)
-        }""",
-        w=weights(128, 128, 3, 3),
-        s=weights(128, 1, 1),
-        t=weights(128, 1, 1),
-    )
 
 
 def fused(*skip: str) -> trtfuse.FusionResult:

@@ -100,3 +100,22 @@ def value(read: Model, name: str) -> Value:
 def not_fused(rule: str, at: str, guard: str, because: str) -> NotFused:
     """An entry of `declined`, as a guard makes it at one node."""
     return NotFused(rule, at, [at], ["Relu"], 1, 1, [Reason(Condition(guard), because)])
+
+
+def siamese() -> ModelProto:
+    """Two branches with the same weights and different scales, which then take weights each."""
+    rng = np.random.default_rng(0)
+
+    def weights(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    return model(
+        """(float[1,128,4,4] x, float[1,128,4,4] z) => (float[1,128,4,4] y) {
+            [conv1] a = Conv<pads = [1, 1, 1, 1]>(x, w) [mul1] b = Mul(a, s) [relu1] c = Relu(b)
+            [conv2] d = Conv<pads = [1, 1, 1, 1]>(z, w) [mul2] e = Mul(d, t) [relu2] f = Relu(e)
+            [add] y = Add(c, f)
+        }""",
+        w=weights(128, 128, 3, 3),
+        s=weights(128, 1, 1),
+        t=weights(128, 1, 1),
+    )

@@ -21,7 +21,7 @@ EXTERNAL_FROM = 1024
 _ALIGNMENT = 4096
 
 
-def save_model(model: ModelProto, path: str | Path, folder: Path | None = None) -> None:
+def save_model(model: ModelProto, path: str | Path, folder: Path | None = None) -> Path | None:
     """Writes a model, and its external data to `PATH.data` beside it.
 
     Both are written under other names first and take their own when they are complete, so that a
@@ -32,6 +32,9 @@ def save_model(model: ModelProto, path: str | Path, folder: Path | None = None) 
         path: where to; a file that is there is replaced.
         folder: where the external data of `model` is.
 
+    Returns:
+        The file with the external data, or None where there is none.
+
     Raises:
         ModelError: the file cannot be written, or external data cannot be read.
     """
@@ -40,7 +43,7 @@ def save_model(model: ModelProto, path: str | Path, folder: Path | None = None) 
     if message is not None:
         with written(path) as file:
             file.write(message)
-        return
+        return None
     beside = path.with_name(path.name + ".data")
     # The data takes its name first, so that the model is never there without it.
     with written(path) as file, written(beside) as data:
@@ -48,6 +51,7 @@ def save_model(model: ModelProto, path: str | Path, folder: Path | None = None) 
         lean.CopyFrom(model)
         _move_out(lean, data, folder, beside)
         file.write(lean.SerializeToString())
+    return beside
 
 
 def is_external(model: ModelProto) -> bool:

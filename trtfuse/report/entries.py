@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from trtfuse.report.wording import counted, joined
+from trtfuse.report.wording import amount, counted, joined
 from trtfuse.rewrite.rule import cleans_up
 
 #: A report, or an entry of one, as the schema has it.
@@ -64,6 +64,25 @@ def became(data: Content) -> list[Content]:
 def in_one_kernel(fusion: Content) -> bool:
     """Whether the builder runs a fusion in one kernel, be it with other nodes."""
     return fusion["outcome"] in ("one kernel", "merged further")
+
+
+#: A file that changes by more than both, a share and so many bytes, changes by much.
+_SHARE, _BYTES = 0.1, 10**6
+
+
+def file_sizes(data: Content) -> str:
+    """A sentence on the size of the file, where it changed by much; else nothing."""
+    before, after = ((data.get(key) or {}).get("bytes") for key in ("original", "output"))
+    if before is None or after is None:
+        return ""
+    change = abs(after - before)
+    if change <= _BYTES or change <= _SHARE * before:
+        return ""
+    if after < before:
+        return f"The file shrinks from {amount(before)} to {amount(after)}."
+    folds = any(entry["rule"] == "fold-constants" for entry in data["fused"])
+    limit = "; constants were folded, and --fold-limit says how far" if folds else ""
+    return f"The file grows from {amount(before)} to {amount(after)}{limit}."
 
 
 def operators(data: Content) -> Iterator[tuple[str, int, int]]:
@@ -146,3 +165,21 @@ def _compared(verification: Content, everything: bool) -> Iterator[str]:
         yield from (f"'{entry['output']}': {apart(entry)}" for entry in compared)
     elif worst is not None:
         yield f"'{worst['output']}' differs {'by' if one else 'most: by'} {apart(worst)}"
+
+
+def written(data: Content) -> str:
+    """A sentence: where the result is, how large, and its hash; empty if it was not written."""
+    output = data.get("output")
+    if not output:
+        return ""
+    return f"Written to {output['path']}: {amount(output['bytes'])}, SHA-256 {output['sha256']}"
+
+
+def in_words(value: Any) -> str:
+    """The value of an option: names with commas between them, shapes like `x:1x3x224x224`."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}:{in_words(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        sizes = all(isinstance(each, int) for each in value)
+        return ("x" if sizes else ", ").join(map(str, value))
+    return str(value)

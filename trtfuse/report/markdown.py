@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from trtfuse.report.entries import Content, became, by_rule, made, operators, titled, verdict
+from trtfuse.report.entries import (
+    Content,
+    became,
+    by_rule,
+    file_sizes,
+    in_words,
+    made,
+    operators,
+    titled,
+    verdict,
+    written,
+)
 from trtfuse.report.wording import counted, printable
 
 
@@ -24,7 +35,8 @@ def markdown(data: Content) -> str:
         f"{counted(before, 'node')}, {after:,} after {made(data)}.",
         "",
     ]
-    lines += [*(f"- {line}" for line in verdict(data["verification"], everything=True)), ""]
+    lines += [f"- {line}" for line in verdict(data["verification"], everything=True)]
+    lines += [*(f"- {_escaped(line)}" for line in (file_sizes(data), written(data)) if line), ""]
     if data.get("notes"):
         lines += ["## The model as it was read", ""]
         lines += [*(f"- {_escaped(note)}" for note in data["notes"]), ""]
@@ -47,9 +59,19 @@ def markdown(data: Content) -> str:
         lines += _table(("node", "rule", "guard", "because"), declined)
     if data.get("engine") is not None:
         lines += _engine(data["engine"])
+    lines += _run(data)
     seconds = ", ".join(f"{stage} {time:.2f} s" for stage, time in data["seconds"].items())
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
     return "\n".join([*lines, f"{seconds}; {versions}", ""])
+
+
+def _run(data: Content) -> list[str]:
+    """The command, when, and the options that are not what they are if nobody gives them."""
+    said = [data.get("command"), data.get("date")]
+    given = [f"- {_escaped(each)}" for each in said if each]
+    options = {name: value for name, value in (data.get("options") or {}).items() if value}
+    given += [f"- {name}: {_escaped(in_words(value))}" for name, value in options.items()]
+    return ["## The run", "", *given, ""] if given else []
 
 
 def _groups(data: Content) -> list[Content]:

@@ -13,6 +13,7 @@ from trtfuse.report.entries import (
     Content,
     Kind,
     became,
+    file_sizes,
     in_one_kernel,
     made,
     of_kind,
@@ -98,7 +99,7 @@ def _lines(data: Content, detail: _Detail, hint: bool) -> Iterator[Text]:
     if engine is not None:
         yield from comparison.ruled(engine)
     yield _headline(data)
-    notes = [f"  {note}" for note in data.get("notes", ())]
+    notes = [*filter(None, [file_sizes(data)]), *data.get("notes", ())]
     yield from listed(notes, detail.whole, SHOWN)
     if data["fused"]:
         if data["before"]["operators"] != data["after"]["operators"]:

@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from trtfuse.errors import UsageError, nothing_else_raised
 from trtfuse.model.saving import same_file, save_model
+from trtfuse.result.model_file import OutputFile
 from trtfuse.result.report import Report
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class FusionResult:
     def save(self, path: str | Path) -> None:
         """Writes the model: whole or not at all, and with its external data if it has any.
 
+        The report then says where it is, how large, and its SHA-256.
+
         Args:
             path: where to; a file that is there is replaced. External data goes to `PATH.data`.
 
@@ -63,7 +66,8 @@ class FusionResult:
             raise UsageError(f"'{path}' is the original; write the fused model to another path")
         if any(same_file(data, Path(path)) for data in self.data):
             raise UsageError(f"'{path}' holds weights of the original; write to another path")
-        save_model(self.model, path, self.folder)
+        beside = save_model(self.model, path, self.folder)
+        self.report.output = OutputFile.of(Path(path), beside)
 
     @nothing_else_raised
     def to_graphsurgeon(self) -> onnx_graphsurgeon.Graph:

@@ -15,6 +15,7 @@ from trtfuse.ir.graph import GROUP_DOMAIN, Node
 from trtfuse.ir.operators import spelled
 from trtfuse.model.model import Model
 from trtfuse.report.entries import operators
+from trtfuse.result.model_file import OriginalFile, OutputFile
 from trtfuse.result.not_fused import NotFused
 from trtfuse.result.trace import Trace
 from trtfuse.rewrite.driver import Fused
@@ -128,6 +129,11 @@ class Report:
         versions: of trtfuse and of what its result depends on.
         engine: what TensorRT made of the original and of the result (`trtfuse.compare`), where
             they were built.
+        options: how the model was fused, by the names that `fuse` has for them.
+        command: the command line, where there was one.
+        date: when, in UTC, as ISO 8601 has it: "2026-11-28T14:32:05Z".
+        original: where the model was read from, and its size; None if not from a file.
+        output: where `FusionResult.save` wrote the result, its size and hash; None if not.
         trace: what the details of JSON and of the page are worked out from; it keeps the original
             in memory as long as the report.
     """
@@ -142,6 +148,11 @@ class Report:
     versions: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     engine: Comparison | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    command: str | None = None
+    date: str | None = None
+    original: OriginalFile | None = None
+    output: OutputFile | None = None
     trace: Trace | None = field(default=None, repr=False, compare=False)
 
     @nothing_else_raised
@@ -165,6 +176,11 @@ class Report:
             "versions": dict(self.versions),
             "notes": list(self.notes),
             "engine": None if self.engine is None else self.engine.to_dict(),
+            "options": dict(self.options),
+            "command": self.command,
+            "date": self.date,
+            "original": None if self.original is None else asdict(self.original),
+            "output": None if self.output is None else asdict(self.output),
         }
         return detailed(content, self.trace) if details else content
 
