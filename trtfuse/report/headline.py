@@ -31,6 +31,7 @@ class Headline:
         verdict: the same in two words.
         figures: nodes, fusions, largest error, near misses.
         engine: what TensorRT made of both models, a sentence; empty if it was not asked.
+        ruling: whether that is "better", "worse", "mixed" or "same"; empty if nobody has said.
     """
 
     sentence: str
@@ -38,6 +39,7 @@ class Headline:
     verdict: str
     figures: tuple[Figure, ...]
     engine: str = ""
+    ruling: str = ""
 
 
 def headline(data: dict[str, Any]) -> Headline:
@@ -47,12 +49,14 @@ def headline(data: dict[str, Any]) -> Headline:
         data: the report as the schema has it, of any version that wrote it.
     """
     standing, verdict, checked = _checked(data)
+    ruling = (data.get("engine") or {}).get("verdict") or {}
     return Headline(
         _sentence(data, checked),
         standing,
         verdict,
         (_nodes(data), _fusions(data), _error(data), _misses(data)),
-        _engine(data.get("engine")),
+        ruling.get("sentence") or _engine(data.get("engine")),
+        ruling.get("outcome", ""),
     )
 
 
@@ -64,8 +68,12 @@ def _sentence(data: dict[str, Any], checked: str) -> str:
         stay = "its only node stays as it is" if before == 1 else f"all {before:,} nodes stay"
         return f"Nothing to fuse: {stay}{checked}."
     if before == after:
-        return f"{made(data)}, in {counted(before, 'node')}{checked}."
-    return f"{before:,} nodes became {after:,} by {made(data)}{checked}."
+        numbers = counts(data)
+        expected = " expected as one kernel each" if numbers["group"] == len(data["fused"]) else ""
+        return f"{made(data)}{expected}, in {counted(before, 'node')}{checked}."
+    # A group saves no node.
+    rewrites = {**data, "fused": [e for e in data["fused"] if e["kind"] != "group"]}
+    return f"{before:,} nodes became {after:,} by {made(rewrites)}{checked}."
 
 
 def _checked(data: dict[str, Any]) -> tuple[Standing, str, str]:

@@ -8,7 +8,9 @@ from typing import Any
 
 from trtfuse.report.entries import KINDS, kind
 from trtfuse.report.headline import headline
+from trtfuse.report.next_steps import next_steps, rank
 from trtfuse.report.script import dagre, script
+from trtfuse.report.shipping import facts
 from trtfuse.report.wording import printable
 
 _FOLDER = importlib.resources.files("trtfuse.report") / "html"
@@ -28,6 +30,8 @@ def page(data: dict[str, Any]) -> str:
         "page.html",
         data={"versions": {}, "engine": None, "notes": [], **data},
         headline=headline(data),
+        facts=facts(data),
+        steps=next_steps(data),
         style=_text("page.css"),
         dagre=dagre(),
         script=script(),
@@ -64,17 +68,53 @@ def _rendered(template: str, **given: Any) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
+    environment.filters["number"] = _number
     return str(environment.from_string(_text(template)).render(given))
+
+
+def _number(value: float | None) -> str:
+    """A difference as the page has it: 1.2e-07, 0, or a dash where there is none."""
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:.1e}" if value else "0"
 
 
 def _content(data: dict[str, Any]) -> dict[str, Any]:
     """What the script of the page draws from."""
     return {
         **{key: data.get(key) for key in ("before", "after", "declined", "pictures", "graph")},
-        **{key: data.get(key) or {} for key in ("rules", "guards", "seconds", "versions", "cost")},
+        **{key: data.get(key) or {} for key in ("rules", "seconds", "cost")},
         "engine": data.get("engine"),
-        "fused": [{**entry, "is": KINDS.index(kind(entry))} for entry in data["fused"]],
+        "fused": [
+            {**entry, "is": KINDS.index(kind(entry)), **built}
+            for entry, built in zip(data["fused"], _built(data), strict=True)
+        ],
+        "guards": {
+            name: {**guard, "rank": rank(guard.get("helps", ""))}
+            for name, guard in (data.get("guards") or {}).items()
+        },
     }
+
+
+def _built(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the builder did with each entry of `fused`; nothing where it was not looked up."""
+    agreement = (data.get("engine") or {}).get("agreement") or {}
+    outcomes = iter(agreement.get("fusions", ()))
+    waiting = next(outcomes, None)
+    built: list[dict[str, Any]] = []
+    for entry in data["fused"]:
+        # They come in the same order, and some are left out.
+        if waiting is None or (waiting["rule"], waiting["name"]) != _known(entry):
+            built.append({})
+            continue
+        built.append({"built": {key: waiting[key] for key in ("outcome", "kernels")}})
+        waiting = next(outcomes, None)
+    return built
+
+
+def _known(entry: dict[str, Any]) -> tuple[str, str | None]:
+    # The first reports had no names.
+    return entry["rule"], entry.get("name")
 
 
 def _embedded(content: dict[str, Any]) -> str:

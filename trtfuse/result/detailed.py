@@ -7,9 +7,9 @@ from typing import Any
 from trtfuse.result.advice import condition
 from trtfuse.result.trace import Trace
 from trtfuse.rewrite.entries import CLEANUP
-from trtfuse.rewrite.rule import CATALOGUE
+from trtfuse.rewrite.rule import CATALOGUE, Rule
 
-_UNUSED = {
+_UNUSED: dict[str, str | int] = {
     "entry": str(CLEANUP),
     "document": "",
     "equation": "",
@@ -45,13 +45,16 @@ def detailed(data: dict[str, Any], trace: Trace | None) -> dict[str, Any]:
     return data
 
 
-def _described(name: str) -> dict[str, str]:
+def _described(name: str) -> dict[str, str | int]:
     rule = CATALOGUE.get(name)
     if rule is None:
         return dict(_UNUSED) if name == "unused" else dict.fromkeys(_UNUSED, "")
+    # As many nodes as its pattern has become one.
+    saves = rule.pattern.layers() - 1 if isinstance(rule, Rule) else 0
     return {
         "entry": str(rule.entry),
         "document": rule.entry.document,
         "equation": str(rule.equation or ""),
         "text": " ".join(rule.doc.split()),
+        "saves": saves,
     }

@@ -1,7 +1,8 @@
 // Tables of bars: something before and after.
 import { make } from "./elements.js";
 
-// rows: name, before, after. format: how a number is written.
+// rows: name, before, after, and whether that is better, worse or the same where it is not for the
+// numbers to say. format: how a number is written.
 export function bars(head, rows, format) {
   const most = Math.max(1, ...rows.flatMap(([, before, after]) => [before, after]));
   const bar = (className, n) => make("div", { className, style: `width:${(100 * n) / most}%` });
@@ -10,9 +11,14 @@ export function bars(head, rows, format) {
   return make("div", { className: "card tablebox" }, make("table", { className: "bars" },
     make("thead", {}, make("tr", {},
       heading(head), make("td", { className: "pair" }), heading("before", right), heading("after", right))),
-    make("tbody", {}, ...rows.map(([name, before, after]) => make("tr", {},
+    make("tbody", {}, ...rows.map(([name, before, after, outcome = byNumbers(before, after)]) => make("tr", {},
       make("th", { scope: "row" }, name),
-      make("td", { className: "pair", "aria-hidden": "true" }, bar("was", before), bar("is", after)),
+      make("td", { className: "pair", "aria-hidden": "true" }, bar("was", before), bar(`is ${outcome}`, after)),
       make("td", { className: "number" }, format(before)),
-      make("td", { className: `number ${after < before ? "down" : after > before ? "up" : ""}` }, format(after)))))));
+      make("td", { className: `number ${outcome}` }, format(after)))))));
+}
+
+function byNumbers(before, after) {
+  if (before === after) return "same";
+  return after < before ? "better" : "worse";
 }

@@ -47,3 +47,6 @@ export function facts(...rows) {
 export function say(text) {
   byId("said").textContent = text;
 }
+
+// A text in which backticks stand around code.
+export const coded = (text) => text.split("`").map((part, i) => (i % 2 ? make("code", {}, part) : part));

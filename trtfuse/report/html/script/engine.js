@@ -9,10 +9,11 @@ export function showEngine() {
   const { a, b } = data.engine ?? {}, body = byId("engine-body");
   if (!a || !b || !body) return;
   const known = (name) => typeof a[name] === "number" && typeof b[name] === "number";
-  const row = ([name, title]) => [title, a[name], b[name]];
+  const outcome = (name) => data.engine.verdict?.figures.find(({ figure }) => figure === name)?.outcome;
+  const row = ([name, title]) => [title, a[name], b[name], outcome(name)];
   if (known("kernels")) body.append(bars("", [row(["kernels", "kernels"])], number));
   if (known("traffic")) body.append(bars("", [row(["traffic", "traffic"])], bytes));
-  const sizes = [["weights", "weights"], ["activation", "activation memory"], ["size", "plan"]].filter(([name]) => known(name));
+  const sizes = [["weights", "weights"], ["activation", "activation memory"], ["size", "engine size"]].filter(([name]) => known(name));
   if (sizes.length) body.append(bars("", sizes.map(row), bytes));
   body.append(
     ...kernels("Kernels that are gone", data.engine.vanished),

@@ -9,7 +9,7 @@ import { searchField, wordsOf } from "./search.js";
 
 const WORTH_A_SEARCH = 12; // so many fusions are
 const FIRST_PICTURES = 3, MORE_PICTURES = 6;
-const TITLES = ["", "Grouped, each expected as one kernel", "Cleaned up"]; // by what `is` says of an entry
+const TITLES = ["", "Expected as one kernel", "Cleaned up"]; // by what `is` says of an entry
 
 const fusionSearch = searchField("find", "node, tensor or rule", listFusions);
 const fusionCount = make("p", { className: "fine", role: "status" });
@@ -53,7 +53,7 @@ function listFusions() {
   TITLES.forEach((title, kind) => {
     const ofKind = places.filter(({ entry }) => entry.is === kind);
     if (!ofKind.length) return;
-    if (title) blocks.push(make("h3", { className: "part" }, `${title}: ${number(ofKind.length)}`));
+    if (title) blocks.push(make("h3", { className: "part" }, `${title}: ${number(ofKind.length)}${kind === GROUP ? builtOf(ofKind) : ""}`));
     largestFirst(ofKind, ({ entry }) => entry.rule).forEach((ofRule, i) => {
       const open = i === 0 && !blocks.some((block) => block.tagName === "DETAILS") && (kind === 0 || words.length > 0);
       blocks.push(ruleBlock(ofRule, open));
@@ -62,6 +62,15 @@ function listFusions() {
   if (!places.length) blocks.push(notice("Nothing matches."));
   fusionHost.replaceChildren(...blocks);
 }
+
+// What the builder did with groups, where it was asked.
+function builtOf(places) {
+  const asked = places.filter(({ entry }) => entry.built);
+  const so = asked.filter(({ entry }) => inOneKernel(entry.built)).length;
+  return asked.length ? `; TensorRT runs ${so === asked.length ? "all of them" : number(so)} so` : "";
+}
+
+const inOneKernel = ({ outcome }) => outcome === "one kernel" || outcome === "merged further";
 
 // The part of a rule: one picture for all places that look alike. It is filled when it is opened.
 function ruleBlock(places, open) {
@@ -123,7 +132,7 @@ function scene(places) {
   const choose = (k, tell) => {
     current = k;
     const { entry } = places[k];
-    title.replaceChildren(make("span", { className: "mono" }, titleOf(entry)));
+    title.replaceChildren(make("span", { className: "mono" }, titleOf(entry)), ...outcomeOf(entry));
     button.replaceChildren(pictureOf(entry), make("span", { className: "hint" }, hint()));
     panel.replaceChildren(factsOf(entry));
     list.querySelectorAll("button").forEach((each, i) => each.setAttribute("aria-current", String(i === k)));
@@ -149,6 +158,12 @@ function scene(places) {
   return { box, show };
 }
 
+// What the builder made of an entry, beside its name.
+function outcomeOf({ built }) {
+  if (!built) return [];
+  return [" ", make("span", { className: `tag ${inOneKernel(built) ? "" : "guard"}` }, `TensorRT: ${built.outcome}`)];
+}
+
 // The name of an entry, or its first and last node where that would be a whole line of names.
 function titleOf(entry) {
   const joined = entry.nodes.join(" + "), name = entry.name ?? joined, most = 4;
@@ -157,13 +172,14 @@ function titleOf(entry) {
 }
 
 function factsOf(entry) {
-  const { rule, saved, origin, note } = entry, isGroup = entry.is === GROUP;
+  const { rule, saved, origin, note, built } = entry, isGroup = entry.is === GROUP;
   const fromOthers = origin && origin.join() !== entry.nodes.join();
   return facts(
     ["equation", equationOf(rule), "mono"],
     ["check", !isGroup && checkOf(entry)],
     ["saves, by estimate", saved && `${operations(saved.operations)} operations and ${bytes(saved.bytes)} read and written`],
     ["made from", fromOthers && origin.join(", ") + (entry.complete === false ? ", and more" : ""), "mono"],
+    ["TensorRT", built && [built.outcome, built.kernels.join(", ")].filter(Boolean).join(": "), "mono"],
     ["became", !isGroup && becameOf(entry), "mono"],
     ["note", note],
     ["documented as", documentOf(rule)]);

@@ -1,7 +1,7 @@
 // What was not fused, and why: near misses by rule and guard, to search and to filter.
 import { data } from "./data.js";
-import { byId, facts, make, notice } from "./elements.js";
-import { number, part, times } from "./format.js";
+import { byId, coded, facts, make, notice } from "./elements.js";
+import { counted, number, part, times } from "./format.js";
 import { fillList, largestFirst } from "./lists.js";
 import { documentOf, equationOf } from "./rules.js";
 import { searchField, wordsOf } from "./search.js";
@@ -59,27 +59,34 @@ function listMisses() {
     && (!byGuard.value || guard === byGuard.value)
     && words.every((word) => missTexts[i].includes(word)));
   missCount.textContent = part(matching.length, misses.length, "near miss", "near misses");
-  const kinds = largestFirst(matching, ({ rule, guard }) => `${rule}\n${guard}`);
+  const kinds = largestFirst(matching, ({ rule, guard }) => `${rule}\n${guard}`)
+    .sort((a, b) => rankOf(a) - rankOf(b) || savedBy(b) - savedBy(a));
   missHost.replaceChildren(...kinds.map((kind) => kindOfMiss(kind, words)));
   if (!matching.length) missHost.append(notice("Nothing matches."));
 }
 
+// What a user can change comes first, then what saves most; the most frequent first among equals.
+const rankOf = ([{ guard }]) => data.guards[guard]?.rank ?? 1;
+const savedBy = (kind) => kind.length * (data.rules[kind[0].rule]?.saves ?? 0);
+
 // The near misses of one rule by one guard: what helps, then where.
 function kindOfMiss(kind, words) {
   const { rule, guard } = kind[0];
-  const about = data.guards[guard] ?? {};
+  const about = data.guards[guard] ?? {}, saved = savedBy(kind);
   const list = make("ul", { className: "misses" }), end = make("div", { className: "end" });
   fillList(list, kind, ({ at, because }) => make("li", { className: "miss", tabindex: -1 },
     make("span", { className: "where" }, ...marked(at, words)),
     make("span", {}, ...marked(because, words))), end, FIRST_MISSES);
   return make("div", { className: "card kind" },
+    make("div", { className: "about" },
+      make("span", { className: "tag" }, rule),
+      make("span", { className: "tag guard" }, guard),
+      make("span", { className: "count" }, times(kind.length)),
+      saved ? make("span", { className: "soft" }, `up to ${counted(saved, "node")} fewer`) : null),
+    about.helps ? make("p", { className: `helps rank${rankOf(kind)}` }, make("b", {}, "What helps: "), ...coded(about.helps)) : null,
     make("details", {},
-      make("summary", {},
-        make("span", { className: "tag" }, rule),
-        make("span", { className: "tag guard" }, guard),
-        make("span", { className: "helps" }, about.holds ?? ""),
-        make("span", { className: "count" }, times(kind.length))),
-      facts(["what helps", about.helps], ["equation", equationOf(rule), "mono"], ["documented as", documentOf(rule)])),
+      make("summary", {}, "What the rule does, and what it asks for"),
+      facts(["it asks", about.holds], ["equation", equationOf(rule), "mono"], ["documented as", documentOf(rule)])),
     list, end);
 }
 

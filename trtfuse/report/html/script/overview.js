@@ -11,7 +11,7 @@ import { goToMiss } from "./misses.js";
 import { fit } from "./text.js";
 
 const FATES = {
-  fused: "fused", cleaned: "cleaned up", grouped: "grouped for one kernel", declined: "left, with a near miss", kept: "left as it was",
+  fused: "fused", cleaned: "cleaned up", grouped: "expected as one kernel", declined: "left, with a near miss", kept: "left as it was",
 };
 const TALLEST = 14; // so many nodes above each other, then a new column
 const MOST_NAMED = 36; // in a graph of so many nodes the marks have names
@@ -71,8 +71,8 @@ function sentence({ label, operator, fate, entry }) {
   const what = `${label} (${operator})`;
   if (fate === "kept") return `${what}: left as it was`;
   if (fate === "declined") return `${what}: not fused, because ${data.declined[entry].because}`;
-  const { name, rule, into } = data.fused[entry];
-  if (fate === "grouped") return `${what}: runs in one kernel, ${name}`;
+  const { name, rule, into, built } = data.fused[entry];
+  if (fate === "grouped") return `${what}: expected as one kernel, ${name}${built ? `; TensorRT: ${built.outcome}` : ""}`;
   return `${what}: ${into.length ? `by ${rule} into ${into.join(", ")}` : `erased by ${rule}`}`;
 }
 
@@ -87,9 +87,9 @@ function columnsOf(nodes) {
 // Where the mark of each node stands: columns side by side, in lines as wide as the page.
 function placeMarks(nodes, columns, width) {
   const named = nodes.length <= MOST_NAMED;
-  const pitch = named ? 128 : nodes.length <= 300 ? 20 : nodes.length <= 1500 ? 14 : 11;
+  const pitch = named ? 146 : nodes.length <= 300 ? 20 : nodes.length <= 1500 ? 14 : 11;
   const row = named ? 40 : pitch, side = Math.round(pitch * 0.68);
-  const [wide, high] = named ? [114, 26] : [side, side];
+  const [wide, high] = named ? [132, 26] : [side, side];
   const across = Math.max(1, Math.floor((width - 8) / pitch));
   const places = new Array(nodes.length), order = [];
   let top = MARGIN_OF_MAP;
@@ -121,7 +121,7 @@ function drawMap(nodes, map, width, label) {
   ...Object.entries(marks).filter(([, d]) => d).map(([fate, d]) => draw("path", { class: `fate-${fate}`, d })));
   if (map.named) {
     svg.append(...nodes.map(({ operator, fate }, i) => draw("text",
-      { class: `inbox ${fate}`, x: map.places[i].x + map.wide / 2, y: map.places[i].y + 17, "pointer-events": "none" }, fit("inbox", operator, map.wide - 2))));
+      { class: `inbox ${fate}`, x: map.places[i].x + map.wide / 2, y: map.places[i].y + 17, "pointer-events": "none" }, fit("inbox", operator, map.wide - 10))));
   }
   return svg;
 }

@@ -19,7 +19,7 @@ export function pictureData(entry) {
 
 export function pictureOf(entry) {
   const shown = pictureData(entry);
-  if (entry.is === GROUP) return captioned("one kernel", group(entry, shown));
+  if (entry.is === GROUP) return captioned("expected as one kernel", group(entry, shown));
   if (!shown && entry.nodes.join("\n") === entry.into.join("\n")) {
     return captioned("the same nodes, which now read what stood there before", drawNames(entry.operators, entry.nodes, "after"));
   }
