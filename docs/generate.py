@@ -184,8 +184,9 @@ def command_page() -> str:
         indented = "\n".join(f"    {line}".rstrip() for line in each.get_help(context).splitlines())
         parts.append(f"## trtfuse {name}\n\n{indented}\n")
     parts.append(
-        "Exit codes: 0 done, also when nothing fused; 1 the check failed, and no model was "
-        "written; 2 wrong\nusage or a file that cannot be used, said in one line on stderr.\n"
+        "Exit codes: 0 done, also when nothing fused; 1 the check failed, or with "
+        "`--fail-if-worse` the engine\nis worse, and no model was written; 2 wrong usage or a file that cannot be "
+        "used, said in one line on\nstderr.\n"
     )
     return "\n".join(parts)
 

@@ -237,6 +237,6 @@ def test_the_report_has_the_command_and_the_file_that_was_written(run: Run, fold
 
 def test_the_summary_ends_with_how_to_see_more(run: Run) -> None:
     *_, hint, wrote = run("fuse", "m.onnx").out.splitlines()
-    assert hint.startswith("-v lists everything")
+    assert hint.startswith("More: -v lists everything")
     assert wrote == "wrote m.fused.onnx"
     assert hint not in run("fuse", "m.onnx", "-v").out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from models import model, siamese
+from onnx import ModelProto
 
 import trtfuse
 from trtfuse.engine import cause
@@ -30,6 +31,47 @@ def test_weights_that_were_shared_are_found_to_be_the_cause() -> None:
     # What is not worse is not looked into.
     kept = trtfuse.compare(siamese(), siamese())
     assert with_cause(kept, result.report, fused) is kept
+
+
+def repvgg(blocks: int = 3, channels: int = 32) -> ModelProto:
+    """Blocks of a 3x3 and a 1x1 convolution and, from the second on, the input itself, added up."""
+    rng = np.random.default_rng(0)
+    weights: dict[str, np.ndarray] = {}
+
+    def normalized(name: str, x: str) -> str:
+        statistics = [f"{name}_{part}" for part in ("gain", "bias", "mean", "variance")]
+        weights.update((s, (rng.random(channels) + 0.5).astype(np.float32)) for s in statistics)
+        return f"[{name}] {name} = BatchNormalization({x}, {', '.join(statistics)})"
+
+    nodes, x = [], "x"
+    for n in range(blocks):
+        inputs = channels if n else 3
+        for size, pads in ((3, "[1, 1, 1, 1]"), (1, "[0, 0, 0, 0]")):
+            shape = (channels, inputs, size, size)
+            weights[f"w{size}_{n}"] = rng.standard_normal(shape).astype(np.float32)
+            nodes.append(f"[c{size}_{n}] c{size}_{n} = Conv<pads = {pads}>({x}, w{size}_{n})")
+            nodes.append(normalized(f"n{size}_{n}", f"c{size}_{n}"))
+        nodes.append(f"[s{n}] s{n} = Add(n3_{n}, n1_{n})")
+        if n:
+            nodes.append(normalized(f"i{n}", x))
+            nodes.append(f"[t{n}] t{n} = Add(s{n}, i{n})")
+        nodes.append(f"[r{n}] r{n} = Relu({'t' if n else 's'}{n})")
+        x = f"r{n}"
+    signature = f"(float[1,3,14,14] x) => (float[1,{channels},14,14] y)"
+    return model(f"{signature} {{ {' '.join(nodes)} [last] y = Sigmoid({x}) }}", **weights)
+
+
+def test_a_kernel_more_in_a_repvgg_is_found_to_be_of_conv_scale() -> None:
+    pytest.importorskip("tensorrt_rtx", reason="it builds engines")
+    original = repvgg()
+    result = trtfuse.fuse(original)
+    compared = trtfuse.compare(original, result)
+    found = with_cause(
+        compared, result.report, lambda rule: trtfuse.fuse(original, skip=(rule,))
+    ).verdict
+    assert found.worse
+    assert found.sentence.startswith("Worse: 9 kernels instead of 8, ")
+    assert found.sentence.endswith(": try --skip conv-scale.")
 
 
 class Figures:

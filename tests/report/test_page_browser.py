@@ -701,8 +701,8 @@ def test_values_that_are_equal_are_neither_green_nor_amber(browser: Browser) -> 
 @pytest.mark.parametrize(
     ("outcome", "title"),
     [
-        ("several kernels", "; TensorRT runs 0 so"),
-        ("merged further", "; TensorRT runs all of them so"),
+        ("several kernels", "; in the engine, 0 are"),
+        ("merged further", "; in the engine, all are"),
     ],
 )
 def test_a_group_says_what_the_builder_did(browser: Browser, outcome: str, title: str) -> None:

@@ -206,7 +206,7 @@ def test_the_verdict_on_the_engine_is_the_first_line() -> None:
         "--skip conv-scale."
     )
     assert lines[1].startswith("m.onnx: 2,000 nodes, 1,000 after ")
-    assert "expected as one kernel; TensorRT runs 1 of 2 so" in lines
+    assert "expected as one kernel; in the engine, 1 of 2 are" in lines
     assert "1 kernel vanished, 0 appeared" in lines
     whole = plain(summary(data, everything=True)).splitlines()
     assert "vanished: 1" in whole

@@ -34,6 +34,7 @@ _ALL = 10**9
 _NAME = 40
 #: A place has a line of its own, behind four spaces.
 _PLACE = 96
+_HINT = "More: -v lists everything, --report FILE.html draws it, trtfuse explain FILE says why not"
 _TITLES: dict[Kind, str] = {
     "fusion": "fused",
     "group": "expected as one kernel",
@@ -119,9 +120,7 @@ def _lines(data: Content, detail: _Detail, hint: bool) -> Iterator[Text]:
         yield from comparison.within(engine, everything=detail.whole)
     if hint and not detail.whole and (data["fused"] or data["declined"]):
         yield Text()
-        yield line(
-            "-v lists everything; --report FILE.html shows it; trtfuse explain says more", "dim"
-        )
+        yield line(_HINT, "dim")
 
 
 def _headline(data: Content) -> Text:
@@ -172,7 +171,7 @@ def _built(data: Content) -> str:
     outcomes = became(data)
     if not outcomes:
         return ""
-    return f"; TensorRT runs {sum(map(in_one_kernel, outcomes))} of {len(outcomes)} so"
+    return f"; in the engine, {sum(map(in_one_kernel, outcomes))} of {len(outcomes)} are"
 
 
 def _declined(data: Content, detail: _Detail) -> Iterator[Text]:

@@ -67,7 +67,7 @@ function listFusions() {
 function builtOf(places) {
   const asked = places.filter(({ entry }) => entry.built);
   const so = asked.filter(({ entry }) => inOneKernel(entry.built)).length;
-  return asked.length ? `; TensorRT runs ${so === asked.length ? "all of them" : number(so)} so` : "";
+  return asked.length ? `; in the engine, ${so === asked.length ? "all" : number(so)} are` : "";
 }
 
 const inOneKernel = ({ outcome }) => outcome === "one kernel" || outcome === "merged further";
