@@ -211,7 +211,8 @@ class Options:
             "groups": self.groups,
             "objective": self.objective,
             "verify": self.verify,
-            "input_shapes": {name: list(shape) for name, shape in self.input_shapes.items()},
+            "shapes": _listed(self.shapes),
+            "input_shapes": _listed(self.input_shapes),
             "fold_limit": self.fold_limit,
             "seed": self.seed,
             "target": self.target,
@@ -381,6 +382,11 @@ def running() -> Iterator[None]:
     except UnicodeDecodeError:
         # Of a name that is not that of a value.
         raise ModelError(NOT_UTF_8) from None
+
+
+def _listed(shapes: Fixed) -> dict[str, int | list[int | None]]:
+    """Shapes as JSON has them."""
+    return {name: s if isinstance(s, int) else list(s) for name, s in shapes.items()}
 
 
 def _deprecated(input_shapes: Mapping[str, Sequence[int]] | None) -> Fixed:
