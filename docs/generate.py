@@ -185,8 +185,8 @@ def command_page() -> str:
         parts.append(f"## trtfuse {name}\n\n{indented}\n")
     parts.append(
         "Exit codes: 0 done, also when nothing fused; 1 the check failed, or with "
-        "`--fail-if-worse` the engine\nis worse, and no model was written; 2 wrong usage or a file that cannot be "
-        "used, said in one line on\nstderr.\n"
+        "`--fail-if-worse` the engine\nis worse, and no model was written; 2 wrong usage or a file "
+        "that cannot be used, said in one line on\nstderr.\n"
     )
     return "\n".join(parts)
 

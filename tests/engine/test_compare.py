@@ -119,6 +119,16 @@ def test_shapes_that_cannot_be(shapes: dict[str, tuple[int, ...]], because: str)
         trtfuse.compare(scaled("n"), other, shapes=shapes)
 
 
+def test_what_one_leaves_open_is_built_at_the_sizes_of_the_other() -> None:
+    made = scaled("n", "h")
+    static = trtfuse.fuse(made, shapes={"x": (2, 8, 16, 16)})
+    for found in (
+        trtfuse.compare(made, static),
+        trtfuse.compare(made, static, shapes={"n": 2, "h": 16}),
+    ):
+        assert (found.shapes, found.notes) == ({"x": (2, 8, 16, 16)}, [])
+
+
 def test_an_input_that_is_itself_a_shape_is_given_its_values() -> None:
     reshaped = model("(float[2,6] x, int64[2] s) => (float[?,?] y) { y = Reshape(x, s) }")
     found = trtfuse.compare(reshaped, reshaped, shapes={"s": (3, 4)})

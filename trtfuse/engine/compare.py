@@ -168,9 +168,10 @@ def _fixed(sides: tuple[_Side, _Side], given: Fixed) -> tuple[Shapes, list[str]]
     judged = {name: s for name, s in given.items() if name in everywhere - open_}
     shapes = _sizes({name: s for name, s in judged.items() if isinstance(s, tuple)})
     wanted = {name: sizes for name, sizes in given.items() if name not in shapes}
-    for model, other in zip(models, reversed(models), strict=True):
+    names = [_names(model) for model in models]
+    for model, own, others in zip(models, names, reversed(names), strict=True):
         # What is in neither model, the first one is refused for.
-        elsewhere = _names(other) - _names(model)
+        elsewhere = others - own
         fix_shapes(model, {name: s for name, s in wanted.items() if name not in elsewhere})
     if models:
         agree_on_sizes(models[0], models[-1])
