@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -604,3 +605,13 @@ def test_the_public_names_are_these() -> None:
         "verify",
     ]
     assert all(hasattr(trtfuse, name) for name in trtfuse.__all__)
+    assert set(trtfuse.__all__) <= set(dir(trtfuse))
+
+
+def test_the_logger_tells_of_rewrites_and_groups(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="trtfuse"):
+        trtfuse.fuse(convolutions())
+    told = [record.getMessage() for record in caplog.records]
+    assert "Fused add2 by identity-scale" in told
+    assert "Not fused by conv-scale at sub2: `y` is an output of the graph" in told
+    assert "Fused mul1 + bn1 + relu1 as scale-and-activation" in told

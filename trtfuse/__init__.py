@@ -89,3 +89,7 @@ def __getattr__(name: str) -> object:
     if name not in _LAZY:
         raise AttributeError(f"module 'trtfuse' has no attribute '{name}'")
     return getattr(_import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

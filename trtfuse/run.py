@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import logging
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from trtfuse.groups.inline import inline_groups
 from trtfuse.groups.mark import mark
 from trtfuse.groups.members import note_members, noted_members
 from trtfuse.groups.partition import Group
-from trtfuse.groups.target import shared_memory
+from trtfuse.groups.target import capability, shared_memory
 from trtfuse.interop.reading import ModelLike, read_model
 from trtfuse.ir.graph import Node
 from trtfuse.ir.operators import NOT_UTF_8
@@ -47,6 +48,8 @@ from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.refusal import Refusal
 from trtfuse.rewrite.rule import CATALOGUE, AnyRule, GroupRule, selected
 
+_log = logging.getLogger("trtfuse")
+
 VerifyLevel = Literal["none", "rewrite", "model"]
 GroupsAs = Literal["flat", "functions", "off"]
 
@@ -65,7 +68,7 @@ def fuse(
     inputs: Inputs | None = None,
     fold_limit: int = FOLD_LIMIT,
     seed: int = 0,
-    target: str | None = None,
+    target: str | float | None = None,
     progress: Progress | None = None,
 ) -> FusionResult:
     """Applies TensorRT's documented fusions to a model, and checks that it computes the same.
@@ -96,8 +99,8 @@ def fuse(
             of them together may add 256 times as much to the model, or as much as its own
             constants take if that is more.
         seed: of the numbers that checks draw.
-        target: the compute capability of the GPU, like "8.9", which decides how large the weights
-            in an MLP may be; the least of those that TensorRT supports if left out.
+        target: the compute capability of the GPU, 8.9, "8.9" or "sm_89", which decides how large
+            the weights in an MLP may be; the least from 8.0 on if omitted.
         progress: called from time to time with the stage ("rewrite" or "verify"), how much of it is
             done, and of how much.
 
@@ -184,7 +187,7 @@ class Options:
     inputs: Inputs | None = None
     fold_limit: int = FOLD_LIMIT
     seed: int = 0
-    target: str | None = None
+    target: str | float | None = None
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -215,7 +218,7 @@ class Options:
             "input_shapes": _listed(self.input_shapes),
             "fold_limit": self.fold_limit,
             "seed": self.seed,
-            "target": self.target,
+            "target": None if self.target is None else capability(self.target),
         }
 
 
@@ -297,6 +300,12 @@ class Run:
             self.driver.run()
             self.refused = self.driver.refused
             self.trace.done(self.driver.fused, self.refused)
+        if _log.isEnabledFor(logging.INFO):
+            for fused in self.driver.fused:
+                nodes = " + ".join(node.label for node in fused.nodes)
+                _log.info("Fused %s by %s", nodes, fused.rule)
+            for miss in self.refused:
+                _log.info("Not fused by %s at %s: %s", miss.rule, miss.at.label, miss.because)
 
     def _group(self) -> None:
         rules, model = self.options.rules, self.model

@@ -41,7 +41,7 @@ def explain(
     shapes: ShapesLike | None = None,
     fold_limit: int = FOLD_LIMIT,
     seed: int = 0,
-    target: str | None = None,
+    target: str | float | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
     """Says what `fuse` does not do to a model, or to one node of it, and why.

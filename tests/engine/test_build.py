@@ -113,8 +113,10 @@ def test_targets_of_the_engine() -> None:
     assert (one.targets, both.targets) == (("8.6",), ("8.6", "8.9"))
     assert one.plan != both.plan
     assert trtfuse.build(made, targets="8.6").plan == one.plan
-    with pytest.raises(UsageError, match=r"cannot build for compute capability '86'; it knows 7"):
-        trtfuse.build(made, targets=["86"])
+    for spelled in (8.6, "sm_86", "86"):
+        assert trtfuse.build(made, targets=[spelled]).targets == ("8.6",)
+    with pytest.raises(UsageError, match=r"cannot build for compute capability '6\.1'; it knows 7"):
+        trtfuse.build(made, targets=["sm_61"])
 
 
 def test_a_failed_build_says_why_in_the_words_of_the_builder(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from onnx import ModelProto, parser
 import trtfuse
 from trtfuse.check.verification import Verification
 from trtfuse.result.report import SCHEMA, Census, Fusion, Report
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "digits.onnx"
 
 #: One model with everything that a report can hold: fusions, an erased node, near misses, a body.
 MODEL = """
@@ -243,3 +246,12 @@ def test_fusions_are_grouped_by_rule_in_the_order_they_were_made() -> None:
         "a": ["n0", "n2"],
         "b": ["n1"],
     }
+
+
+def test_a_report_and_a_result_are_a_line_each_in_a_console_and_html_in_a_notebook() -> None:
+    result = trtfuse.fuse(DIGITS)
+    line = f"<Report of '{DIGITS}': 8 -> 7 nodes, 1 fusion and 2 groups>"
+    assert repr(result.report) == line
+    assert repr(result) == f"<FusionResult: {line}>"
+    assert result.report._repr_html_() == result._repr_html_()
+    assert "conv-scale" in result.report._repr_html_()

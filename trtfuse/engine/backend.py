@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from trtfuse.errors import EngineError, UsageError
+from trtfuse.groups.target import capability
 
 #: The packages by the name that is imported, the preferred one first, with what installs each.
 PACKAGES = {
@@ -51,7 +52,7 @@ class Backend:
         Raises:
             UsageError: this package cannot build for one of them.
         """
-        chosen = tuple(dict.fromkeys(str(target) for target in targets))
+        chosen = tuple(dict.fromkeys(map(capability, targets)))
         if chosen and not self.targets:
             raise UsageError(
                 f"{self.title} builds for the GPU of this machine; leave the targets out"

@@ -39,7 +39,7 @@ def build(
     model: ModelLike | FusionResult,
     *,
     shapes: Mapping[str, int | ShapeLike] | None = None,
-    targets: Sequence[str | float] = (),
+    targets: str | float | Sequence[str | float] = (),
     workspace: int | None = None,
     level: int | None = None,
     timing_cache: str | Path | None = None,
@@ -84,7 +84,7 @@ def build(
         UsageError: an argument fits neither the model nor the backend.
     """
     chosen = find_backend(backend)
-    capabilities = chosen.chosen((targets,) if isinstance(targets, str) else targets)
+    capabilities = chosen.chosen((targets,) if isinstance(targets, (str, float)) else targets)
     cache = _cache_path(chosen, timing_cache)
     if level is not None and level not in LEVELS:
         raise UsageError(f"the optimization level is {level}; it goes from 0 to {LEVELS[-1]}")

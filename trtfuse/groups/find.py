@@ -23,7 +23,7 @@ from trtfuse.groups import (
 from trtfuse.groups.activation import Activations
 from trtfuse.groups.names import Names
 from trtfuse.groups.partition import Group, Partition
-from trtfuse.groups.target import DEFAULT_KIB, shared_memory
+from trtfuse.groups.target import DEFAULT_KIB, capability, shared_memory
 from trtfuse.ir.graph import GROUP_DOMAIN, Graph
 from trtfuse.ir.operators import plain_domain
 from trtfuse.model.collector import collector_paused
@@ -50,7 +50,9 @@ class Grouping:
     refused: list[Refusal]
 
 
-def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = None) -> Grouping:
+def find_groups(
+    model: Model, rules: Iterable[AnyRule], target: str | float | None = None
+) -> Grouping:
     """The groups of a model, of the bodies in it, and of its functions.
 
     Functions that import other operator sets than the model are left alone, since TensorRT's parser
@@ -65,7 +67,9 @@ def find_groups(model: Model, rules: Iterable[AnyRule], target: str | None = Non
         UsageError: the target is unknown.
     """
     limit = shared_memory(target)
-    called = f"compute capability {target}" if target else f"{DEFAULT_KIB} KiB (no target given)"
+    called = f"{DEFAULT_KIB} KiB (no target given)"
+    if target is not None:
+        called = f"compute capability {capability(target)}"
     chosen = frozenset(rule.name for rule in rules if isinstance(rule, GroupRule))
     grouping = Grouping([], [])
     if not chosen:

@@ -6,6 +6,8 @@ Capability", row "maximum amount of shared memory per thread block".
 
 from __future__ import annotations
 
+import re
+
 from trtfuse.errors import UsageError
 
 #: KiB of shared memory that a block may use, by compute capability.
@@ -23,22 +25,33 @@ SHARED_MEMORY = {
 DEFAULT_KIB = 99
 
 
-def shared_memory(target: str | None) -> int:
+def capability(target: str | float) -> str:
+    """A compute capability as NVIDIA's tables have it, "8.9", from 8.9, "8.9", "sm_89" or "89".
+
+    What is none of these is returned as text.
+    """
+    text = str(target).strip()
+    numbered = re.fullmatch(r"(?:sm|compute)?_?(\d+)(\d)[af]?", text, re.IGNORECASE)
+    return f"{numbered[1]}.{numbered[2]}" if numbered else text
+
+
+def shared_memory(target: str | float | None) -> int:
     """The bytes of shared memory that a block may use.
 
     Args:
-        target: a compute capability such as "8.6", or None for the least from 8.0 on.
+        target: a compute capability such as 8.6, "8.6" or "sm_86", or None for the least from 8.0
+            on.
 
     Raises:
         UsageError: it is unknown.
     """
     if target is None:
         return DEFAULT_KIB * 1024
-    if target not in SHARED_MEMORY:
+    if capability(target) not in SHARED_MEMORY:
         raise UsageError(
             f"unknown target '{target}'; the compute capabilities are {', '.join(SHARED_MEMORY)}"
         )
-    return SHARED_MEMORY[target] * 1024
+    return SHARED_MEMORY[capability(target)] * 1024
 
 
 def memory_limits() -> str:

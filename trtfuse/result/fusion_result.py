@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FusionResult:
     """What `fuse` made of a model.
 
@@ -43,11 +43,12 @@ class FusionResult:
         """Whether the check agreed, as far as there was one."""
         return self.report.verification.ok
 
+    def __repr__(self) -> str:
+        return f"<FusionResult: {self.report!r}>"
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from trtfuse.report.page import notebook
-
-        return notebook(self.report.to_dict(details=False))
+        return self.report._repr_html_()
 
     @nothing_else_raised
     def save(self, path: str | Path) -> None:

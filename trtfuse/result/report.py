@@ -14,7 +14,7 @@ from trtfuse.groups.partition import Group
 from trtfuse.ir.graph import GROUP_DOMAIN, Node
 from trtfuse.ir.operators import spelled
 from trtfuse.model.model import Model
-from trtfuse.report.entries import operators
+from trtfuse.report.entries import made, operators
 from trtfuse.result.model_file import OriginalFile, OutputFile
 from trtfuse.result.not_fused import NotFused
 from trtfuse.result.trace import Trace
@@ -113,7 +113,7 @@ class Fusion:
         return Fusion(group.rule, "group", group.name, nodes, operators, became, None, group.note)
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """What happened to a model.
 
@@ -202,6 +202,18 @@ class Report:
     def to_json(self) -> str:
         """The report as JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def __repr__(self) -> str:
+        nodes = f"{self.before.nodes:,} -> {self.after.nodes:,} nodes"
+        checked = "" if self.verification.ok else ", check failed"
+        done = made({"fused": [vars(fusion) for fusion in self.fused]})
+        return f"<Report of {self.model!r}: {nodes}, {done}{checked}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from trtfuse.report.page import notebook
+
+        return notebook(self.to_dict(details=False))
 
     def __str__(self) -> str:
         """The report as plain text."""
