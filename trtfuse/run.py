@@ -12,14 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from onnx import ModelProto
 
 from trtfuse.analysis.growth import FOLD_LIMIT
-from trtfuse.check.model import verify_models
 from trtfuse.check.rewrite import RewriteCheck
-from trtfuse.check.samples import Inputs, Samples
 from trtfuse.check.verification import Verification
 from trtfuse.errors import ModelError, UsageError, nothing_else_raised
 from trtfuse.groups.emit import emit, takes_functions
@@ -47,6 +45,9 @@ from trtfuse.result.trace import Trace
 from trtfuse.rewrite.driver import Driver
 from trtfuse.rewrite.refusal import Refusal
 from trtfuse.rewrite.rule import CATALOGUE, AnyRule, GroupRule, selected
+
+if TYPE_CHECKING:
+    from trtfuse.check.samples import Inputs, Samples
 
 _log = logging.getLogger("trtfuse")
 
@@ -161,11 +162,13 @@ def verify(
         VerifyError: they have different inputs or outputs, or one cannot be run.
         UsageError: a shape or array fits no input, or a file of `inputs` cannot be read.
     """
+    from trtfuse.check.model import verify_models
+
     before, after = read_model(original), read_model(result)
     fixed = read_shapes(shapes) or _deprecated(input_shapes)
     fix_shapes(before, fixed)
     agree_on_sizes(before, after)
-    samples = None if inputs is None else Samples(before, inputs)
+    samples = None if inputs is None else _samples(before, inputs)
     told = staged(progress, "verify")
     return verify_models(before, after, {}, seed, told, samples)
 
@@ -262,7 +265,7 @@ class Run:
                 # Those that fit no input are refused before the work, whether it needs them or not.
                 fix_shapes(read_model(self._given), self.options.input_shapes)
             given = self.options.inputs
-            self.samples = None if given is None else Samples(self.model, given)
+            self.samples = None if given is None else _samples(self.model, given)
         self.check = None if self.options.verify == "none" else RewriteCheck(self.options.seed)
         progress = staged(self.options.progress, "rewrite")
         self.driver = Driver(self.model, self.options.rules, self.check, progress)
@@ -365,6 +368,9 @@ class Run:
 
     def _verify(self, written: ModelProto) -> Verification:
         if self.options.verify == "model":
+            # What compares whole models takes time to load, and most runs need none of it.
+            from trtfuse.check.model import verify_models
+
             with self._timed("verify"):
                 original = Model(self.model.proto, self.model.folder)
                 result = Model(written, self.model.folder)
@@ -415,6 +421,12 @@ def _level(given: VerifyLevel | None, inputs: Inputs | None) -> VerifyLevel:
     if given is None:
         return "rewrite" if inputs is None else "model"
     return given
+
+
+def _samples(model: Model, inputs: Inputs) -> Samples:
+    from trtfuse.check.samples import Samples
+
+    return Samples(model, inputs)
 
 
 def _versions() -> dict[str, str]:
