@@ -9,6 +9,10 @@ from collections.abc import Callable
 Progress = Callable[[str, int, int], None]
 
 
-def staged(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+#: Called with how much of a stage is done, and of how much.
+Steps = Callable[[int, int], None]
+
+
+def staged(progress: Progress | None, stage: str) -> Steps | None:
     """What a stage tells how far it is."""
     return None if progress is None else functools.partial(progress, stage)

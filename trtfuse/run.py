@@ -102,8 +102,10 @@ def fuse(
         seed: of the numbers that checks draw.
         target: the compute capability of the GPU, 8.9, "8.9" or "sm_89", which decides how large
             the weights in an MLP may be; the least from 8.0 on if omitted.
-        progress: called from time to time with the stage ("rewrite" or "verify"), how much of it is
-            done, and of how much.
+        progress: called with the stage, how much of it is done, and of how much, from this thread,
+            when a stage begins and at each of its steps, at least every half second where no
+            step takes longer. The stages are "read", "shapes", "rewrite", "load" (would a runtime
+            load the result?), "group", "write" and "verify".
 
     Returns:
         The fused model with its report. `ok` is False if the whole model did not agree.
@@ -155,7 +157,7 @@ def verify(
         input_shapes: what `shapes` was called before 0.2.
         inputs: your own data to compare them on, as `fuse` takes it; random if omitted.
         seed: of the inputs that are drawn.
-        progress: called from time to time with "verify", how much is done, and of how much.
+        progress: called with "read" or "verify", how much of it is done, and of how much.
 
     Raises:
         ModelError: a model cannot be read or is not valid.
@@ -164,7 +166,14 @@ def verify(
     """
     from trtfuse.check.model import verify_models
 
-    before, after = read_model(original), read_model(result)
+    if progress is not None:
+        progress("read", 0, 2)
+    before = read_model(original)
+    if progress is not None:
+        progress("read", 1, 2)
+    after = read_model(result)
+    if progress is not None:
+        progress("verify", 0, 1)
     fixed = read_shapes(shapes) or _deprecated(input_shapes)
     fix_shapes(before, fixed)
     agree_on_sizes(before, after)
@@ -251,7 +260,7 @@ class Run:
 
     def _read(self) -> None:
         with self._timed("read"):
-            self.model = read_model(self._given)
+            self.model = read_model(self._given, staged(self.options.progress, "read"))
             self.model.growth.limit = self.options.fold_limit
             self.model.objective = self.options.objective
             self.inlined = 0 if self.options.groups == "functions" else inline_groups(self.model)
@@ -287,6 +296,8 @@ class Run:
     def fuse(self) -> None:
         """Rewrites and groups; leaves the model as it is where no runtime would load the result."""
         self._rewrite()
+        if self.driver.fused:
+            self._tell("load")
         why_not = refusal(self.model) if self.driver.fused else None
         if why_not is not None and not refused_already(read_model(self._given)):
             # With "functions", calls of groups that it came with stay.
@@ -299,7 +310,10 @@ class Run:
             self._group()
 
     def _rewrite(self) -> None:
-        with self._timed("rewrite"):
+        with self._timed("rewrite", "shapes"):
+            if self.driver.rules:
+                self.model.infer_shapes()
+            self._tell("rewrite")
             self.driver.run()
             self.refused = self.driver.refused
             self.trace.done(self.driver.fused, self.refused)
@@ -316,7 +330,8 @@ class Run:
             if self.driver.fused and any(isinstance(rule, GroupRule) for rule in rules):
                 # A second run is to find the same groups, and knows no more than the file says.
                 model.infer_shapes_afresh()
-            grouping = find_groups(model, rules, self.options.target)
+            progress = staged(self.options.progress, "group")
+            grouping = find_groups(model, rules, self.options.target, progress)
             self.groups, self.ungrouped = grouping.groups, grouping.refused
             self.trace.grouped((group.nodes for group in self.groups), self.ungrouped)
 
@@ -381,8 +396,14 @@ class Run:
                 return verify_models(original, result, {}, seed, progress, self.samples)
         return Verification("none") if self.check is None else self.check.verification()
 
+    def _tell(self, stage: str) -> None:
+        """Says that a stage begins."""
+        if self.options.progress is not None:
+            self.options.progress(stage, 0, 1)
+
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def _timed(self, stage: str, first: str = "") -> Iterator[None]:
+        self._tell(first or stage)
         start = time.perf_counter()
         yield
         self.seconds[stage] = round(time.perf_counter() - start, 4)

@@ -40,7 +40,7 @@ def test_options_of_fuse_have_their_defaults_from_the_file(folder: Path, run: Ru
         report = ["{name}.json", "{name}.md"]
         fold-limit = "2 MB"
         target = 8.9
-        input-shapes = "x:1x2x4x4"
+        shapes = "x:1x2x4x4"
         """
     )
     ran = run("fuse", "m.onnx")

@@ -89,7 +89,7 @@ def verify_models(
         result: a model with the same inputs and outputs.
         input_shapes: shapes of inputs by name, where they are not to be drawn.
         seed: of what is drawn.
-        progress: told how many runs are done, and of how many.
+        progress: told how many sessions and runs are done, and of how many.
         samples: the inputs; random if omitted.
 
     Raises:
@@ -98,23 +98,35 @@ def verify_models(
     """
     _compare_interfaces(original, result)
     rng = np.random.default_rng(seed)
-    first, second = _session(original, "the original"), _session(result, "the result")
-    moved = [s for _ in range(_MOVES) if (s := _moved_session(original, rng)) is not None]
+    total = 2 + _MOVES + (len(_DRAWN) if samples is None else len(samples))
+    steps = itertools.count(1)
+
+    def step() -> None:
+        if progress is not None:
+            progress(next(steps), total)
+
+    first = _session(original, "the original")
+    step()
+    second = _session(result, "the result")
+    step()
+    moved = []
+    for _ in range(_MOVES):
+        session = _moved_session(original, rng)
+        moved += [] if session is None else [session]
+        step()
     search = Search(original, input_shapes or {})
     given = _random(search, first, rng) if samples is None else _own(samples, first)
     names = [output.name for output in first.get_outputs()]
     tally = Tally(names, "random" if samples is None else samples.source)
     spreads = [Spread() for _ in names]
-    total = len(_DRAWN) if samples is None else len(samples)
-    for index, inputs in enumerate(given):
+    for inputs in given:
         actual = _run(second, inputs.feeds, "the result")
         runs = (_moved_run(session, inputs.feeds, rng) for session in moved)
         tally.add(inputs.name, inputs.expected, actual, [run for run in runs if run is not None])
         if inputs.varied:
             for spread, array in zip(spreads, inputs.expected, strict=True):
                 spread.add(array)
-        if progress is not None:
-            progress(index + 1, total)
+        step()
     verification = tally.finish()
     if samples is None:
         verification.notes += uninformative(original, spreads)

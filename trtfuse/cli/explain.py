@@ -73,7 +73,7 @@ def explain(
     shared_memory(target)
 
     def explained(model: Source) -> Explanation:
-        with shown_progress(quiet=False) as progress:
+        with shown_progress(quiet=False, name=model.name if several else "") as progress:
             explanation = trtfuse.explain(
                 model.model,
                 node,

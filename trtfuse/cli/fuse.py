@@ -270,7 +270,8 @@ class _Work:
     def done(self, task: _Task) -> _Done:
         """Fuses a model, writes what comes of it, and says so."""
         source, trouble = task.source, None
-        with shown_progress(self.quiet) as progress:
+        name = source.name if self.several else ""
+        with shown_progress(self.quiet, name) as progress:
             result = trtfuse.fuse(source.model, **self.how, progress=progress)
         if source.stdin:
             result.report.model = source.name
@@ -282,7 +283,10 @@ class _Work:
         if self.folder is not None:
             self.folder.mkdir(exist_ok=True)
         if result.ok and not worse and task.output is not None:
-            self._write(result, task.output)
+            with shown_progress(self.quiet, name) as progress:
+                if progress is not None:
+                    progress("save", 0, 1)
+                self._write(result, task.output)
             outputs[:0] = [] if task.output == DASH else [task.output]
         for path in task.reports:
             write_report(result.report, path)

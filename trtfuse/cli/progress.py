@@ -7,20 +7,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from trtfuse.progress import Progress
+from trtfuse.report.wording import printable
+
+#: The stages in plain English; whatever else there may be is shown as it is called.
+_TITLES = {
+    "read": "Reading",
+    "shapes": "Inferring shapes",
+    "rewrite": "Rewriting",
+    "load": "Checking that runtimes load it",
+    "group": "Finding groups",
+    "write": "Putting the model together",
+    "verify": "Comparing both models",
+    "save": "Saving",
+}
 
 
 @contextmanager
-def shown_progress(quiet: bool) -> Iterator[Progress | None]:
-    """A progress bar on stderr, if that is a terminal."""
+def shown_progress(quiet: bool, name: str = "") -> Iterator[Progress | None]:
+    """What is being done, and how far it is, on stderr if that is a terminal.
+
+    The display goes on turning where a stage takes its time without a word.
+
+    Args:
+        quiet: whether to show nothing.
+        name: the model, where there are several.
+    """
     if quiet or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-        tasks = {stage: bars.add_task(stage, total=None) for stage in ("rewrite", "verify")}
-        yield lambda stage, done, total: bars.update(tasks[stage], completed=done, total=total)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[share]}"),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        # One line, with the time since the start.
+        task = bars.add_task("", total=None, share="")
+
+        def show(stage: str, done: int, total: int) -> None:
+            title = _TITLES.get(stage, stage)
+            many = total > 1
+            # None in an update would leave the total of the stage before.
+            bars.tasks[0].total = total if many else None
+            bars.update(
+                task,
+                description=escape(f"{printable(name)}: {title}" if name else title),
+                completed=done,
+                share=f"{done / total:.0%}" if many else "",
+            )
+
+        yield show
 
 
 @contextmanager

@@ -8,7 +8,7 @@ left of pointwise operators.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from trtfuse.groups import (
@@ -28,11 +28,15 @@ from trtfuse.ir.graph import GROUP_DOMAIN, Graph
 from trtfuse.ir.operators import plain_domain
 from trtfuse.model.collector import collector_paused
 from trtfuse.model.model import Model
+from trtfuse.progress import Steps
 from trtfuse.rewrite.refusal import Refusal
 from trtfuse.rewrite.rule import AnyRule, GroupRule
 
 #: Before this opset, Add and Mul broadcast by an attribute.
 _SINCE = 7
+
+#: So many kinds of groups are looked for.
+_KINDS = 8
 
 _log = logging.getLogger("trtfuse")
 
@@ -51,7 +55,10 @@ class Grouping:
 
 
 def find_groups(
-    model: Model, rules: Iterable[AnyRule], target: str | float | None = None
+    model: Model,
+    rules: Iterable[AnyRule],
+    target: str | float | None = None,
+    progress: Steps | None = None,
 ) -> Grouping:
     """The groups of a model, of the bodies in it, and of its functions.
 
@@ -62,6 +69,7 @@ def find_groups(
         model: not changed.
         rules: those of them that are of groups are applied.
         target: the compute capability that decides how much shared memory there is, as "8.6".
+        progress: told how many kinds of groups were looked for, and of how many.
 
     Raises:
         UsageError: the target is unknown.
@@ -77,10 +85,7 @@ def find_groups(
     with collector_paused():
         for graph in _graphs(model):
             partition = Partition(graph, chosen, limit, called)
-            try:
-                _divide(partition)
-            except Exception as error:  # noqa: BLE001
-                _log.info("No groups: %s", model.malformed(error, "finding groups"))
+            if not _divided(model, partition, progress):
                 continue
             grouping.groups.extend(partition.groups)
             grouping.refused.extend(
@@ -122,13 +127,38 @@ def _named(model: Model, groups: list[Group]) -> list[Group]:
     return [replace(group, name=names.take(group.name)) for group in groups]
 
 
-def _divide(partition: Partition) -> None:
+def _divided(model: Model, partition: Partition, progress: Steps | None) -> bool:
+    """Looks for groups of every kind; whether that got to the end."""
+    kinds = _divide(partition)
+    while True:
+        try:
+            done = next(kinds, None)
+        except Exception as error:  # noqa: BLE001
+            _log.info("No groups: %s", model.malformed(error, "finding groups"))
+            return False
+        if done is None:
+            return True
+        # Not within the above: what it raises is its own.
+        if progress is not None:
+            progress(done, _KINDS)
+
+
+def _divide(partition: Partition) -> Iterator[int]:
+    """Looks for one kind of groups after the other; how many it has looked for."""
     activations = Activations(partition)
     quantized.find(partition, activations)
+    yield 1
     attention.find(partition)
+    yield 2
     normalization.find_normalizations(partition)
+    yield 3
     spelled.find(partition)
+    yield 4
     convolution.find(partition, activations)
+    yield 5
     mlp.find(partition, activations)
+    yield 6
     normalization.find_gelus(partition, activations)
+    yield 7
     pointwise.find(partition)
+    yield 8

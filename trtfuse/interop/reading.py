@@ -12,6 +12,7 @@ from trtfuse.errors import ModelError, UsageError
 from trtfuse.ir.operators import NOT_UTF_8
 from trtfuse.model.model import Model
 from trtfuse.model.reading import parsed, read_file, read_proto
+from trtfuse.progress import Steps
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 ModelLike: TypeAlias = "str | Path | bytes | ModelProto | onnx_graphsurgeon.Graph | onnx_ir.Model"
 
 
-def read_model(source: ModelLike) -> Model:
+def read_model(source: ModelLike, progress: Steps | None = None) -> Model:
     """Reads a model.
 
     What ONNX's checker takes is taken. In what it refuses, as much as can be is put right or let
@@ -30,6 +31,7 @@ def read_model(source: ModelLike) -> Model:
     Args:
         source: a path, the bytes of a model, a `ModelProto`, an `onnx_graphsurgeon.Graph` or an
             `onnx_ir.Model`; not modified.
+        progress: told how many steps are done, and of how many.
 
     Raises:
         ModelError: it cannot be read, no runtime could make sense of it, or its external data is
@@ -38,9 +40,10 @@ def read_model(source: ModelLike) -> Model:
     """
     try:
         if isinstance(source, (str, Path)):
-            return read_file(Path(source))
+            return read_file(Path(source), progress)
         proto, folder = _given(source)
-        return read_proto(proto, folder, proto, ours=not isinstance(source, ModelProto))
+        ours = not isinstance(source, ModelProto)
+        return read_proto(proto, folder, proto, ours=ours, progress=progress)
     except UnicodeDecodeError:
         raise ModelError(NOT_UTF_8) from None
 

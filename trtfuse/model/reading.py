@@ -14,13 +14,16 @@ from trtfuse.ir.protos import tensors
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.model.acceptance import look_over, put_right
 from trtfuse.model.model import Model
+from trtfuse.progress import Steps
 
+#: The file, the proto in it, the graph, and what the checker says.
+_STEPS = 4
 #: Models with more bytes of weights than this are not given to the checker in one message, which
 #: protobuf limits to 2 GiB.
 _ONE_MESSAGE = 1 << 30
 
 
-def read_file(path: Path) -> Model:
+def read_file(path: Path, progress: Steps | None = None) -> Model:
     """Reads a model from a file, with its external data beside it.
 
     Raises:
@@ -28,7 +31,9 @@ def read_file(path: Path) -> Model:
     """
     try:
         content = path.read_bytes()
-        return read_proto(parsed(content, f"'{path}'"), path.parent, content, path=path, ours=True)
+        _tell(progress, 1)
+        proto = parsed(content, f"'{path}'")
+        return read_proto(proto, path.parent, content, path=path, ours=True, progress=progress)
     except OSError as error:
         raise ModelError(f"cannot read '{path}': {error.strerror}") from None
 
@@ -40,6 +45,7 @@ def read_proto(
     *,
     path: Path | None = None,
     ours: bool,
+    progress: Steps | None = None,
 ) -> Model:
     """The model of a proto, put right where the checker does not take it as it is.
 
@@ -49,9 +55,12 @@ def read_proto(
         content: what to give to the checker.
         path: where the model was read from, if it was.
         ours: whether nobody else has the proto.
+        progress: told how many steps are done, and of how many.
     """
+    _tell(progress, 2)
     try:
         model = Model(proto, folder)
+        _tell(progress, 3)
         if folder is not None:
             _find_external_data(model)
         objection = _objection(_checked(model, content, path))
@@ -73,6 +82,11 @@ def read_proto(
     said = [] if objection is None else [f"ONNX's checker refuses the model: {objection}"]
     model.notes[:0] = said + notes
     return model
+
+
+def _tell(progress: Steps | None, done: int) -> None:
+    if progress is not None:
+        progress(done, _STEPS)
 
 
 def _checked(

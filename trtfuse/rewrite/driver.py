@@ -7,6 +7,7 @@ that it computes the same.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -84,6 +85,9 @@ Check = Callable[[Rule, Match, Replacement, tuple[Value, ...]], Checked]
 
 #: The most rewrites for each node of a graph: with more, a rule never ends.
 _MOST_REWRITES = 50
+
+#: After so many seconds it is told how far the work is, however few nodes that was.
+_PATIENCE = 0.25
 
 #: Told how many nodes are done, and of how many.
 Progress = Callable[[int, int], None]
@@ -178,6 +182,7 @@ class Driver:
         return graphs
 
     def _drain(self) -> None:
+        tell_at = time.monotonic() + _PATIENCE
         done, most = 0, len(self.fused) + _MOST_REWRITES * (len(self._rank) + 1)
         while self._queue:
             node = self._queue.popleft()
@@ -186,8 +191,9 @@ class Driver:
             if node.graph is not None:
                 self._visit(node)
             done += 1
-            if self.progress is not None and done % 256 == 0:
+            if self.progress is not None and (done % 256 == 0 or time.monotonic() > tell_at):
                 self.progress(done, done + len(self._queue))
+                tell_at = time.monotonic() + _PATIENCE
             if len(self.fused) > most:
                 self._raise_endless()
 
