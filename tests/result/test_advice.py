@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import onnx
+import onnx.version_converter
 import pytest
 from models import model
 
@@ -59,3 +62,25 @@ def explained(guard: Guard) -> tuple[str, str, str]:
     (miss,) = trtfuse.explain(made, rules=[rule]).misses
     (reason,) = miss.objections
     return reason.guard, reason.holds, reason.helps
+
+
+def test_the_advice_on_the_opset_works_on_what_fuse_wrote() -> None:
+    normalized = model(
+        """(float[2,8] x) => (float[2,8] y) {
+            m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) q = Mul(d, d) v = ReduceMean<axes=[-1]>(q)
+            e = Add(v, tiny) s = Sqrt(e) n = Div(d, s) g = Mul(n, scale) y = Add(g, shift)
+        }""",
+        opset=13,
+        tiny=np.float32(1e-5),
+        scale=np.linspace(1, 2, 8).astype(np.float32),
+        shift=np.linspace(-1, 1, 8).astype(np.float32),
+    )
+    result = trtfuse.fuse(normalized)
+    (miss,) = [miss for miss in result.report.declined if miss.guard == "opset"]
+    assert miss.because == "the model imports opset 13, and the rule needs 17"
+    assert condition("opset").advice == "convert the model with `onnx.version_converter`"
+    again = trtfuse.fuse(onnx.version_converter.convert_version(result.model, 17), verify="model")
+    assert again.ok
+    assert list(again.report.after.operators) == ["LayerNormalization"]
+    pytest.importorskip("tensorrt_rtx")
+    assert trtfuse.build(again).kernels >= 1
