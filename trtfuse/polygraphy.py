@@ -23,7 +23,7 @@ try:
     from polygraphy.logger import G_LOGGER
 except ModuleNotFoundError:
     raise UsageError(
-        "Polygraphy is not installed: pip install polygraphy, or trtfuse[interop]"
+        "Polygraphy is not installed: pip install polygraphy, or trtfuse[polygraphy]"
     ) from None
 
 __all__ = ["FuseOnnx"]

@@ -649,5 +649,5 @@ except trtfuse.UsageError as error:
         [sys.executable, "-c", program, model], capture_output=True, text=True, check=True
     )
     assert ran.stdout == (
-        "GraphSurgeon is not installed: pip install onnx-graphsurgeon, or trtfuse[interop]\n"
+        "GraphSurgeon is not installed: pip install onnx-graphsurgeon, or trtfuse[graphsurgeon]\n"
     )

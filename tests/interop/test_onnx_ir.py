@@ -372,4 +372,4 @@ except trtfuse.UsageError as error:
     ran = subprocess.run(
         [sys.executable, "-c", program, model], capture_output=True, text=True, check=True
     )
-    assert ran.stdout == "onnx-ir is not installed: pip install onnx-ir, or trtfuse[interop]\n"
+    assert ran.stdout == "onnx-ir is not installed: pip install onnx-ir, or trtfuse[onnx-ir]\n"

@@ -36,7 +36,7 @@ try:
     from onnx_graphsurgeon.ir.tensor import LazyValues, SparseValues
 except ModuleNotFoundError:
     raise UsageError(
-        "GraphSurgeon is not installed: pip install onnx-graphsurgeon, or trtfuse[interop]"
+        "GraphSurgeon is not installed: pip install onnx-graphsurgeon, or trtfuse[graphsurgeon]"
     ) from None
 
 #: The IR version of a graph that names none, if its operator sets need no later one. The newest

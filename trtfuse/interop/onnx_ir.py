@@ -12,7 +12,7 @@ from trtfuse.errors import ModelError, UsageError, nothing_else_raised
 try:
     import onnx_ir
 except ModuleNotFoundError:
-    raise UsageError("onnx-ir is not installed: pip install onnx-ir, or trtfuse[interop]") from None
+    raise UsageError("onnx-ir is not installed: pip install onnx-ir, or trtfuse[onnx-ir]") from None
 
 
 @nothing_else_raised
