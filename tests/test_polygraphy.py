@@ -203,5 +203,6 @@ except trtfuse.UsageError as error:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert (
-        ran.stdout == "Polygraphy is not installed: pip install polygraphy, or trtfuse[polygraphy]\n"
+        ran.stdout
+        == "Polygraphy is not installed: pip install polygraphy, or trtfuse[polygraphy]\n"
     )

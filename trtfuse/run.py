@@ -247,6 +247,7 @@ class Run:
         driver: what rewrites it, with all that it has rewritten.
         refused: what was not rewritten and why, in the order of the graph.
         inlined: how many calls of groups it came with, which are nodes again.
+        fixed: whether sizes of its inputs were fixed.
         groups: what one kernel is expected to run each, in the order of the graph.
         ungrouped: what was not grouped and why.
     """
@@ -264,10 +265,7 @@ class Run:
             self.model.growth.limit = self.options.fold_limit
             self.model.objective = self.options.objective
             self.inlined = 0 if self.options.groups == "functions" else inline_groups(self.model)
-            if self.inlined:
-                calls = counted(self.inlined, "call")
-                self.model.notes.append(f"{calls} of groups in the model became nodes again")
-            fix_shapes(self.model, self.options.shapes)
+            self.fixed = fix_shapes(self.model, self.options.shapes)
             self.before = Census.of(self.model)
             self.trace = Trace(self.model)
             if self.options.input_shapes:
@@ -340,7 +338,7 @@ class Run:
         fusions = [Fusion.of(fused) for fused in self.driver.fused]
         called = self.options.groups == "functions" and takes_functions(self.model)
         fusions += [Fusion.of_group(group, called) for group in self.groups]
-        model = self._write(called, changed=bool(fusions or self.inlined or self.options.shapes))
+        model = self._write(called, changed=bool(fusions or self.inlined or self.fixed))
         verification = self._verify(model)
         report = Report(
             model=self.name,
@@ -352,6 +350,7 @@ class Run:
             seconds=self.seconds,
             versions=_versions(),
             notes=self.model.notes,
+            also=self._also(),
             options=self.told,
             date=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             trace=self.trace,
@@ -362,6 +361,14 @@ class Run:
         if path is not None:
             report.original = OriginalFile.of(path, data)
         return FusionResult(model, report, path, tuple(sorted(data)), self.model.folder)
+
+    def _also(self) -> list[str]:
+        """What was changed besides fusing."""
+        calls = f"{counted(self.inlined, 'call')} of groups turned back into nodes"
+        return [
+            *([calls] if self.inlined else []),
+            *(["sizes of inputs fixed"] if self.fixed else []),
+        ]
 
     def _write(self, called: bool, changed: bool) -> ModelProto:
         with self._timed("write"):
@@ -375,8 +382,7 @@ class Run:
                 self.model.embed_lists()
             written = self.model.to_proto()
             note_members(written, members)
-            static = bool(self.options.shapes)
-            note = settle_claims(self.model, written, correct=changed, static=static)
+            note = settle_claims(self.model, written, correct=changed, static=self.fixed)
             if note is not None:
                 self.model.notes.append(note)
         return written

@@ -240,3 +240,19 @@ def test_the_summary_ends_with_how_to_see_more(run: Run) -> None:
     assert hint.startswith("More: -v lists everything")
     assert wrote == "wrote m.fused.onnx"
     assert hint not in run("fuse", "m.onnx", "-v").out
+
+
+def test_check_tells_of_sizes_that_would_be_fixed_and_of_calls(folder: Path, run: Run) -> None:
+    onnx.save(parsed("(float[n, 4] x) => (float[m, k] y) { y = Relu(x) }"), folder / "open.onnx")
+    assert run("fuse", "open.onnx", "--check").code == 0
+    ran = run("fuse", "open.onnx", "--check", "--shapes", "n=3")
+    assert (ran.code, ran.out) == (1, "open.onnx would change: sizes of inputs fixed\n")
+    assert run("fuse", "open.onnx", "--shapes", "n=3", "-o", "three.onnx").code == 0
+    assert run("fuse", "three.onnx", "--check", "--shapes", "x:3x4").code == 0
+    assert run("fuse", "m.onnx", "--groups", "functions", "-o", "calls.onnx").code == 0
+    assert run("fuse", "calls.onnx", "--check", "--groups", "functions").code == 0
+    ran = run("fuse", "calls.onnx", "--check")
+    assert (ran.code, ran.out) == (
+        1,
+        "calls.onnx would change: 1 call of groups turned back into nodes\n",
+    )

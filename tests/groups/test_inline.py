@@ -40,7 +40,7 @@ def test_nodes_have_their_names_and_attributes_again() -> None:
         (opset.domain, opset.version) for opset in made.opset_import
     ]
     assert list(result.model.metadata_props) == list(made.metadata_props)
-    assert result.report.notes == ["1 call of groups in the model became nodes again"]
+    assert result.report.also == ["1 call of groups turned back into nodes"]
     onnx.checker.check_model(result.model, full_check=True)
     assert trtfuse.verify(made, result.model).max_error == 0
 

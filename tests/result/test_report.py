@@ -73,6 +73,7 @@ def test_the_keys_are_those_of_the_schema(data: dict[str, Any]) -> None:
         "seconds",
         "versions",
         "notes",
+        "also",
         "engine",
         "options",
         "command",

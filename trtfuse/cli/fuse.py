@@ -302,7 +302,7 @@ class _Work:
             click.echo(
                 f"trtfuse: the engine of '{source.name}' is worse: nothing was written", err=True
             )
-        changes = self.checks and bool(_changes(result.report))
+        changes = self.checks and _would_change(result.report)
         code = 2 if trouble else 1 if changes or worse or not result.ok else 0
         return _Done(code, result.report, trouble)
 
@@ -357,7 +357,12 @@ class _Work:
             return failed(task.source, done.trouble)
         if self.checks:
             changes = [fusion.to_dict() for fusion in _changes(done.report)]
-            return {"model": done.report.model, "would_change": bool(changes), "fused": changes}
+            return {
+                "model": done.report.model,
+                "would_change": _would_change(done.report),
+                "fused": changes,
+                "also": done.report.also,
+            }
         return done.report.to_dict()
 
 
@@ -372,19 +377,24 @@ def _changes(report: Report) -> list[Fusion]:
     ]
 
 
+def _would_change(report: Report) -> bool:
+    return bool(_changes(report) or report.also)
+
+
 def _change(report: Report) -> str:
     """A line: whether a model would change, and by what."""
     from trtfuse.report.entries import made
 
     name, changes = printable(report.model), _changes(report)
-    if not changes:
+    if not _would_change(report):
         return f"{name} would not change"
-    return f"{name} would change: {made({'fused': [fusion.to_dict() for fusion in changes]})}"
+    fused = [made({"fused": [fusion.to_dict() for fusion in changes]})] if changes else []
+    return f"{name} would change: {'; '.join([*fused, *report.also])}"
 
 
 def _say_changed(_: Sequence[_Task], each: Sequence[_Done]) -> None:
     """Tells how many of several models would change."""
-    changed = sum(done.report is not None and bool(_changes(done.report)) for done in each)
+    changed = sum(done.report is not None and _would_change(done.report) for done in each)
     failed = sum(done.report is None for done in each)
     end = f", and {failed} cannot be used" if failed else ""
     click.echo(f"\n{changed} of {counted(len(each), 'model')} would change{end}")

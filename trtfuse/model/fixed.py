@@ -101,14 +101,18 @@ def sizes_of_symbols(
     }
 
 
-def fix_shapes(model: Model, fixed: Fixed) -> None:
+def fix_shapes(model: Model, fixed: Fixed) -> bool:
     """Fixes sizes of the inputs of a model. `Model.fixed` then says which symbols have which.
+
+    Returns:
+        Whether any size was open.
 
     Raises:
         UsageError: as `fixed_shapes`.
     """
     declared = declared_shapes(model)
     shapes = fixed_shapes(declared, fixed)
+    changed = False
     for value, info in model.graph.inputs.items():
         if value.name not in declared:
             continue
@@ -121,7 +125,9 @@ def fix_shapes(model: Model, fixed: Fixed) -> None:
         copy.CopyFrom(info)
         state_shape(copy, shape)
         model.graph.inputs[value] = copy
+        changed = True
     model.fixed |= sizes_of_symbols(declared, shapes)
+    return changed
 
 
 def agree_on_sizes(one: Model, other: Model) -> None:

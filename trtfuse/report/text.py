@@ -100,7 +100,7 @@ def _lines(data: Content, detail: _Detail, hint: bool) -> Iterator[Text]:
     if engine is not None:
         yield from comparison.ruled(engine)
     yield _headline(data)
-    notes = [*filter(None, [file_sizes(data)]), *data.get("notes", ())]
+    notes = [*filter(None, [file_sizes(data)]), *data.get("also", ()), *data.get("notes", ())]
     yield from listed(notes, detail.whole, SHOWN)
     if data["fused"]:
         if data["before"]["operators"] != data["after"]["operators"]:

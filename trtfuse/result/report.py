@@ -125,6 +125,7 @@ class Report:
         verification: what was checked, and what came of it.
         notes: what was the matter with the model where it was read, and what was put right; a
             sentence each.
+        also: what was changed besides fusing: sizes fixed, calls of groups as nodes again.
         seconds: by stage: read, rewrite, write, and verify where the whole model was.
         versions: of trtfuse and of what its result depends on.
         engine: what TensorRT made of the original and of the result (`trtfuse.compare`), where
@@ -147,6 +148,7 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    also: list[str] = field(default_factory=list)
     engine: Comparison | None = None
     options: dict[str, Any] = field(default_factory=dict)
     command: str | None = None
@@ -175,6 +177,7 @@ class Report:
             "seconds": dict(self.seconds),
             "versions": dict(self.versions),
             "notes": list(self.notes),
+            "also": list(self.also),
             "engine": None if self.engine is None else self.engine.to_dict(),
             "options": dict(self.options),
             "command": self.command,
