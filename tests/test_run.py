@@ -410,7 +410,7 @@ def test_the_whole_model_is_compared_at_the_shape_that_is_given() -> None:
         }
         """
     )
-    with pytest.raises(VerifyError, match="give input shapes that it runs at"):
+    with pytest.raises(VerifyError, match="give sizes that it runs at with --shapes"):
         trtfuse.fuse(proto, verify="model")
     result = trtfuse.fuse(proto, verify="model", input_shapes={"x": [11, 7]})
     assert result.ok

@@ -551,7 +551,7 @@ def test_a_model_that_runs_at_no_size_tried_says_what_was() -> None:
         trtfuse.verify(model, model)
     message = str(refused.value)
     assert message.startswith("ONNX Runtime cannot run the original: ")
-    assert re.search(r" \(at {'x': \(\d+, \d+\)} and others; give input shapes that ", message)
+    assert re.search(r" \(at {'x': \(\d+, \d+\)} and others; give sizes that it", message)
     assert "\n" not in message
     assert trtfuse.verify(model, model, input_shapes={"x": [11, 7]}).ok
 

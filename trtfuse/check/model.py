@@ -269,7 +269,9 @@ def _first_of(
                 return feeds, _run(session, feeds, "the original")
             except VerifyError as error:
                 trouble = trouble or error
-    raise VerifyError(f"{trouble} (at {tried} and others; give input shapes that it runs at)")
+    raise VerifyError(
+        f"{trouble} (at {tried} and others; give sizes that it runs at with --shapes)"
+    )
 
 
 def _shortened(error: Exception) -> str:
