@@ -98,7 +98,7 @@ def test_the_rule_that_did_it_is_named() -> None:
         "9 kernels and 1.23 MB of traffic): try --skip conv-scale."
     )
     assert of(cause, size=20_000_000).sentence == (
-        "Worse: an engine that is 100% larger, because of conv-scale (without it, an engine of "
+        "Worse: an engine 2 times as large, because of conv-scale (without it, an engine of "
         "10 MB): try --skip conv-scale."
     )
 
@@ -126,3 +126,14 @@ def test_as_data() -> None:
         "without": {"kernels": 9},
         "tried": ["conv-scale"],
     }
+
+
+def test_what_doubles_is_told_in_multiples() -> None:
+    verdict = Verdict.of(
+        {"kernels": 71, "traffic": 100_000, "size": 2_930_000},
+        {"kernels": 58, "traffic": 250_000, "size": 38_200_000},
+    )
+    assert verdict.sentence == (
+        "Mixed: 58 kernels instead of 71, but 2.5 times as much traffic and an engine 13 times as "
+        "large."
+    )

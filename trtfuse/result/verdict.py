@@ -60,6 +60,11 @@ class Change:
         if self.figure == "kernels":
             return f"{counted(self.b, 'kernel')} instead of {self.a:,}"
         more = self.b > self.a
+        if self.a and self.b >= 2 * self.a:
+            times = f"{self.b / self.a:.2g} times as"
+            if self.figure == "size":
+                return f"an engine {times} large"
+            return f"{times} much {_CALLED[self.figure]}"
         # A change that counts is one of at least 1 %, and what was nothing has no share.
         by = f"{abs(self.b / self.a - 1):.0%}" if self.a else amount(abs(self.b - self.a))
         if self.figure == "size":
