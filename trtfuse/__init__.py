@@ -33,9 +33,11 @@ if _TYPE_CHECKING:
     from trtfuse.engine.compare import compare
     from trtfuse.engine.engine import Engine
     from trtfuse.engine.layers import read_layers
+    from trtfuse.inspection import inspect
     from trtfuse.interop.networkx import to_networkx
     from trtfuse.result.comparison import Agreement, Comparison
     from trtfuse.result.explanation import Explanation
+    from trtfuse.result.inspection import Inspection
     from trtfuse.result.layer import Layer
     from trtfuse.why_not import explain
 
@@ -48,6 +50,7 @@ __all__ = [
     "EngineError",
     "Explanation",
     "FusionResult",
+    "Inspection",
     "InternalError",
     "Layer",
     "ModelError",
@@ -62,6 +65,7 @@ __all__ = [
     "compare",
     "explain",
     "fuse",
+    "inspect",
     "read_layers",
     "rule",
     "rules",
@@ -75,11 +79,13 @@ _LAZY = {
     "Comparison": "trtfuse.result.comparison",
     "Engine": "trtfuse.engine.engine",
     "Explanation": "trtfuse.result.explanation",
+    "Inspection": "trtfuse.result.inspection",
     "Layer": "trtfuse.result.layer",
     "agreement": "trtfuse.engine.agreement",
     "build": "trtfuse.engine.build",
     "compare": "trtfuse.engine.compare",
     "explain": "trtfuse.why_not",
+    "inspect": "trtfuse.inspection",
     "read_layers": "trtfuse.engine.layers",
     "to_networkx": "trtfuse.interop.networkx",
 }

@@ -56,6 +56,7 @@ def test_every_stage_has_a_title(folder: Path) -> None:
     stages: list[str] = []
     trtfuse.fuse(folder / "m.onnx", verify="model", progress=lambda stage, *_: stages.append(stage))
     trtfuse.verify(CONV, CONV, progress=lambda stage, *_: stages.append(stage))
+    trtfuse.inspect(CONV, progress=lambda stage, *_: stages.append(stage))
     assert list(dict.fromkeys(stages)) == [title for title in _TITLES if title != "save"]
 
 

@@ -15,6 +15,7 @@ from trtfuse.cli.compare import compare
 from trtfuse.cli.errors import tell
 from trtfuse.cli.explain import explain
 from trtfuse.cli.fuse import fuse
+from trtfuse.cli.inspect import inspect
 from trtfuse.cli.report import report
 from trtfuse.cli.rules import rules
 from trtfuse.cli.verify import verify
@@ -26,7 +27,7 @@ def command() -> None:
     """Apply TensorRT's documented fusions to ONNX models, and check every one."""
 
 
-for _each in (fuse, verify, explain, report, build, compare, rules):
+for _each in (fuse, verify, explain, inspect, report, build, compare, rules):
     command.add_command(_each)
 
 

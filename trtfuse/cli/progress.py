@@ -18,6 +18,7 @@ _TITLES = {
     "group": "Finding groups",
     "write": "Putting the model together",
     "verify": "Comparing both models",
+    "ask": "Asking TensorRT",
     "save": "Saving",
 }
 

@@ -34,7 +34,7 @@ _QUANTIZED = "quantize it with QuantizeLinear and DequantizeLinear instead"
 _SEQUENCE = "TensorRT has no sequences: use Split, Concat and Gather on tensors"
 _STRING = "TensorRT has no strings: do this before the engine"
 _BITS = "compute it in integers with Mul, Div and Mod, or outside the engine"
-_OTHERWISE = "spell it with operators that TensorRT has, or run it outside the engine"
+OTHERWISE = "spell it with operators that TensorRT has, or run it outside the engine"
 
 #: What to do about an operator that TensorRT does not have.
 ADVICE = {
@@ -203,10 +203,10 @@ def _refused(
             if domain not in DEFAULT:
                 plugin = "and no plugins" if backend.rtx else "and no plugin of this name is loaded"
                 because = f"{because} {plugin}"
-            advice = DOMAIN_ADVICE.get(domain) or ADVICE.get(operator, _OTHERWISE)
+            advice = DOMAIN_ADVICE.get(domain) or ADVICE.get(operator, OTHERWISE)
         elif "plugin" in because and backend.rtx:
             because = "it takes a plugin, and there are none"
-            advice = _OTHERWISE
+            advice = OTHERWISE
         yield Unsupported(called(domain, operator), name, because, advice, origin)
 
 

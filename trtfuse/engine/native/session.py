@@ -33,6 +33,7 @@ class Job:
         level: the optimization level; None for the default.
         cache: the timing cache so far; None to use none.
         plugins: whether the package has plugins to load.
+        parse_only: whether the parser alone is asked, and nothing built.
     """
 
     model: bytes = field(repr=False)
@@ -47,6 +48,7 @@ class Job:
     level: int | None = None
     cache: bytes | None = field(default=None, repr=False)
     plugins: bool = False
+    parse_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def run(trt: ModuleType, job: Job, log: Log, tell: Tell, cancel: Cancel) -> Outc
         if not taken or parser.num_errors or not network.num_layers:
             errors = [_error(parser.get_error(index)) for index in range(parser.num_errors)]
             return Outcome(None, parsed=False, errors=tuple(errors))
+        if job.parse_only:
+            return Outcome(None)
         config = builder.create_builder_config()
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         config.progress_monitor = monitor(trt, cancel, lambda *step: tell("progress", step))
