@@ -14,6 +14,7 @@ from onnx import parser
 
 import trtfuse
 from trtfuse.engine.ask import TABLES
+from trtfuse.errors import UsageError
 
 
 @pytest.fixture
@@ -119,3 +120,12 @@ def test_it_is_data_and_text() -> None:
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(trtfuse.ModelError):
         trtfuse.inspect(b"")
+
+
+def test_sizes_may_be_fixed_first() -> None:
+    made = model("(float[n, 4] x) => (float[m, k] y) { y = Concat<axis=0>(x, x) }")
+    assert [port.shape for port in trtfuse.inspect(made).outputs] == [["m", "k"]]
+    found = trtfuse.inspect(made, shapes={"n": 3})
+    assert [port.shape for port in (*found.inputs, *found.outputs)] == [[3, 4], [6, 4]]
+    with pytest.raises(UsageError, match="no input has a dimension 'q'"):
+        trtfuse.inspect(made, shapes={"q": 3})

@@ -15,6 +15,8 @@ from trtfuse.interop.reading import ModelLike, read_model
 from trtfuse.ir.operators import plain_domain
 from trtfuse.ir.protos import tensors
 from trtfuse.ir.tensor import StoredTensor, type_name
+from trtfuse.model.claims import settle_claims
+from trtfuse.model.fixed import Fixed, ShapesLike, fix_shapes, read_shapes
 from trtfuse.model.model import Model
 from trtfuse.progress import Progress, staged
 from trtfuse.result.inspection import Inspection, Port, Weights
@@ -23,7 +25,9 @@ from trtfuse.run import running
 
 
 @nothing_else_raised
-def inspect(model: ModelLike, *, progress: Progress | None = None) -> Inspection:
+def inspect(
+    model: ModelLike, *, shapes: ShapesLike | None = None, progress: Progress | None = None
+) -> Inspection:
     """Says what a model is made of, and what TensorRT cannot take of it.
 
     Where TensorRT is installed its parser is asked, in a process of its own, and nothing is built;
@@ -31,16 +35,18 @@ def inspect(model: ModelLike, *, progress: Progress | None = None) -> Inspection
 
     Args:
         model: as in `fuse`; never modified.
+        shapes: sizes of inputs to fix first, as in `fuse`.
         progress: called with "read" or "ask", how much of it is done, and of how much.
 
     Raises:
         ModelError: the model cannot be read or is not valid.
+        UsageError: a shape fits no input.
     """
     path = Path(model) if isinstance(model, (str, Path)) else None
     with running():
         if progress is not None:
             progress("read", 0, 1)
-        read = read_model(model, staged(progress, "read"))
+        read = _static(read_model(model, staged(progress, "read")), read_shapes(shapes))
         if progress is not None:
             progress("ask", 0, 1)
         proto, census = read.proto, Census.of(read)
@@ -62,6 +68,17 @@ def inspect(model: ModelLike, *, progress: Progress | None = None) -> Inspection
             reason=said.reason,
             notes=list(read.notes),
         )
+
+
+def _static(model: Model, fixed: Fixed) -> Model:
+    """The model with sizes of its inputs fixed, and all others stated that follow from them."""
+    if not fix_shapes(model, fixed):
+        return model
+    written = model.to_proto()
+    settle_claims(model, written, correct=True, static=True)
+    static = Model(written, model.folder)
+    static.notes = model.notes
+    return static
 
 
 def _port(info: ValueInfoProto) -> Port:

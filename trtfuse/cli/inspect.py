@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,10 +20,11 @@ from trtfuse.result.inspection import Inspection
 
 @click.command()
 @click.argument("paths", metavar="IN.onnx...", nargs=-1, required=True, type=options.model)
+@options.shapes("Fix sizes of inputs first:")
 @options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @no_config
-def inspect(paths: tuple[Path, ...], as_json: bool, verbose: int) -> int:
+def inspect(paths: tuple[Path, ...], shapes: dict[str, Any], as_json: bool, verbose: int) -> int:
     """Say what models are made of, and what TensorRT cannot take of them.
 
     IN.onnx is a file, a folder (its .onnx files, but for those that trtfuse wrote), or - for stdin.
@@ -32,13 +34,13 @@ def inspect(paths: tuple[Path, ...], as_json: bool, verbose: int) -> int:
     several = len(paths) > 1 or is_folder(paths[0])
     models = sources(paths)
     if not several:
-        found = _inspected(models[0], several)
+        found = _inspected(models[0], shapes, several)
         print_all([found.to_dict()], several) if as_json else _show(found, verbose > 0)
         return 0
     documents, code = [], 0
     for model in models:
         try:
-            found = _inspected(model, several)
+            found = _inspected(model, shapes, several)
         except Exception as error:  # noqa: BLE001 - what goes wrong in one does not stop the others
             tell(error, verbose)
             documents.append(failed(model, error))
@@ -54,9 +56,11 @@ def inspect(paths: tuple[Path, ...], as_json: bool, verbose: int) -> int:
     return code
 
 
-def _inspected(model: Source, several: bool) -> Inspection:
+def _inspected(model: Source, shapes: dict[str, Any], several: bool) -> Inspection:
     with shown_progress(quiet=False, name=model.name if several else "") as progress:
-        return replace(trtfuse.inspect(model.model, progress=progress), model=model.name)
+        return replace(
+            trtfuse.inspect(model.model, shapes=shapes, progress=progress), model=model.name
+        )
 
 
 def _show(found: Inspection, everything: bool) -> None:
