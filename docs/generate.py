@@ -5,8 +5,14 @@ With `--check` it writes nothing, and exits with 1 if a page is out of date.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
 import re
+import shlex
+import shutil
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -14,6 +20,7 @@ import click
 
 import trtfuse
 from trtfuse.cli import command
+from trtfuse.cli import main as main_of_the_command
 from trtfuse.layers.limits import LIMITS
 from trtfuse.layers.ways import WAYS
 from trtfuse.result.advice import BEFORE
@@ -23,6 +30,7 @@ from trtfuse.rewrite.rule import AnyRule, GraphRule
 
 DOCS = Path(__file__).parent
 NAVIGATION = DOCS.parent / "mkdocs.yml"
+COMMANDS = DOCS / "command-line.md"
 REPORT = DOCS / "how-to" / "read-the-report.md"
 
 WAYS_INTRODUCTION = """\
@@ -51,6 +59,20 @@ No rewrite asks for more than that where the model did not.
 | limit | at most | the experiment |
 | --- | --- | --- |
 """
+
+#: An example of each command, run one after the other in a folder with digits.onnx.
+EXAMPLES = {
+    "fuse": "trtfuse fuse digits.onnx --report digits.json",
+    "verify": "trtfuse verify digits.onnx digits.fused.onnx",
+    "explain": "trtfuse explain digits.onnx bn1",
+    "inspect": "trtfuse inspect digits.fused.onnx",
+    "report": "trtfuse report digits.json",
+    "build": "trtfuse build digits.fused.onnx --shapes batch=8",
+    "compare": "trtfuse compare digits.onnx digits.fused.onnx --shapes batch=8",
+    "rules": "trtfuse rules conv-scale",
+}
+#: Those that ask TensorRT.
+BUILDS = ("inspect", "build", "compare")
 
 #: The parts of a page that are written from the code.
 GENERATED = re.compile(r"(?<=<!-- from the rules -->\n).*?(?=<!-- to here -->\n)", re.DOTALL)
@@ -176,19 +198,53 @@ def navigation() -> str:
 
 
 def command_page() -> str:
-    """The help of every command."""
+    """The help of every command, with an example and what it prints."""
     parts = ["# Command line\n"]
+    shown = examples()
     for name, each in command.commands.items():
         parent = click.Context(command, info_name="trtfuse", **command.context_settings)
         context = click.Context(each, parent, name, terminal_width=88)
         indented = "\n".join(f"    {line}".rstrip() for line in each.get_help(context).splitlines())
-        parts.append(f"## trtfuse {name}\n\n{indented}\n")
+        parts.append(f"## trtfuse {name}\n\n{indented}\n\nFor example:\n\n{shown[name]}")
     parts.append(
         "Exit codes: 0 done, also when nothing fused; 1 the check failed, or with "
         "`--fail-if-worse` the engine\nis worse, and no model was written; 2 wrong usage or a file "
         "that cannot be used, said in one line on\nstderr.\n"
     )
     return "\n".join(parts)
+
+
+def examples() -> dict[str, str]:
+    """What the example of each command prints: what the page has, where only numbers differ."""
+    page = COMMANDS.read_text(encoding="utf-8") if COMMANDS.exists() else ""
+    there = dict(re.findall(r"^(    \$ .*\n)((?:    .*\n|\n(?=    ))*)", page, re.MULTILINE))
+    made = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        shutil.copy(DOCS.parent / "examples" / "digits" / "digits.onnx", folder)
+        for name, line in EXAMPLES.items():
+            asked = f"    $ {line}\n"
+            old = there.get(asked, "")
+            builds = name in BUILDS and importlib.util.find_spec("tensorrt_rtx") is None
+            new = old if builds else printed(shlex.split(line)[1:])
+            made[name] = asked + (old if plain(old) == plain(new) else new)
+    return made
+
+
+def printed(arguments: list[str]) -> str:
+    """What a command prints, indented."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        main_of_the_command(arguments)
+    return "".join(f"    {line}".rstrip() + "\n" for line in out.getvalue().splitlines())
+
+
+def plain(text: str) -> str:
+    """A text without the numbers that belong to a machine, a version or a day."""
+    return " ".join(
+        re.sub(
+            r"[-+]?[\d.]*\d(e[+-]\d+)?( (kB|MB|GB|bytes)|%)?|(?<= )=$", "N", text, flags=re.M
+        ).split()
+    )
 
 
 def ways_page() -> str:
@@ -205,7 +261,7 @@ def pages() -> dict[Path, str]:
         DOCS / "rules" / "index.md": rule_index(),
         DOCS / "fusions.md": fusion_table(),
         DOCS / "ways.md": ways_page(),
-        DOCS / "command-line.md": command_page(),
+        COMMANDS: command_page(),
         REPORT: report_page(),
         NAVIGATION: navigation(),
     }

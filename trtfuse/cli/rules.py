@@ -68,5 +68,6 @@ def _told(rule: AnyRule) -> Iterator[str]:
     if rule.takes:
         yield textwrap.fill(f"Takes: {rule.takes}", 100, break_on_hyphens=False)
     if rule.guards:
+        # One may be asked of two things.
         guards = (f"  {guard.name}: {' '.join(guard.doc.split())}" for guard in rule.guards)
-        yield "\n".join(("It checks that:", *guards))
+        yield "\n".join(("It checks that:", *dict.fromkeys(guards)))

@@ -51,7 +51,7 @@ def numpy_type(element_type: int) -> np.dtype[Any]:
 @lru_cache
 def type_name(element_type: int) -> str:
     """The name users know a `TensorProto.DataType` by: float32, bfloat16, int64."""
-    return str(numpy_type(element_type))
+    return "string" if element_type == TensorProto.STRING else str(numpy_type(element_type))
 
 
 @lru_cache
