@@ -561,7 +561,7 @@ def test_progress_is_told_by_stage() -> None:
     told: list[tuple[str, int, int]] = []
     trtfuse.fuse(proto, verify="model", progress=lambda *each: told.append(each))
     stages = [stage for stage, _ in itertools.groupby(stage for stage, _, _ in told)]
-    assert stages == ["read", "shapes", "rewrite", "load", "group", "write", "verify"]
+    assert stages == ["read", "rewrite", "load", "group", "write", "verify"]
     # Each says that it begins, before anything else.
     assert {next(each[1] for each in told if each[0] == stage) for stage in stages} == {0}
     assert all(0 <= done <= total for _, done, total in told)

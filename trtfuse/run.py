@@ -104,8 +104,9 @@ def fuse(
             the weights in an MLP may be; the least from 8.0 on if omitted.
         progress: called with the stage, how much of it is done, and of how much, from this thread,
             when a stage begins and at each of its steps, at least every half second where no
-            step takes longer. The stages are "read", "shapes", "rewrite", "load" (would a runtime
-            load the result?), "group", "write" and "verify".
+            step takes longer, such as the inference of shapes in a large model. The stages are
+            "read", "rewrite", "load" (would a runtime load the result?), "group", "write" and
+            "verify".
 
     Returns:
         The fused model with its report. `ok` is False if the whole model did not agree.
@@ -308,10 +309,7 @@ class Run:
             self._group()
 
     def _rewrite(self) -> None:
-        with self._timed("rewrite", "shapes"):
-            if self.driver.rules:
-                self.model.infer_shapes()
-            self._tell("rewrite")
+        with self._timed("rewrite"):
             self.driver.run()
             self.refused = self.driver.refused
             self.trace.done(self.driver.fused, self.refused)
@@ -408,8 +406,8 @@ class Run:
             self.options.progress(stage, 0, 1)
 
     @contextmanager
-    def _timed(self, stage: str, first: str = "") -> Iterator[None]:
-        self._tell(first or stage)
+    def _timed(self, stage: str) -> Iterator[None]:
+        self._tell(stage)
         start = time.perf_counter()
         yield
         self.seconds[stage] = round(time.perf_counter() - start, 4)

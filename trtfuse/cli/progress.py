@@ -12,7 +12,6 @@ from trtfuse.report.wording import printable
 #: The stages in plain English; whatever else there may be is shown as it is called.
 _TITLES = {
     "read": "Reading",
-    "shapes": "Inferring shapes",
     "rewrite": "Rewriting",
     "load": "Checking that runtimes load it",
     "group": "Finding groups",
