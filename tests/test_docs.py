@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
 
 import trtfuse
@@ -17,10 +21,24 @@ from trtfuse.rewrite.rule import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
 def python_blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def detector() -> onnx.ModelProto:
+    """A small stand-in for the detector of the tutorial, with an input like its own."""
+    return onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[N, 3, H, W] x) => (float[N, 1, H, W] y)
+        <float[1, 3, 1, 1] w = {0.2, -0.5, 0.4}, float[1] s = {2.0}> {
+            c = Conv(x, w)
+            m = Mul(c, s)
+            y = Sigmoid(m)
+        }"""
+    )
 
 
 def test_the_generated_pages_are_up_to_date() -> None:
@@ -58,6 +76,24 @@ def test_the_fusion_list_has_a_row_for_every_rule_and_a_rule_for_every_rewrite()
         entry.label for entry in FUSION_LIST
     ]
     assert [row for row in rewrites if "rules/" not in row[2]] == []
+
+
+def test_the_index_leads_to_every_page() -> None:
+    docs = ROOT / "docs"
+    linked = {
+        (index.parent / link).resolve()
+        for index in (docs / "index.md", docs / "rules" / "index.md")
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", index.read_text(encoding="utf-8"))
+    }
+    pages = set(docs.glob("**/*.md")) - {docs / "index.md"}
+    assert sorted(str(page.relative_to(docs)) for page in pages - linked) == []
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    docs = ROOT / "docs"
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"^ +- (\S+\.md)$", navigation, re.MULTILINE)
+    assert sorted(listed) == sorted(str(page.relative_to(docs)) for page in docs.glob("**/*.md"))
 
 
 def test_every_rule_page_is_in_the_navigation() -> None:
@@ -107,6 +143,7 @@ def test_the_code_on_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    onnx.save(detector(), tmp_path / "detector.onnx")
     monkeypatch.chdir(tmp_path)
     known = dict(CATALOGUE)
     try:
@@ -179,3 +216,73 @@ def test_the_output_of_a_build_is_shown_as_it_is(page: str, tmp_path: Path) -> N
     # The figures belong to the version of TensorRT that is named, and to the day.
     kinds = [re.sub(r"[\d.]*\d( (kB|MB|GB|bytes))?", "N", s) for s in (text, printed)]
     assert kinds[1].strip() in kinds[0]
+
+
+def commands_of_the_tutorial() -> list[tuple[str, str]]:
+    """The commands with what they print."""
+    text = TUTORIAL.read_text(encoding="utf-8")
+    return re.findall(r"```console\n\$ trtfuse (.*)\n((?:.*\n)*?)```", text)
+
+
+def without_figures(output: str) -> list[list[str]]:
+    """The words of an output; times and what comes of rounding differ between machines."""
+    changing = r"\d\S*e[+-]\d+|[\d.]+ s\b|^(build time .*) \S+$|\b1 warning; .*"
+    lines = re.sub(changing, r"N \1", output, flags=re.MULTILINE).splitlines()
+    return [line.split() for line in lines if not line.startswith("build time")]
+
+
+def test_the_tutorial_has_its_commands_in_one_form() -> None:
+    assert len(commands_of_the_tutorial()) == 5
+    assert TUTORIAL.read_text(encoding="utf-8").count("$ trtfuse") == 5
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("rapidocr_onnxruntime") is None
+    or importlib.util.find_spec("tensorrt_rtx") is None,
+    reason="it needs the wheel with the detector, and TensorRT for RTX",
+)
+def test_the_commands_of_the_tutorial_print_what_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.find_spec("rapidocr_onnxruntime")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    models = Path(spec.submodule_search_locations[0]) / "models"
+    (tmp_path / "detector.onnx").symlink_to(models / "ch_PP-OCRv4_det_infer.onnx")
+    monkeypatch.chdir(tmp_path)
+    exec(python_blocks(TUTORIAL)[0], {})
+    for arguments, shown in commands_of_the_tutorial():
+        printed = subprocess.run(
+            [sys.executable, "-m", "trtfuse", *shlex.split(arguments)],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        assert without_figures(printed) == without_figures(shown), arguments
+
+
+@pytest.fixture(scope="module")
+def screenshots() -> Any:
+    pytest.importorskip("selenium")
+    spec = importlib.util.spec_from_file_location("screenshots", ROOT / "docs" / "screenshots.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pictures_are_not_older_than_what_they_show(screenshots: Any) -> None:
+    recorded = json.loads(screenshots.TAKEN.read_text(encoding="utf-8"))
+    old = [
+        shot.name for shot in screenshots.SHOTS if recorded[shot.name] != screenshots.taken_of(shot)
+    ]
+    assert old == [], "docs/screenshots.py takes them again"
+
+
+def test_every_picture_is_recorded_and_shown(screenshots: Any) -> None:
+    pictures = {path.name for path in screenshots.IMAGES.glob("*.png")}
+    assert {shot.name for shot in screenshots.SHOTS} == pictures
+    assert set(json.loads(screenshots.TAKEN.read_text(encoding="utf-8"))) == pictures
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert [name for name in pictures if f"images/{name})" not in pages] == []
