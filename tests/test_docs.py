@@ -232,8 +232,8 @@ def without_figures(output: str) -> list[list[str]]:
 
 
 def test_the_tutorial_has_its_commands_in_one_form() -> None:
-    assert len(commands_of_the_tutorial()) == 5
-    assert TUTORIAL.read_text(encoding="utf-8").count("$ trtfuse") == 5
+    assert len(commands_of_the_tutorial()) == 6
+    assert TUTORIAL.read_text(encoding="utf-8").count("$ trtfuse") == 6
 
 
 @pytest.mark.skipif(
