@@ -55,9 +55,9 @@ def test_what_a_rewrite_made_may_be_absorbed_again(chain: ModelProto) -> None:
 
 def test_a_node_that_nothing_reads_is_removed(chain: ModelProto) -> None:
     found = trtfuse.explain(chain, "unread")
-    assert [step.sentence for step in found.steps] == ["removed: nothing reads it"]
+    assert [step.sentence for step in found.steps] == ["removed: its output is unused"]
     assert found.misses == []
-    assert str(found).endswith("unread: removed: nothing reads it")
+    assert str(found).endswith("unread: removed: its output is unused")
 
 
 def test_a_node_that_does_nothing_is_erased() -> None:
@@ -165,7 +165,7 @@ def test_a_long_list_is_short_enough_to_read() -> None:
         ("conv", "the model has no node 'conv'; did you mean 'conv1'?"),
         ("Mul", "the model has no node 'Mul'; did you mean 'mul1'?"),
         ("zzzzzz", "the model has no node 'zzzzzz'; names are those of the report"),
-        ("b", "'b' is no node but a value; it is computed by 'bn1'"),
+        ("b", "'b' is a value, not a node; it is computed by 'bn1'"),
     ],
 )
 def test_an_unknown_name_suggests_the_nearest(chain: ModelProto, name: str, hint: str) -> None:

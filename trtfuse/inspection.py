@@ -91,7 +91,7 @@ def _port(info: ValueInfoProto) -> Port:
 
 
 def _called(kind: TypeProto) -> str:
-    """What a type is that is no tensor of a type that ONNX has."""
+    """What a type is that is not a tensor of a type that ONNX has."""
     which = kind.WhichOneof("value")
     if which is None or which == "tensor_type":
         return "undefined"

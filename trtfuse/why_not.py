@@ -88,7 +88,7 @@ def _unknown(name: str, nodes: list[Node]) -> str:
     """Says that there is no node of a name, and which is like it, or computes a value of it."""
     for node in nodes:
         if any(value is not None and value.name == name for value in node.outputs):
-            return f"'{name}' is no node but a value; it is computed by '{node.label}'"
+            return f"'{name}' is a value, not a node; it is computed by '{node.label}'"
     labels = list(dict.fromkeys(node.label for node in nodes))
     near = difflib.get_close_matches(name, labels, n=3, cutoff=0.4)
     near = near or [label for label in labels if name.lower() in label.lower()][:3]
@@ -241,7 +241,7 @@ def _history(fused: list[Fused], start: list[Node]) -> tuple[list[Step], list[No
 def _step(fusion: Fused, again: bool) -> Step:
     nodes, into = ([node.label for node in side] for side in (fusion.nodes, fusion.into))
     if fusion.rule == "unused":
-        sentence = "removed: nothing reads it"
+        sentence = "removed: its output is unused"
     elif into:
         sentence = f"{'absorbed' if again else 'fused'} by {fusion.rule} into {', '.join(into)}"
     else:

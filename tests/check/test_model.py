@@ -325,10 +325,10 @@ def test_a_number_that_becomes_none_is_found() -> None:
     )
     found = trtfuse.verify(relu(), other)
     assert found.notes == [
-        "output 'y' (normal inputs, batch 1) has 3 elements that were finite and are no more",
-        "output 'y' (wide inputs, batch 2) has 6 elements that were finite and are no more",
-        "output 'y' (zero inputs, batch 1) has 3 elements that were finite and are no more",
-        "output 'y' (normal inputs, batch 2) has 6 elements that were finite and are no more",
+        "output 'y' (normal inputs, batch 1) has 3 elements that were finite and no longer are",
+        "output 'y' (wide inputs, batch 2) has 6 elements that were finite and no longer are",
+        "output 'y' (zero inputs, batch 1) has 3 elements that were finite and no longer are",
+        "output 'y' (normal inputs, batch 2) has 6 elements that were finite and no longer are",
     ]
     assert not found.ok
 

@@ -656,7 +656,7 @@ def test_after_eight_of_one_structure_the_others_share_their_check() -> None:
     assert len(report.fused) == 12
     assert report.verification.checked == 8
     assert report.verification.notes == [
-        "4 rewrites share the check of 8 others of their structure"
+        "4 rewrites shared the check of 8 others with the same structure"
     ]
     errors = [fusion.error or 0.0 for fusion in report.fused]
     assert errors[8:] == [max(errors[:8])] * 4

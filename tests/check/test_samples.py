@@ -188,12 +188,12 @@ def test_the_second_of_two_samples_is_looked_at_as_well(tmp_path: Path) -> None:
 
 
 def test_what_is_no_array_is_refused() -> None:
-    assert said({"x": [[1, 2], [3]]}) == "'x' in 'sample 1' is no array"
+    assert said({"x": [[1, 2], [3]]}) == "'x' in 'sample 1' is not an array"
 
 
 def test_an_input_that_is_no_tensor_is_refused() -> None:
     model = parsed("(seq(float[2]) s) => (float[2] y) <int64 i = {0}> { y = SequenceAt(s, i) }")
-    assert said({"s": X}, model) == "input 's' is no tensor, so no array can be given for it"
+    assert said({"s": X}, model) == "input 's' is not a tensor, so no array can be given for it"
 
 
 def test_a_model_without_inputs_takes_none() -> None:
@@ -235,7 +235,7 @@ def test_a_file_that_is_none_of_numpy_is_refused(
 ) -> None:
     path = tmp_path / f"a{kind}"
     path.write_bytes(content)
-    assert said(path) == f"'{path}' is no {kind} file; `{save}` writes one"
+    assert said(path) == f"'{path}' is not a {kind} file; `{save}` writes one"
 
 
 def test_a_damaged_npz_is_refused(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_damaged_npz_is_refused(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[1000] ^= 255
     path.write_bytes(content)
-    assert said(path) == f"'{path}' is no .npz file; `numpy.savez` writes one"
+    assert said(path) == f"'{path}' is not a .npz file; `numpy.savez` writes one"
 
 
 class Unpickled:
@@ -265,14 +265,14 @@ def test_pickled_objects_are_not_read(tmp_path: Path, save: Callable[..., None])
 def test_a_pickle_is_no_file_of_numpy(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     path.write_bytes(pickle.dumps({"x": X}))
-    assert said(path) == f"'{path}' is no .npz file; `numpy.savez` writes one"
+    assert said(path) == f"'{path}' is not a .npz file; `numpy.savez` writes one"
 
 
 @pytest.mark.parametrize("content", ["", "{", "3", '["x"]', "[[]]", "[" * 100_000])
 def test_another_json_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(content, encoding="utf-8")
-    assert said(path) == f"'{path}' is no JSON as `polygraphy run --save-inputs` writes it"
+    assert said(path) == f"'{path}' is not JSON as `polygraphy run --save-inputs` writes it"
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_another_json_is_refused(tmp_path: Path, content: str) -> None:
 )
 def test_another_entry_of_a_json_is_refused(tmp_path: Path, entry: Any) -> None:
     path = saved(tmp_path / "a.json", [{"x": entry}])
-    wanted = "no array as `polygraphy run --save-inputs` writes it"
+    wanted = "not an array as `polygraphy run --save-inputs` writes it"
     assert said(path) == f"'x' in '{path}' is {wanted}"
 
 

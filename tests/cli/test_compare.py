@@ -83,7 +83,7 @@ def test_all_kernels_on_request(run: Run, tmp_path: Path) -> None:
         (["m.onnx", "gone.onnx"], "cannot read 'gone.onnx'"),
         (["m.onnx", "gone.log"], "cannot read 'gone.log': No such file or directory"),
         (["m.onnx", "m.onnx", "--shapes", "z:1"], "the model has no input 'z'; it has x"),
-        (["m.onnx", "m.onnx", "--shapes", "x:1xa"], "'x:1xa' is no shape; write it like"),
+        (["m.onnx", "m.onnx", "--shapes", "x:1xa"], "'x:1xa' is not a shape; write it like"),
         (["m.onnx", "m.onnx", "--backend", "trt"], "there is no backend 'trt'"),
         (["m.onnx", "m.onnx", "--target", "9.0"], "cannot build for compute capability '9.0'"),
         (["m.onnx", "odd.onnx"], "BitwiseNot 'odd'"),

@@ -160,8 +160,8 @@ def test_check_does_not_mind_what_the_file_would_write(folder: Path, run: Run) -
         ("verify = ['none']", "'verify' is text or a number, not ['none']"),
         ("verify = 'all'", "'verify': 'all' is not one of 'none', 'rewrite', 'model'."),
         ("rules = [1, true]", "'rules' is text, or a list of it, not [1, True]"),
-        ("fold-limit = 'big'", "'fold-limit': 'big' is no size; write it like 500MB or 2GiB, "),
-        ("fold-limit = -1", "'fold-limit': '-1' is no size; "),
+        ("fold-limit = 'big'", "'fold-limit': 'big' is not a size; write it like 500MB or 2GiB, "),
+        ("fold-limit = -1", "'fold-limit': '-1' is not a size; "),
         ("groups = {a = 1}", "'groups' is text or a number, not a table"),
     ],
 )

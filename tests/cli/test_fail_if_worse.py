@@ -58,5 +58,5 @@ def test_compare_fails_in_text_and_in_json(run: Run, worse: Path) -> None:
 
 def test_fuse_has_to_build_to_know(run: Run) -> None:
     assert refused(run, "fuse", "m.onnx", "--fail-if-worse") == (
-        "--fail-if-worse takes --build, which says whether it is worse"
+        "--fail-if-worse needs --build, which tells whether it is worse"
     )

@@ -92,7 +92,7 @@ def test_a_report_comes_from_stdin_and_its_page_goes_to_stdout(
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == (folder / "r.html").read_text(encoding="utf-8")
     pipe(b"{")
-    assert refused(run, "report", "-", "-o", "-").startswith("what is on stdin is no JSON; ")
+    assert refused(run, "report", "-", "-o", "-").startswith("what is on stdin is not JSON; ")
     said = "a report from stdin has no name; say where to write its page, with -o"
     assert refused(run, "report", "-") == said
 

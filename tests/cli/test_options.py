@@ -20,7 +20,7 @@ from trtfuse.cli.options import ShapesType, Size
 )
 def test_a_malformed_shape_is_refused_with_an_example(run: Run, given: str) -> None:
     assert refused(run, "fuse", "m.onnx", "--shapes", given) == (
-        f"Invalid value for '--shapes': '{given}' is no shape; write it like x:1x3x640x640, or "
+        f"Invalid value for '--shapes': '{given}' is not a shape; write it like x:1x3x640x640, or "
         "like batch=1"
     )
 
@@ -44,8 +44,8 @@ def test_a_shape_that_does_not_fit_is_refused(run: Run, level: str, given: str, 
         ("no.npz", "cannot read 'no.npz': No such file or directory"),
         ("m.onnx", "inputs are read from .npz, .npy and .json files, not from 'm.onnx'"),
         ("empty", "the folder 'empty' has no .npz, .npy or .json files in it"),
-        ("text.npz", "'text.npz' is no .npz file; `numpy.savez` writes one"),
-        ("text.json", "'text.json' is no JSON as `polygraphy run --save-inputs` writes it"),
+        ("text.npz", "'text.npz' is not a .npz file; `numpy.savez` writes one"),
+        ("text.json", "'text.json' is not JSON as `polygraphy run --save-inputs` writes it"),
         ("z.npz", "'z.npz' has an array 'z'; the model's inputs are x"),
         ("none.npz", "'none.npz' has no array for the input 'x'"),
         (
@@ -84,7 +84,7 @@ def test_malformed_shapes_of_builds(run: Run, shape: str) -> None:
         reason = "input 'x' of 'm.onnx' is [1, 2, 4, 4], with 4 sizes; 0 were given"
     else:
         reason = (
-            f"Invalid value for '--shapes': '{shape}' is no shape; write it like x:1x3x640x640, "
+            f"Invalid value for '--shapes': '{shape}' is not a shape; write it like x:1x3x640x640, "
             "or like batch=1; smallest, best and largest like x:1x3x8x8..4x3x8x8..8x3x8x8"
         )
     assert refused(run, "build", "m.onnx", "--shapes", shape) == reason
@@ -182,14 +182,14 @@ def test_sizes_have_units(given: str, size: int) -> None:
 
 def test_the_default_of_the_limit_is_that_of_python(run: Run) -> None:
     assert Size().convert("64KiB", None, None) == FOLD_LIMIT
-    assert "[default: 64KiB]" in run("fuse", "--help").out
+    assert "[default: 64KiB]" in " ".join(run("fuse", "--help").out.split())
 
 
 @pytest.mark.parametrize("given", ["", "GB", "-1", "2 XB", "1e9", "2GBs", "0x10", "5 iB", "1,5GB"])
 def test_what_is_no_size_is_refused_with_an_example(run: Run, given: str) -> None:
     assert refused(run, "fuse", "m.onnx", "--fold-limit", given) == (
-        f"Invalid value for '--fold-limit': '{given}' is no size; write it like 500MB or 2GiB, or "
-        "as a number of bytes"
+        f"Invalid value for '--fold-limit': '{given}' is not a size; write it like 500MB or 2GiB, "
+        "or as a number of bytes"
     )
 
 
@@ -207,5 +207,5 @@ def test_a_plain_number_of_the_workspace_is_of_mib(
         assert run("build", "m.onnx", "--workspace", text).code == 2
     assert given == [64 << 20, 64 << 20, 2 * 10**9, 0]
     assert refused(run, "build", "m.onnx", "--workspace", "much").endswith(
-        "is no size; write it like 500MB or 2GiB, or as a number of MiB"
+        "is not a size; write it like 500MB or 2GiB, or as a number of MiB"
     )

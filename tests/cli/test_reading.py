@@ -64,10 +64,7 @@ def test_an_operator_that_onnx_does_not_have_is_taken_and_noted(folder: Path, ru
     onnx.save(parsed("(float[2] x) => (float[2] y) { y = Nonsense(x) }"), folder / "odd.onnx")
     ran = run("fuse", "odd.onnx", "--report", "odd.json", "--report", "odd.md")
     assert ran.code == 0
-    note = (
-        "no operators of ONNX at the imported opset, so that no rule knows them: Nonsense "
-        "'node_of_y'"
-    )
+    note = "not ONNX operators at the imported opset, so no rule knows them: Nonsense 'node_of_y'"
     assert f"  {note}\n" in ran.out
     assert json.loads((folder / "odd.json").read_text())["notes"][1] == note
     assert "## The model as it was read" in (folder / "odd.md").read_text()

@@ -35,20 +35,20 @@ def test_a_report_of_an_older_version_still_has_a_page(folder: Path, run: Run) -
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "'r.json' is no JSON; `trtfuse fuse --report R.json` writes it"),
-        ("[]", "'r.json' is no report of trtfuse; `--report R.json` writes one"),
-        ('{"schema": 1}', "'r.json' is no report of trtfuse; `--report R.json` writes one"),
+        ("{", "'r.json' is not JSON; `trtfuse fuse --report R.json` writes it"),
+        ("[]", "'r.json' is not a trtfuse report; `--report R.json` writes one"),
+        ('{"schema": 1}', "'r.json' is not a trtfuse report; `--report R.json` writes one"),
         (
             '{"schema": "trtfuse.report/9"}',
             "'r.json' is of the schema trtfuse.report/9; this version reads trtfuse.report/1",
         ),
         (
             '{"schema": "trtfuse.report/1", "model": "m"}',
-            "'r.json' is no whole report: there is no 'before' in it",
+            "'r.json' is not a complete report: it has no 'before'",
         ),
         (
             '{"schema": "trtfuse.report/1", "model": "m", "before": {"nodes": 1}}',
-            "'r.json' is no whole report: there is no 'operators' in an entry of 'before'",
+            "'r.json' is not a complete report: an entry of 'before' has no 'operators'",
         ),
     ],
 )

@@ -298,7 +298,7 @@ def test_json_of_the_engine_inspector(tmp_path: Path) -> None:
         ('{"Layers": ["conv1 + relu1"]}', "names of layers only"),
         ('{"Bindings": []}', 'has no "Layers"'),
         ('"conv1"', 'has no "Layers"'),
-        ("{", "this is no JSON"),
+        ("{", "this is not JSON"),
     ],
 )
 def test_json_that_is_of_no_use(text: str, because: str) -> None:

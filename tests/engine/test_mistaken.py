@@ -101,7 +101,7 @@ def test_an_attribute_of_a_function_that_is_left_out() -> None:
         <domain: "own", opset_import: ["": 17]> Leaky <alpha> (a) => (b)
         {{ b = LeakyRelu <alpha: float = @alpha> (a) }}"""
     (found,) = refused(parsed(text.format(given=""), "own"))
-    assert found.because == "it takes the attribute alpha, which is left out, for 0"
+    assert found.because == "it takes the attribute alpha, which is omitted, for 0"
     assert trtfuse.build(parsed(text.format(given="<alpha = 0.5>"), "own")).kernels == 1
 
 

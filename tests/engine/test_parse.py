@@ -163,7 +163,7 @@ def test_a_model_with_nothing_in_it() -> None:
         ("uint16[2]", "has the type uint16, which TensorRT for RTX does not have; cast"),
         (
             "seq(float[2])",
-            "is no tensor but a sequence, which TensorRT for RTX does not h",
+            "is not a tensor but a sequence, which TensorRT for RTX does not h",
         ),
     ],
 )

@@ -233,11 +233,11 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
     "in order": (chain, None),
     "nodes not in order": (
         changed(chain, lambda m: reverse(m.graph.node)),
-        "nodes sorted, since they came before what they read: node 'add'",
+        "nodes sorted, because they came before the nodes they read from: node 'add'",
     ),
     "an owner before what its body reads": (
         changed(branches, lambda m: reverse(m.graph.node)),
-        "nodes sorted, since they came before what they read: node 'if'",
+        "nodes sorted, because they came before the nodes they read from: node 'if'",
     ),
     "a body not in order": (
         changed(branches, lambda m: reverse(body(m, 1).node)),
@@ -278,7 +278,7 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
     ),
     "a domain not imported": (
         lambda: one("com.microsoft.Gelu"),
-        "operator sets imported that nodes use and the model did not import: 'com.microsoft', "
+        "operator sets imported that nodes use but the model does not import: 'com.microsoft', "
         "version 1",
     ),
     "a domain of ONNX not imported": (
@@ -296,11 +296,11 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
     ),
     "initializers that are no inputs": (
         changed(chain, lambda m: setattr(m, "ir_version", 3)),
-        "initializers listed as inputs, as IR versions before 4 want it: 'k'",
+        "initializers listed as inputs, as IR versions before 4 require: 'k'",
     ),
     "a plugin": (
         lambda: one("EfficientNMS_TRT"),
-        "so that no rule knows them: EfficientNMS_TRT 'node'",
+        "so no rule knows them: EfficientNMS_TRT 'node'",
     ),
     "an operator before its time": (lambda: one("Gelu"), "no rule knows them: Gelu"),
     "an operator after its time": (lambda: one("Upsample"), "no rule knows them: Upsample"),
@@ -330,7 +330,7 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
     ),
     "no default domain where nodes need it": (
         changed(chain, set_imports(opset("com.microsoft", 1))),
-        "no operators of ONNX at the imported opset, so that no rule knows them: Mul 'mul'",
+        "not ONNX operators at the imported opset, so no rule knows them: Mul 'mul'",
     ),
     "an IR version below all": (
         changed(chain, lambda m: setattr(m, "ir_version", -(1 << 40))),
@@ -382,7 +382,7 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
     ),
     "a Constant twice": (
         changed(held, lambda m: m.graph.node.insert(0, m.graph.node[0])),
-        "Constants left out that another of the same name follows: 'k'",
+        "Constants dropped, because another one of the same name follows: 'k'",
     ),
     "a Constant that reads": (
         changed(held, lambda m: m.graph.node[0].input.append("t")),
@@ -427,12 +427,12 @@ TAKEN: dict[str, tuple[Callable[[], ModelProto], str | None]] = {
     ),
     "a body that returns what is outside": (
         changed(branches, return_outer),
-        "bodies given an Identity, since they returned a value of the graph around them: "
+        "bodies given an Identity, because they returned a value of the graph around them: "
         "'a' of 'yes'",
     ),
     "a function that nothing calls": (
         changed(called, uncalled),
-        "functions left out that nothing calls and that read what nothing computes: 'f'",
+        "unused functions dropped, because they read values that nothing computes: 'f'",
     ),
     "metadata of one key": (
         changed(
@@ -745,7 +745,7 @@ REFUSED: dict[str, tuple[Callable[[], ModelProto | bytes], str]] = {
             called,
             lambda m: m.functions[0].node[0].MergeFrom(NodeProto(op_type="f", domain="local")),
         ),
-        "function 'f' calls itself, by itself or by others",
+        "function 'f' calls itself, directly or through other functions",
     ),
     "an input that is not UTF-8": (
         lambda: parsed("graph (float[2] input) => (float[2] y) { y = Neg(input) }")
@@ -840,7 +840,7 @@ def test_a_long_note_names_the_first_nodes() -> None:
     notes = read_model(model).notes
     assert notes[0].startswith("ONNX's checker refuses the model: No Op registered for P")
     assert notes[1] == (
-        "no operators of ONNX at the imported opset, so that no rule knows them: P 'a', P 'b', "
+        "not ONNX operators at the imported opset, so no rule knows them: P 'a', P 'b', "
         "P 'c' and 2 more"
     )
 

@@ -96,7 +96,7 @@ def test_a_result_that_differs_is_all_that_counts() -> None:
 @pytest.mark.parametrize(
     ("outcomes", "said"),
     [
-        ([], "2 groups expected as one kernel each; only a build tells"),
+        ([], "2 groups expected as one kernel each; only a build can tell"),
         (
             ["one kernel", "several kernels"],
             "2 groups expected as one kernel each; TensorRT runs 1 in one kernel and 1 in several "
@@ -105,7 +105,7 @@ def test_a_result_that_differs_is_all_that_counts() -> None:
         (
             ["merged further", "unknown"],
             "2 groups expected as one kernel each; TensorRT runs 1 in one kernel with other nodes "
-            "and 1 without a trace in the engine",
+            "and 1 not found in the engine",
         ),
     ],
 )

@@ -64,14 +64,14 @@ class Elements(html.parser.HTMLParser):
             "18 nodes became 13 by 4 fusions and 1 cleanup, and nothing was checked.",
             "open",
         ),
-        (nothing_fuses, {}, "Nothing to fuse: all 2 nodes stay.", "good"),
+        (nothing_fuses, {}, "Nothing to fuse: all 2 nodes are unchanged.", "good"),
         (
             nothing_fuses,
             {"verify": "model"},
-            "Nothing to fuse: all 2 nodes stay, and both models agree on ONNX Runtime.",
+            "Nothing to fuse: all 2 nodes are unchanged, and both models agree on ONNX Runtime.",
             "good",
         ),
-        (one_node, {}, "Nothing to fuse: its only node stays as it is.", "good"),
+        (one_node, {}, "Nothing to fuse: its only node is unchanged.", "good"),
         (empty, {}, "The graph has no nodes, so there is nothing to fuse.", "good"),
     ],
 )

@@ -28,7 +28,7 @@ def told(data: dict[str, Any]) -> dict[str, tuple[str, ...]]:
 def test_only_what_is_known_is_told() -> None:
     assert told(report().to_dict()) == {
         "check": ("not checked",),
-        "engine": ("not built: --build compares what TensorRT makes of both",),
+        "engine": ("not built: --build compares what TensorRT makes of each",),
     }
 
 

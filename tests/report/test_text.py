@@ -347,4 +347,4 @@ def test_notes_on_the_model_come_first() -> None:
     assert [line.strip() for line in lines[1:4]] == made.notes
     assert all(note.replace("_", r"\_") in made.to_markdown() for note in made.notes[1:2])
     page = made.to_html()
-    assert "nodes sorted, since they came before what they read" in page
+    assert "nodes sorted, because they came before the nodes they read from" in page

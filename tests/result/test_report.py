@@ -1,4 +1,4 @@
-"""The report as data and as JSON: the schema, and nothing that is no JSON."""
+"""The report as data and as JSON: the schema, and nothing that is not JSON."""
 
 from __future__ import annotations
 

@@ -282,7 +282,7 @@ def _taken(output: object, value: Value) -> Tensor:
     """What ONNX Runtime computed, as a tensor of the type that the value has.
 
     Raises:
-        NotComputableError: it is no tensor, or of another type.
+        NotComputableError: it is not a tensor, or of another type.
     """
     if not isinstance(output, (np.ndarray, np.generic)):
         raise NotComputableError("what it computes is not a tensor")

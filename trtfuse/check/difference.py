@@ -184,7 +184,7 @@ def _difference(expected: Any, actual: Any, moved: list[Any], part: str) -> Diff
     finite = np.isfinite(old)
     lost = int(np.count_nonzero(~np.isfinite(new) & finite))
     if lost:
-        return Difference(part, f"has {lost} elements that were finite and are no more")
+        return Difference(part, f"has {lost} elements that were finite and no longer are")
     unlike = int(np.count_nonzero(np.isinf(old) & ~np.isfinite(new) & (old != new)))
     if unlike:
         return Difference(part, f"has {unlike} elements that are infinite or none otherwise")

@@ -61,7 +61,7 @@ class Search:
 
     Raises:
         UsageError: a given shape is of no input, or does not fit the one the model declares.
-        VerifyError: an input is no tensor.
+        VerifyError: an input is not a tensor.
     """
 
     def __init__(self, model: Model, given: Mapping[str, tuple[int, ...]]) -> None:

@@ -163,7 +163,7 @@ def running_shapes(model: Model, given: Mapping[str, tuple[int, ...]]) -> Shapes
 
     Raises:
         UsageError: `given` does not fit the model.
-        VerifyError: an input is no tensor, or its rank is not known.
+        VerifyError: an input is not a tensor, or its rank is not known.
     """
 
     def tiny(sizes: Shapes) -> bool:

@@ -101,9 +101,8 @@ class RewriteCheck:
         errors = [checked.error for alike in self._seen.values() for checked in alike]
         notes = []
         if self.shared:
-            notes.append(
-                f"{self.shared} rewrites share the check of {INSTANCES} others of their structure"
-            )
+            shared = "1 rewrite" if self.shared == 1 else f"{self.shared} rewrites"
+            notes.append(f"{shared} shared the check of {INSTANCES} others with the same structure")
         return Verification(
             "rewrite", True, max(errors, default=0.0), TOLERANCE, self.checked, notes
         )

@@ -114,7 +114,7 @@ class Samples:
             if name not in given:
                 raise UsageError(f"'{where}' has no array for the input '{name}'")
             if element_type is None:
-                raise UsageError(f"input '{name}' is no tensor, so no array can be given for it")
+                raise UsageError(f"input '{name}' is not a tensor, so no array can be given for it")
             feeds[name] = _typed(where, name, given[name], numpy_type(element_type))
             _compare_shapes(where, name, feeds[name], shape)
         return feeds
@@ -135,7 +135,7 @@ def _typed(where: str, name: str, given: Any, wanted: np.dtype[Any]) -> Array:
     try:
         array = np.asarray(given, order="C")
     except Exception:  # noqa: BLE001 - what other libraries call an array raises anything
-        raise UsageError(f"'{name}' in '{where}' is no array") from None
+        raise UsageError(f"'{name}' in '{where}' is not an array") from None
     if wanted.kind == "O" and array.dtype.kind in "OSU":
         return array.astype(object)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -183,7 +183,10 @@ def _read(path: Path) -> Iterator[tuple[str, Any]]:
         else:
             with path.open("rb") as file:
                 save = "numpy.savez" if kind == ".npz" else "numpy.save"
-                yield str(path), _from_numpy(file, f"'{path}'", f"{kind} file; `{save}` writes one")
+                yield (
+                    str(path),
+                    _from_numpy(file, f"'{path}'", f"a {kind} file; `{save}` writes one"),
+                )
     except OSError as error:
         raise UsageError(f"cannot read '{path}': {error.strerror or error}") from None
 
@@ -204,27 +207,27 @@ def _from_numpy(file: IO[bytes], where: str, wanted: str) -> Any:
             raise UsageError(
                 f"{where} has pickled Python objects, which are not read; save arrays of numbers"
             ) from None
-        raise UsageError(f"{where} is no {wanted}") from None
+        raise UsageError(f"{where} is not {wanted}") from None
 
 
 def _from_polygraphy(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Array]]]:
     try:
         read = json.loads(content)
     except (ValueError, RecursionError):
-        raise UsageError(f"'{path}' is no JSON as {_POLYGRAPHY}") from None
+        raise UsageError(f"'{path}' is not JSON as {_POLYGRAPHY}") from None
     samples = read if isinstance(read, list) else [read]
     for number, sample in enumerate(samples, 1):
         if not isinstance(sample, dict):
-            raise UsageError(f"'{path}' is no JSON as {_POLYGRAPHY}")
+            raise UsageError(f"'{path}' is not JSON as {_POLYGRAPHY}")
         arrays = {name: _decoded(path, name, entry) for name, entry in sample.items()}
         yield f"{path}, sample {number}" if len(samples) > 1 else str(path), arrays
 
 
 def _decoded(path: Path, name: str, entry: Any) -> Array:
-    where, wanted = f"'{name}' in '{path}'", f"array as {_POLYGRAPHY}"
+    where, wanted = f"'{name}' in '{path}'", f"an array as {_POLYGRAPHY}"
     try:
         content = base64.b64decode(entry["array"], validate=True)
     except (KeyError, TypeError, ValueError):
-        raise UsageError(f"{where} is no {wanted}") from None
+        raise UsageError(f"{where} is not {wanted}") from None
     array: Array = _from_numpy(io.BytesIO(content), where, wanted)
     return array

@@ -40,18 +40,18 @@ from trtfuse.errors import UsageError
     metavar="N.N,...",
     callback=options.names,
     help="Compute capabilities to build for, like 8.6,8.9 (TensorRT for RTX; Ampere and later if "
-    "left out).",
+    "omitted).",
 )
 @click.option(
     "--workspace",
     type=options.Size(1 << 20, "MiB"),
-    help="The most scratch memory that a layer may use, like 2GiB; a plain number is of MiB. "
+    help="The most scratch memory that a layer may use, like 2GiB; a plain number is in MiB. "
     "TensorRT's own limit if omitted.",
 )
 @click.option(
     "--level",
     type=click.IntRange(0, 5),
-    help="How hard the builder looks for a faster engine; 3 if left out.",
+    help="How hard the builder looks for a faster engine; 3 if omitted.",
 )
 @click.option(
     "--timing-cache",
@@ -62,7 +62,7 @@ from trtfuse.errors import UsageError
 @click.option(
     "--backend",
     metavar="NAME",
-    help="tensorrt or tensorrt_rtx; the first that is installed if left out.",
+    help="tensorrt or tensorrt_rtx; the first that is installed if omitted.",
 )
 @click.option(
     "--in-process",
@@ -87,7 +87,7 @@ def build(
     verbose: int,
     quiet: bool,
 ) -> int:
-    """Build an engine with TensorRT and say how large it is.
+    """Build an engine with TensorRT and show its kernels and sizes.
 
     IN.onnx may be -, which is stdin.
     """

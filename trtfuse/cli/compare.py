@@ -29,7 +29,7 @@ from trtfuse.cli.progress import shown_build
 @click.option(
     "--backend",
     metavar="NAME",
-    help="tensorrt or tensorrt_rtx; the first that is installed if left out.",
+    help="tensorrt or tensorrt_rtx; the first that is installed if omitted.",
 )
 @options.fail_if_worse
 @options.as_json
@@ -48,7 +48,7 @@ def compare(
     verbose: int,
     quiet: bool,
 ) -> int:
-    """Build two models with TensorRT, and compare what it makes of them.
+    """Build two models with TensorRT and compare the engines.
 
     In place of a model, A or B may be a verbose log (.log, .txt) or layer information (.json) of
     an engine that was built elsewhere, as trtexec writes them. One of them may be -, which is a

@@ -32,14 +32,14 @@ from trtfuse.rewrite.rule import selected
     metavar="NAME,...",
     callback=options.names,
     shell_complete=rule_lists,
-    help="Ask these rules only.",
+    help="Consider only these rules.",
 )
 @click.option(
     "--skip",
     metavar="NAME,...",
     callback=options.names,
     shell_complete=rule_lists,
-    help="Leave these rules out.",
+    help="Do not apply these rules.",
 )
 @options.objective
 @options.shapes("Fix sizes of inputs first:")
@@ -60,9 +60,9 @@ def explain(
     as_json: bool,
     verbose: int,
 ) -> int:
-    """Say why a model, or one node of it, is not fused any further.
+    """Explain why a model, or one of its nodes, is not fused any further.
 
-    IN.onnx is a file, - for stdin, or, without NODE, a folder: its .onnx files, but for those that
+    IN.onnx is a file, - for stdin, or, without NODE, a folder: its .onnx files, except those that
     trtfuse wrote.
     """
     several = is_folder(path)

@@ -57,8 +57,8 @@ from trtfuse.run import GroupsAs, VerifyLevel
     type=options.path,
     multiple=True,
     metavar="PATH",
-    help="Write the report to a .html, .json or .md file; of several models to one each, with "
-    "{name} where the name of the model goes.",
+    help="Write the report to a .html, .json or .md file; for several models, put {name} in the "
+    "path where the model's name goes.",
 )
 @click.option(
     "--rules",
@@ -66,14 +66,14 @@ from trtfuse.run import GroupsAs, VerifyLevel
     metavar="NAME,...",
     callback=options.names,
     shell_complete=rule_lists,
-    help="Apply these rules only, like conv-scale.",
+    help="Apply only these rules, like conv-scale.",
 )
 @click.option(
     "--skip",
     metavar="NAME,...",
     callback=options.names,
     shell_complete=rule_lists,
-    help="Leave these rules out.",
+    help="Do not apply these rules.",
 )
 @click.option(
     "--groups",
@@ -105,7 +105,7 @@ from trtfuse.run import GroupsAs, VerifyLevel
 )
 @options.inputs
 @options.fold_limit
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and write no model.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done without writing a model.")
 @click.option(
     "--check",
     is_flag=True,
@@ -115,7 +115,7 @@ from trtfuse.run import GroupsAs, VerifyLevel
     "--build",
     "builds",
     is_flag=True,
-    help="Build original and result with TensorRT, and compare what it makes of them.",
+    help="Build the original and the result with TensorRT and compare the engines.",
 )
 @options.fail_if_worse
 @options.as_json
@@ -145,9 +145,9 @@ def fuse(
     verbose: int,
     quiet: bool,
 ) -> int:
-    """Fuse models, check them, and say what was fused and what was not.
+    """Fuse models, check them, and report what was fused and what was not.
 
-    IN.onnx is a file, a folder (its .onnx files, but for those that trtfuse wrote), or - for stdin.
+    IN.onnx is a file, a folder (its .onnx files, except those that trtfuse wrote), or - for stdin.
     """
     if old_groups is not None:
         old = "--flat" if old_groups == "flat" else "--no-groups"
@@ -171,7 +171,7 @@ def fuse(
     selected(names, skip or ())
     shared_memory(target)
     if fail_if_worse and not builds:
-        raise UsageError("--fail-if-worse takes --build, which says whether it is worse")
+        raise UsageError("--fail-if-worse needs --build, which tells whether it is worse")
     if builds:
         from trtfuse.engine.backend import find_backend
 

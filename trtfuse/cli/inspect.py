@@ -25,9 +25,9 @@ from trtfuse.result.inspection import Inspection
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")
 @no_config
 def inspect(paths: tuple[Path, ...], shapes: dict[str, Any], as_json: bool, verbose: int) -> int:
-    """Say what models are made of, and what TensorRT cannot take of them.
+    """Show what models contain, and what TensorRT does not support in them.
 
-    IN.onnx is a file, a folder (its .onnx files, but for those that trtfuse wrote), or - for stdin.
+    IN.onnx is a file, a folder (its .onnx files, except those that trtfuse wrote), or - for stdin.
     Where TensorRT is installed its parser is asked, without a build; else what TensorRT is known
     not to have is looked up.
     """

@@ -51,7 +51,7 @@ class ShapesType(click.ParamType):  # type: ignore[type-arg]  # not generic befo
             example = "write it like x:1x3x640x640, or like batch=1"
             if self.ranges:
                 example += "; smallest, best and largest like x:1x3x8x8..4x3x8x8..8x3x8x8"
-            self.fail(f"'{part}' is no shape; {example}", param, ctx)
+            self.fail(f"'{part}' is not a shape; {example}", param, ctx)
         if single:
             return match[1], sizes[0][0] if len(sizes) == 1 else tuple(size for (size,) in sizes)
         return match[1], sizes[0] if len(sizes) == 1 else tuple(sizes)
@@ -120,7 +120,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*((?:[kmgt]i?)?)(b?)\s*", value.lower())
         if found is None:
             self.fail(
-                f"'{value}' is no size; write it like 500MB or 2GiB, or as a number of "
+                f"'{value}' is not a size; write it like 500MB or 2GiB, or as a number of "
                 f"{self.called}",
                 param,
                 ctx,
@@ -168,7 +168,8 @@ objective = click.option(
     type=click.Choice(get_args(Objective)),
     default="safe",
     show_default=True,
-    help="Make every documented rewrite but those known to cost the engine, or all of them.",
+    help="Apply every documented rewrite except those known to cost the engine (safe), or all of "
+    "them (graph).",
 )
 target = click.option(
     "--target",
@@ -180,11 +181,11 @@ fold_limit = click.option(
     type=Size(),
     default="64KiB",
     show_default=True,
-    help="By how much a constant may be larger than what the model stores of those that it is made "
-    "from; all together may add 256 times as much, or as much as the model's own take.",
+    help="By how much a folded constant may be larger than the constants it is computed from; all "
+    "together may add 256 times this, or as much as the model's own constants take.",
 )
 as_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else."
+    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else."
 )
 
 fail_if_worse = click.option(

@@ -28,7 +28,7 @@ from trtfuse.model.saving import same_file, written
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @no_config
 def report(source: Path, output: Path | None, as_json: bool, quiet: bool) -> int:
-    """Make a page of a report that was written as JSON, by this version or an older one.
+    """Turn a JSON report, from this or an older version, into a page.
 
     R.json may be -, which is stdin.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("name", required=False, shell_complete=rule_names)
 @options.as_json
 def rules(name: str | None, as_json: bool) -> int:
-    """List the rules, or say what one does."""
+    """List the rules, or describe one of them."""
     from trtfuse.rewrite.rule import selected
 
     chosen = selected([name] if name else None)

@@ -23,7 +23,7 @@ from trtfuse.cli.progress import shown_progress
 @options.old_shapes
 @options.inputs
 @options.as_json
-@click.option("-v", "--verbose", count=True, help="Tell of every output; -vv shows tracebacks.")
+@click.option("-v", "--verbose", count=True, help="Show every output; -vv shows tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @no_config
 def verify(

@@ -74,7 +74,7 @@ def compare(
         EngineError: a model cannot be built, or a file tells no layers.
         ModelError: a model cannot be read or is not valid.
         UsageError: a shape fits no input, or an argument does not fit the backend.
-        VerifyError: an input is no tensor.
+        VerifyError: an input is not a tensor.
     """
     sides = (_Side(a), _Side(b))
     fixed, notes = _fixed(sides, read_shapes(shapes))

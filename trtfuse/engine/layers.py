@@ -342,12 +342,12 @@ def read_json(text: str) -> tuple[Layer, ...]:
             an engine that was built with detailed profiling.
 
     Raises:
-        EngineError: it is no JSON, has no layers, or only their names.
+        EngineError: it is not JSON, has no layers, or only their names.
     """
     try:
         parsed = json.loads(text, strict=False)
     except json.JSONDecodeError as error:
-        raise EngineError(f"this is no JSON: {error}") from None
+        raise EngineError(f"this is not JSON: {error}") from None
     listed = parsed.get("Layers") if isinstance(parsed, dict) else None
     if not isinstance(listed, list):
         raise EngineError('this JSON has no "Layers"; trtexec --exportLayerInfo writes them')

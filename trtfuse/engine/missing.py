@@ -39,7 +39,7 @@ def missing(model: Model) -> Iterator[Unsupported]:
         tensor = value.type.WhichOneof("value") == "tensor_type"
         element = value.type.tensor_type.elem_type
         if not tensor:
-            because = "it is no tensor, and TensorRT has nothing else"
+            because = "it is not a tensor, and TensorRT has no other types"
             yield Unsupported("input", value.name, because, "pass tensors instead")
         elif element not in TYPES:
             because = f"TensorRT does not have the type {type_name(element)}"

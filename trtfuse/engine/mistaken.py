@@ -87,7 +87,7 @@ def _misread_call(node: NodeProto, function: FunctionProto) -> Iterator[Trouble]
     given = {attribute.name: attribute for attribute in node.attribute}
     for name in function.attribute:
         if name not in given:
-            yield f"it takes the attribute {name}, which is left out, for 0", _ON_NODE
+            yield f"it takes the attribute {name}, which is omitted, for 0", _ON_NODE
     for name, attribute in given.items():
         if attribute.ref_attr_name:
             yield (

@@ -144,7 +144,7 @@ def _check_inputs(backend: Backend, model: ModelProto, where: str) -> None:
         if not value.type.HasField("tensor_type"):
             held = (value.type.WhichOneof("value") or "no type").removesuffix("_type")
             raise EngineError(
-                f"{which} is no tensor but a {held}, which {backend.title} does not have; "
+                f"{which} is not a tensor but a {held}, which {backend.title} does not have; "
                 "pass tensors instead"
             )
         element = value.type.tensor_type.elem_type

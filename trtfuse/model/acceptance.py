@@ -65,18 +65,18 @@ _OF_CONSTANTS = frozenset(
     )
 )
 
-_SORTED = "nodes sorted, since they came before what they read"
-_UNKNOWN = "no operators of ONNX at the imported opset, so that no rule knows them"
-_IMPORTED = "operator sets imported that nodes use and the model did not import"
+_SORTED = "nodes sorted, because they came before the nodes they read from"
+_UNKNOWN = "not ONNX operators at the imported opset, so no rule knows them"
+_IMPORTED = "operator sets imported that nodes use but the model does not import"
 _NAMES = "graphs given a name"
-_LISTED = "initializers listed as inputs, as IR versions before 4 want it"
+_LISTED = "initializers listed as inputs, as IR versions before 4 require"
 _TYPED = "attributes given the type of their value"
-_IDENTITY = "bodies given an Identity, since they returned a value of the graph around them"
+_IDENTITY = "bodies given an Identity, because they returned a value of the graph around them"
 _UNTYPED = "outputs declared without a type"
 _ONCE = "initializers listed as inputs only once"
 _PLAIN = "Constants left with their first attribute and without inputs"
-_TWICE = "Constants left out that another of the same name follows"
-_UNCALLED = "functions left out that nothing calls and that read what nothing computes"
+_TWICE = "Constants dropped, because another one of the same name follows"
+_UNCALLED = "unused functions dropped, because they read values that nothing computes"
 
 
 def put_right(model: ModelProto) -> list[str]:
@@ -227,7 +227,9 @@ def _check_functions(model: ModelProto) -> None:
                 open_now.discard(key)
                 pending.pop()
             elif callee in open_now:
-                raise ModelError(f"function '{callee[1]}' calls itself, by itself or by others")
+                raise ModelError(
+                    f"function '{callee[1]}' calls itself, directly or through other functions"
+                )
             else:
                 open_now.add(callee)
                 pending.append((callee, iter(calls[callee])))

@@ -120,7 +120,7 @@ def fix_shapes(model: Model, fixed: Fixed) -> bool:
         if shape == declared[name] or shape is None:
             continue
         if not info.type.HasField("tensor_type"):
-            raise UsageError(f"input '{name}' is no tensor: it has no shape to fix")
+            raise UsageError(f"input '{name}' is not a tensor: it has no shape to fix")
         copy = ValueInfoProto()
         copy.CopyFrom(info)
         state_shape(copy, shape)

@@ -64,7 +64,7 @@ def agreed(agreement: Content) -> str:
         counts[outcome] for outcome in ("several kernels", "unknown", "merged further")
     )
     others = [f"{several} in several kernels"] if several else []
-    others += [f"of {unknown} the engine has no trace"] if unknown else []
+    others += [f"{unknown} not found in the engine"] if unknown else []
     inside = f", {further} of them with more nodes" if further else ""
     return (
         f"{counts['one kernel'] + further} of {len(fusions)} fusions run in one kernel{inside}"

@@ -65,7 +65,9 @@ def _sentence(data: dict[str, Any], checked: str) -> str:
     if not before:
         return "The graph has no nodes, so there is nothing to fuse."
     if not data["fused"]:
-        stay = "its only node stays as it is" if before == 1 else f"all {before:,} nodes stay"
+        stay = (
+            "its only node is unchanged" if before == 1 else f"all {before:,} nodes are unchanged"
+        )
         return f"Nothing to fuse: {stay}{checked}."
     if before == after:
         numbers = counts(data)
@@ -88,7 +90,7 @@ def _checked(data: dict[str, Any]) -> tuple[Standing, str, str]:
     if verification["level"] == "none":
         return "open", "not checked", ", and nothing was checked"
     if not verification["checked"]:
-        return "good", "same arithmetic", ", and no arithmetic is changed"
+        return "good", "same arithmetic", ", and no arithmetic was changed"
     agrees = ", and every rewrite that changes arithmetic agrees with its original in float64"
     return "good", "checked", agrees
 
@@ -142,7 +144,7 @@ def _difference(verification: dict[str, Any]) -> Figure:
 def _misses(data: dict[str, Any]) -> Figure:
     declined = data["declined"]
     guards = len({refusal["guard"] for refusal in declined})
-    note = f"{counted(guards, 'reason')}, below" if declined else "no rule stopped short"
+    note = f"{counted(guards, 'reason')}, below" if declined else "every match was applied"
     return Figure("near misses", f"{len(declined):,}", note)
 
 

@@ -124,12 +124,12 @@ def groups_built(data: Content) -> str:
     agreement = (data.get("engine") or {}).get("agreement") or {}
     outcomes = [f["outcome"] for f in agreement.get("fusions", ()) if f["kind"] == "group"]
     if not outcomes:
-        return f"{expected} expected as one kernel each; only a build tells"
+        return f"{expected} expected as one kernel each; only a build can tell"
     named: dict[str, str] = {
         "one kernel": "in one kernel",
         "merged further": "in one kernel with other nodes",
         "several kernels": "in several kernels",
-        "unknown": "without a trace in the engine",
+        "unknown": "not found in the engine",
     }
     counts = [(words, outcomes.count(outcome)) for outcome, words in named.items()]
     found = joined([f"{number:,} {words}" for words, number in counts if number])

@@ -27,7 +27,7 @@ def facts(data: Content) -> list[Fact]:
     if "backend" in engine:
         found.append(Fact("engine", (built_with(engine), *engine.get("notes", ()))))
     elif data["fused"]:
-        found.append(Fact("engine", ("not built: --build compares what TensorRT makes of both",)))
+        found.append(Fact("engine", ("not built: --build compares what TensorRT makes of each",)))
     found.append(Fact("groups", (groups_built(data),)))
     if output:
         found.append(Fact("output", (output["path"], _sizes(data)), code=True))

@@ -56,18 +56,18 @@ def parsed_report(content: bytes, where: str) -> dict[str, Any]:
     try:
         data: Any = json.loads(content)
     except ValueError:
-        raise ModelError(f"{where} is no JSON; `trtfuse fuse --report R.json` writes it") from None
+        raise ModelError(f"{where} is not JSON; `trtfuse fuse --report R.json` writes it") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if not isinstance(schema, str) or not schema.startswith("trtfuse.report/"):
-        raise ModelError(f"{where} is no report of trtfuse; `--report R.json` writes one")
+        raise ModelError(f"{where} is not a trtfuse report; `--report R.json` writes one")
     if schema != "trtfuse.report/1":
         raise ModelError(f"{where} is of the schema {schema}; this version reads trtfuse.report/1")
     for key, kind in _ALWAYS.items():
         if not isinstance(data.get(key), kind):
-            raise ModelError(f"{where} is no whole report: there is no '{key}' in it")
+            raise ModelError(f"{where} is not a complete report: it has no '{key}'")
         for entry in data[key] if kind is list else [data[key]]:
             for field in _WITHIN.get(key, ()):
                 if not isinstance(entry, dict) or field not in entry:
-                    missing = f"there is no '{field}' in an entry of '{key}'"
-                    raise ModelError(f"{where} is no whole report: {missing}")
+                    missing = f"an entry of '{key}' has no '{field}'"
+                    raise ModelError(f"{where} is not a complete report: {missing}")
     return dict(data)

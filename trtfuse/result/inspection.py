@@ -18,7 +18,7 @@ class Port:
 
     Attributes:
         name: its name.
-        type: its element type, "float32"; of what is no tensor, what it is.
+        type: its element type, "float32"; of what is not a tensor, what it is.
         shape: its sizes: a number, the symbol of an open one, or None where nothing is said; None
             for all where not even the rank is known.
     """

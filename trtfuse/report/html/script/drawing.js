@@ -84,7 +84,7 @@ function nodeBox([operator, reads, , attributes], label, values, names, producer
     lines.push(["small", `${name}  ${size}`]);
   });
   const more = constants.length - MOST_CONSTANTS;
-  if (more > 0) lines.push(["small", `and ${more} constants more`]);
+  if (more > 0) lines.push(["small", `and ${more} more constants`]);
   return { wide: WIDE, high: 14 + LINE * lines.length, lines, title: [operator, label, attributes].filter(Boolean).join("\n") };
 }
 

@@ -16,8 +16,8 @@ export function showEngine() {
   const sizes = [["weights", "weights"], ["activation", "activation memory"], ["size", "engine size"]].filter(([name]) => known(name));
   if (sizes.length) body.append(bars("", sizes.map(row), bytes));
   body.append(
-    ...kernels("Kernels that are gone", data.engine.vanished),
-    ...kernels("Kernels that are new", data.engine.appeared),
+    ...kernels("Kernels that vanished", data.engine.vanished),
+    ...kernels("Kernels that appeared", data.engine.appeared),
     make("p", { className: "fine" }, sentences(a, b, known("seconds"))));
 }
 
@@ -37,8 +37,8 @@ function sentences(a, b, timed) {
   const { backend, shapes, notes } = data.engine;
   const fixed = Object.entries(shapes ?? {}).map(([name, sizes]) => `${name}: ${shape(sizes)}`).join(", ");
   return [
-    backend ? `Built by ${backend}, not run.` : "From the logs of builds.",
-    fixed ? `Open sizes were fixed at ${fixed}.` : "",
+    backend ? `Built by ${backend}, not run.` : "Read from build logs.",
+    fixed ? `Open sizes were fixed to ${fixed}.` : "",
     timed ? `The builds took ${seconds(a.seconds)} and ${seconds(b.seconds)}.` : "",
     ...(notes ?? []),
   ].filter(Boolean).join(" ");

@@ -21,7 +21,7 @@ const partOf = (entry) => `${entry.is} ${entry.rule}`;
 export function showFusions() {
   const body = byId("fusions-body");
   if (!data.fused.length) {
-    body.append(notice("No rule applied to this model. Below is what came near, if anything did."));
+    body.append(notice("No rule applied to this model. Near misses, if any, are listed below."));
     return;
   }
   if (data.fused.length > WORTH_A_SEARCH) {
@@ -145,7 +145,7 @@ function scene(places) {
   });
   const box = make("div", { className: "scene" }, title, button, panel);
   if (places.length > 1) {
-    box.append(make("p", { className: "fine" }, `${counted(places.length, "place")} that look like this:`), list, end);
+    box.append(make("p", { className: "fine" }, `${counted(places.length, "place")} look like this:`), list, end);
     fillList(list, places, ({ entry }, k) => make("li", {},
       make("button", { type: "button", "aria-current": String(k === current), onclick: () => choose(k, true) }, titleOf(entry))), end);
   }
@@ -177,7 +177,7 @@ function factsOf(entry) {
   return facts(
     ["equation", equationOf(rule), "mono"],
     ["check", !isGroup && checkOf(entry)],
-    ["saves, by estimate", saved && `${operations(saved.operations)} operations and ${bytes(saved.bytes)} read and written`],
+    ["estimated saving", saved && `${operations(saved.operations)} operations and ${bytes(saved.bytes)} read and written`],
     ["made from", fromOthers && origin.join(", ") + (entry.complete === false ? ", and more" : ""), "mono"],
     ["TensorRT", built && [built.outcome, built.kernels.join(", ")].filter(Boolean).join(": "), "mono"],
     ["became", !isGroup && becameOf(entry), "mono"],
@@ -186,13 +186,13 @@ function factsOf(entry) {
 }
 
 function checkOf({ check, error }) {
-  if (!check) return typeof error === "number" ? `largest error ${scientific(error)}` : "not evaluated: it only moves or merges nodes, or checks were off";
-  const sets = check.inputs ? `${counted(check.inputs, "set")} of drawn inputs in float64, ` : "";
-  const shared = check.shared ? ", on the weights of others of the same structure" : "";
+  if (!check) return typeof error === "number" ? `largest error ${scientific(error)}` : "not evaluated: it only moves or merges nodes, or the check was off";
+  const sets = check.inputs ? `${counted(check.inputs, "set")} of random inputs in float64, ` : "";
+  const shared = check.shared ? ", on the weights of other places with the same structure" : "";
   return `${sets}largest error ${scientific(check.error)}, tolerance ${scientific(check.tolerance, 0)}${shared}`;
 }
 
 function becameOf({ into, kept }) {
   if (into.length) return into.join(", ");
-  return kept?.length ? `${kept.join(", ")}, as it was` : "nothing: it was erased";
+  return kept?.length ? `${kept.join(", ")}, unchanged` : "nothing: it was removed";
 }

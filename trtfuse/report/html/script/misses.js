@@ -20,8 +20,8 @@ export function showNearMisses() {
   const body = byId("why-not-body");
   if (!misses.length) {
     body.append(notice(data.before.nodes
-      ? "No rule stopped short: wherever the structure of a rule was there, it was applied."
-      : "There is nothing here that a rule could apply to."));
+      ? "No near misses: every rule whose structure was found was applied."
+      : "No rule could apply anywhere in this model."));
     return;
   }
   body.append(
@@ -85,8 +85,8 @@ function kindOfMiss(kind, words) {
       saved ? make("span", { className: "soft" }, `up to ${counted(saved, "node")} fewer`) : null),
     about.helps ? make("p", { className: `helps rank${rankOf(kind)}` }, make("b", {}, "What helps: "), ...coded(about.helps)) : null,
     make("details", {},
-      make("summary", {}, "What the rule does, and what it asks for"),
-      facts(["it asks", about.holds], ["equation", equationOf(rule), "mono"], ["documented as", documentOf(rule)])),
+      make("summary", {}, "What the rule does and requires"),
+      facts(["requires", about.holds], ["equation", equationOf(rule), "mono"], ["documented as", documentOf(rule)])),
     list, end);
 }
 

@@ -19,7 +19,7 @@ export function showOperators() {
   if (changed.length) body.append(bars("operator", changed, number));
   if (same.length) {
     const many = counted(same.length, "operator");
-    const title = changed.length ? `${many} as often as before` : `All ${many}, as often as before`;
+    const title = changed.length ? `${many} with the same count` : `All ${many}, with the same counts`;
     const count = same.reduce((sum, [, was]) => sum + was, 0);
     body.append(foldable({ style: "margin-top:.7rem" },
       [make("b", {}, title), make("span"), make("span", { className: "count" }, number(count))],
@@ -31,10 +31,10 @@ export function showOperators() {
 function showWork(body, before, after) {
   if (!before.operations && !before.bytes) return;
   const out = before.uncounted || after.uncounted
-    ? ` Left out for want of a shape or a known operator: ${counted(before.uncounted, "node")} before, ${number(after.uncounted)} after.` : "";
+    ? ` Not counted, because a shape or the operator is unknown: ${counted(before.uncounted, "node")} before, ${number(after.uncounted)} after.` : "";
   body.append(
-    make("h3", { className: "part" }, "Work, by estimate"),
+    make("h3", { className: "part" }, "Estimated work"),
     bars("", [["operations", before.operations, after.operations]], operations),
     bars("", [["bytes read and written", before.bytes, after.bytes]], bytes),
-    make("p", { className: "fine" }, `Counted from shapes, as if every node ran by itself; symbols count as 1. It is no measurement, and TensorRT runs several nodes as one kernel.${out}`));
+    make("p", { className: "fine" }, `Computed from shapes, as if every node ran by itself; symbols count as 1. This is not a measurement: TensorRT runs several nodes as one kernel.${out}`));
 }

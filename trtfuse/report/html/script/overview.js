@@ -11,7 +11,7 @@ import { goToMiss } from "./misses.js";
 import { fit } from "./text.js";
 
 const FATES = {
-  fused: "fused", cleaned: "cleaned up", grouped: "expected as one kernel", declined: "left, with a near miss", kept: "left as it was",
+  fused: "fused", cleaned: "cleaned up", grouped: "expected as one kernel", declined: "unchanged, with a near miss", kept: "unchanged",
 };
 const TALLEST = 14; // so many nodes above each other, then a new column
 const MOST_NAMED = 36; // in a graph of so many nodes the marks have names
@@ -23,14 +23,14 @@ export function showOverview() {
   if (!graph?.nodes.length) {
     body.append(notice(!data.before.nodes ? "The graph is empty."
       : graph === null && data.pictures ? "This graph is too large to be drawn as a whole."
-        : "This report does not say how its nodes are connected."));
+        : "This report does not include how the nodes are connected."));
     return;
   }
   const nodes = graph.nodes.map(([label, operator, depth, reads, fate, entry]) =>
     ({ label, operator: graph.operators[operator], depth, reads, fate, entry }));
   const counts = Object.keys(FATES).map((fate) => [fate, nodes.filter((node) => node.fate === fate).length]).filter(([, n]) => n);
   const host = make("div", { className: "scroll" });
-  const reading = make("p", { className: "reading", role: "status" }, "Point at a node, or move with the arrow keys, to read what happened to it.");
+  const reading = make("p", { className: "reading", role: "status" }, "Point at a node, or use the arrow keys, to see what happened to it.");
   const go = make("button", { type: "button", className: "plain", hidden: "" });
   body.append(make("div", { className: "card map" },
     make("ul", { className: "legend" }, ...counts.map(([fate, n]) => make("li", { className: `fate-${fate}` }, make("i"), `${FATES[fate]}: ${number(n)}`))),
@@ -44,7 +44,7 @@ export function showOverview() {
     if (Math.abs(available - width) < 8) return;
     width = available;
     const map = placeMarks(nodes, columns, width);
-    const svg = drawMap(nodes, map, width, `The graph: ${told}. Arrow keys move from node to node, Enter shows more.`);
+    const svg = drawMap(nodes, map, width, `The graph: ${told}. Arrow keys move from node to node; Enter shows more.`);
     const cursor = draw("path", { class: "cursor" });
     svg.append(cursor);
     const choose = (i) => {
@@ -69,11 +69,11 @@ export function showOverview() {
 // What happened to a node, as a sentence.
 function sentence({ label, operator, fate, entry }) {
   const what = `${label} (${operator})`;
-  if (fate === "kept") return `${what}: left as it was`;
+  if (fate === "kept") return `${what}: unchanged`;
   if (fate === "declined") return `${what}: not fused, because ${data.declined[entry].because}`;
   const { name, rule, into, built } = data.fused[entry];
   if (fate === "grouped") return `${what}: expected as one kernel, ${name}${built ? `; TensorRT: ${built.outcome}` : ""}`;
-  return `${what}: ${into.length ? `by ${rule} into ${into.join(", ")}` : `erased by ${rule}`}`;
+  return `${what}: ${into.length ? `fused by ${rule} into ${into.join(", ")}` : `removed by ${rule}`}`;
 }
 
 // The nodes of each depth, as the report tells it, in columns that are not too tall.

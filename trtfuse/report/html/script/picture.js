@@ -21,7 +21,7 @@ export function pictureOf(entry) {
   const shown = pictureData(entry);
   if (entry.is === GROUP) return captioned("expected as one kernel", group(entry, shown));
   if (!shown && entry.nodes.join("\n") === entry.into.join("\n")) {
-    return captioned("the same nodes, which now read what stood there before", drawNames(entry.operators, entry.nodes, "after"));
+    return captioned("the same nodes, now with a different input", drawNames(entry.operators, entry.nodes, "after"));
   }
   return make("div", { className: "sides" },
     captioned("before", before(entry, shown)),
@@ -55,12 +55,12 @@ function after(entry, shown) {
 
 // What is left where nodes were erased: what they read, or the constant they have become.
 function erased(entry, { before: nodes, values }, className) {
-  if (entry.rule === "unused") return drawNote("nothing", "nothing reads it", className);
+  if (entry.rule === "unused") return drawNote("nothing", "its output is unused", className);
   const made = new Set(nodes.flatMap(([, , makes]) => makes));
   const read = nodes.flatMap(([, reads]) => reads).filter((v) => !made.has(v));
   const isConstant = (v) => values[v][2];
   const left = [...made].find(isConstant) ?? read.find((v) => !isConstant(v)) ?? read[0];
-  if (left === undefined) return drawNote("nothing", "nothing reads it", className);
+  if (left === undefined) return drawNote("nothing", "its output is unused", className);
   const note = `${isConstant(left) ? "a constant" : "as it is"}, ${shape(values[left][0])}`;
   return drawNote(entry.wires?.[left] ?? "", note, className);
 }
