@@ -107,7 +107,7 @@ def test_options_are_told_by_the_shorter_list() -> None:
     ("value", "words"),
     [
         (["a", "b"], "a, b"),
-        ({"x": [1, 3], "k": [2]}, "x:1x3, k:2"),
+        ({"x": [1, None], "k": [2], "batch": 4}, "x:1x?, k:2, batch=4"),
         ("safe", "safe"),
         (65536, "65536"),
     ],

@@ -178,8 +178,12 @@ def written(data: Content) -> str:
 def in_words(value: Any) -> str:
     """The value of an option: names with commas between them, shapes like `x:1x3x224x224`."""
     if isinstance(value, dict):
-        return ", ".join(f"{name}:{in_words(each)}" for name, each in value.items())
+        return ", ".join(
+            f"{name}={each}" if isinstance(each, int) else f"{name}:{in_words(each)}"
+            for name, each in value.items()
+        )
     if isinstance(value, list):
-        sizes = all(isinstance(each, int) for each in value)
-        return ("x" if sizes else ", ").join(map(str, value))
+        if all(each is None or isinstance(each, int) for each in value):
+            return "x".join("?" if each is None else str(each) for each in value)
+        return ", ".join(map(str, value))
     return str(value)
