@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class TrtfuseError(Exception):
-    """What all errors of this package have in common, to catch them together."""
+    """The base class of all errors in this package."""
 
     def __init__(self, *args: object) -> None:
         # Names in a model may have line breaks, and a message is one line.
@@ -24,7 +24,7 @@ class TrtfuseError(Exception):
 
 
 class UsageError(TrtfuseError, ValueError):
-    """An argument that makes no sense: an unknown rule, a malformed shape, a wrong level."""
+    """An argument that is not valid: an unknown rule, a malformed shape, a wrong level."""
 
 
 class ModelError(TrtfuseError):
@@ -32,12 +32,12 @@ class ModelError(TrtfuseError):
 
 
 class VerifyError(TrtfuseError):
-    """A check that could not be made, as opposed to one that was made and failed."""
+    """A check that could not run, as opposed to one that ran and failed."""
 
 
 @dataclass(frozen=True)
 class Unsupported:
-    """A node that TensorRT cannot take.
+    """A node that TensorRT does not support.
 
     Attributes:
         operator: with its domain, like `com.microsoft.FusedConv`.
@@ -65,11 +65,10 @@ class Unsupported:
 
 
 class EngineError(TrtfuseError):
-    """TensorRT is missing, cannot take or build a model, or its layers cannot be read.
+    """TensorRT is missing, does not support or build a model, or its layers cannot be read.
 
     Attributes:
-        unsupported: the nodes that TensorRT cannot take (`trtfuse.engine.unsupported.Unsupported`),
-            where they are the reason.
+        unsupported: the nodes that TensorRT does not support, if they are the reason.
     """
 
     def __init__(self, message: str, unsupported: Iterable[Unsupported] = ()) -> None:
@@ -78,11 +77,11 @@ class EngineError(TrtfuseError):
 
 
 class InternalError(TrtfuseError):
-    """A mistake in trtfuse itself, or in a rule; where it came up is the cause of this."""
+    """A bug in trtfuse, or in a rule; its cause is the original exception."""
 
 
 class NotEnoughMemoryError(TrtfuseError, MemoryError):
-    """What was asked for takes more memory than there is."""
+    """There is not enough memory."""
 
 
 def one_line(error: BaseException) -> str:

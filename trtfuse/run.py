@@ -77,34 +77,34 @@ def fuse(
     Args:
         model: a path, the bytes of a model, a `ModelProto`, an `onnx_graphsurgeon.Graph` or an
             `onnx_ir.Model`; never modified.
-        rules: names of rules, or rules; None for all of the catalogue.
-        skip: names of rules to leave out.
-        groups: what becomes of nodes that TensorRT is expected to run as one kernel: "flat", the
-            report lists each group, and its nodes name it in their metadata (from IR 10 on);
-            "functions", a call of a model-local function takes the place of each group (from IR 4
-            on); or "off", none are looked for. But for "functions", calls of groups in the model
-            become nodes again.
-        objective: "safe", every documented rewrite but where one is known to cost the engine; or
-            "graph", all of them, whatever TensorRT makes of the result.
+        rules: rules, or their names; None for the whole catalogue.
+        skip: names of rules not to apply.
+        groups: what to do with nodes that TensorRT is expected to run as one kernel: "flat" lists
+            each group in the report, and names it in the metadata of its nodes (from IR 10 on);
+            "functions" replaces each group by a call of a model-local function (from IR 4 on);
+            "off" disables grouping. Unless it is "functions", calls of groups in the model become
+            nodes again.
+        objective: "safe" applies every documented rewrite except where it is known to cost the
+            engine; "graph" applies all of them, whatever TensorRT makes of the result.
         shapes: sizes of inputs to fix, by input, `{"x": (1, 3, 640, 640)}`, or by symbol,
-            `{"batch": 1}`. The result is a model of these sizes, and what they allow is fused.
+            `{"batch": 1}`. The result has these sizes, and whatever they allow is fused.
         verify: "none"; "rewrite", which checks each rewrite in float64 before it is committed; or
             "model", which does that and compares the whole model on ONNX Runtime. "rewrite" if
             omitted, or "model" with `inputs`.
-        input_shapes: shapes of inputs for `verify="model"` alone, where the model stays open;
-            random if omitted. `shapes` took its place in 0.2.
+        input_shapes: shapes of inputs for `verify="model"` only, while the model stays open; random
+            if omitted. Replaced by `shapes` in 0.2.
         inputs: your own data to compare the whole model on, random if omitted: arrays by input
             name, a .npz, .npy or Polygraphy .json file, a folder of those, or a list of them.
-        fold_limit: by how many bytes a constant may be larger than what the model stores of those
-            that it is made from, 64 KiB if left out; 0 makes only constants that do not grow. All
-            of them together may add 256 times as much to the model, or as much as its own
-            constants take if that is more.
-        seed: of the numbers that checks draw.
-        target: the compute capability of the GPU, 8.9, "8.9" or "sm_89", which decides how large
-            the weights in an MLP may be; the least from 8.0 on if omitted.
-        progress: called with the stage, how much of it is done, and of how much, from this thread,
-            when a stage begins and at each of its steps, at least every half second where no
-            step takes longer, such as the inference of shapes in a large model. The stages are
+        fold_limit: by how many bytes a folded constant may be larger than the constants it is
+            computed from, 64 KiB if omitted; 0 folds only constants that do not grow. All of them
+            together may add 256 times this to the model, or as much as its own constants take if
+            that is more.
+        seed: for the random numbers of the checks.
+        target: the compute capability of the GPU, 8.9, "8.9" or "sm_89", which limits the
+            weights in an MLP; the smallest limit from 8.0 on if omitted.
+        progress: called from this thread with the stage, how much of it is done, and of how much:
+            when a stage begins and at each of its steps, so at least every half second unless a
+            single step takes longer, such as shape inference in a large model. The stages are
             "read", "rewrite", "load" (would a runtime load the result?), "group", "write" and
             "verify".
 
@@ -113,9 +113,9 @@ def fuse(
 
     Raises:
         UsageError: an unknown rule or level, or a shape or array that fits no input.
-        ModelError: the model cannot be read, or no runtime could make sense of it.
-        InternalError: a mistake in trtfuse, or in a rule of yours.
-        VerifyError: the whole model cannot be compared, since ONNX Runtime does not run it.
+        ModelError: the model cannot be read, or no runtime could run it.
+        InternalError: a bug in trtfuse, or in a rule of yours.
+        VerifyError: the whole model cannot be compared, because ONNX Runtime cannot run it.
     """
     options = Options(
         selected(rules, skip),
@@ -157,7 +157,7 @@ def verify(
             `{"batch": 1}`; random if omitted.
         input_shapes: what `shapes` was called before 0.2.
         inputs: your own data to compare them on, as `fuse` takes it; random if omitted.
-        seed: of the inputs that are drawn.
+        seed: for the random inputs.
         progress: called with "read" or "verify", how much of it is done, and of how much.
 
     Raises:

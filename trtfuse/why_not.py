@@ -44,18 +44,17 @@ def explain(
     target: str | float | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
-    """Says what `fuse` does not do to a model, or to one node of it, and why.
+    """Explains why a model, or one of its nodes, is not fused any further.
 
-    The model is fused in memory as `fuse` does it, each rewrite checked; then every rule is held
-    against what is left over. Where its structure is there, every guard is asked, not only up to
-    the first that vetoes. Then come the groups that did not form or grow, each with the first thing
-    in its way.
+    The model is fused in memory as by `fuse`, with each rewrite checked; then every rule is tried on
+    what is left. Where a rule's structure is there, all guards are evaluated, not only up to the
+    first that vetoes. Then come the groups that did not form or grow, each with the first reason.
 
     Args:
         model: as in `fuse`; never modified.
-        node: the name of one node, as the report has it; None for all.
-        rules: names of rules, or rules; None for all of the catalogue.
-        skip: names of rules to leave out.
+        node: the name of one node, as in the report; None for all.
+        rules: rules, or their names; None for the whole catalogue.
+        skip: names of rules not to apply.
         objective: as in `fuse`.
         shapes: as in `fuse`.
         fold_limit: as in `fuse`.

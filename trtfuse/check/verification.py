@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 class Compared:
     """How far apart one output of two models is.
 
-    The numbers are those of one set of inputs: the one on which the output came nearest to what it
-    may differ by. They are None if no numbers could be compared.
+    The numbers are for one set of inputs: the one on which the output came nearest to its
+    tolerance. They are None if no numbers could be compared.
 
     Attributes:
         output: its name.
         ok: whether it agreed on every set of inputs.
-        inputs: the set of inputs that the numbers are from: the name of a file, or what was drawn.
+        inputs: the set of inputs that the numbers are for: the name of a file, or the kind of random
+            inputs.
         absolute: the largest difference between two numbers.
         relative: the same, as a share of `largest`.
         rounding: how far rounding alone moves the original: the largest difference once its inputs,
@@ -42,14 +43,14 @@ class Verification:
         ok: whether everything agreed within the tolerance.
         max_error: the largest error; for "rewrite" relative to what rounding does to the original,
             for "model" relative to the largest number of the output.
-        tolerance: what `max_error` was held against, in the same unit.
+        tolerance: what `max_error` is compared with, in the same unit.
         checked: how many rewrites, or outputs in how many runs, were compared.
-        notes: what is worth knowing besides, a sentence each; says what is wrong if not `ok`.
+        notes: remarks, one sentence each; they tell what is wrong if not `ok`.
         outputs: how many outputs the model has, if the whole model was checked.
         samples: on how many sets of inputs they were compared.
-        source: where those came from: "random", or the files that were given, or "arrays".
+        source: where these came from: "random", the files that were given, or "arrays".
         worst: the output that differs most, compared with what rounding does to it; None if none
-            differs, or if there are no numbers to tell by.
+            differs, or if no numbers could be compared.
         compared: each output, in the order of the model.
     """
 

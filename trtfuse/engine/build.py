@@ -47,38 +47,38 @@ def build(
     in_process: bool = False,
     progress: Progress | None = None,
 ) -> Engine:
-    """Builds an engine with TensorRT, in the precision that the model says (strongly typed).
+    """Builds an engine with TensorRT, in the precision of the model (strongly typed).
 
-    With TensorRT for RTX no GPU is needed. TensorRT runs in a child process, so that a crash of it
-    is an `EngineError` and Ctrl-C ends the build at once.
+    TensorRT for RTX needs no GPU. TensorRT runs in a child process, so a crash becomes an
+    `EngineError`, and Ctrl-C stops the build at once.
 
     Args:
         model: a path, the bytes of a model, a `ModelProto`, or what `fuse` returned; never
             modified.
-        shapes: for every input whose sizes vary, by its name: one shape, which the engine is then
-            fixed to, or three, the smallest, the one to be fastest at, and the largest. For an
-            input that is itself a shape these are its values. Or by the name of a dimension: one
-            size, `{"batch": 1}`, or three, `{"batch": (1, 4, 8)}`.
-        targets: compute capabilities to build for, like "8.6" (TensorRT for RTX only); if left
-            out, the package's own choice, which is all from Ampere on.
+        shapes: for every input with open sizes, by its name: one shape, to which the engine is
+            fixed, or three: the smallest, the one to be fastest at, and the largest. For an input
+            that is itself a shape, these are its values. Or by the name of a dimension: one size,
+            `{"batch": 1}`, or three, `{"batch": (1, 4, 8)}`.
+        targets: compute capabilities to build for, like "8.6" (TensorRT for RTX only);
+            the package's default, all from Ampere on, if omitted.
         workspace: the most scratch memory that a layer may use, in bytes; TensorRT's own limit if
-            left out.
-        level: how hard the builder looks for a faster engine, 0 to 5; 3 if left out.
-        timing_cache: a file that keeps measurements from build to build; made if it is not there
-            (full TensorRT only).
-        backend: "tensorrt" or "tensorrt_rtx"; the first of them that is installed if left out.
-        in_process: run TensorRT in this process, as debuggers and profilers want it. A crash then
-            ends the process, Ctrl-C waits for the builder's next step, builds run one after the
-            other, and what the process prints meanwhile goes to `Engine.messages`, but for what
-            `progress` prints.
-        progress: called from time to time with the phase of the build, how much of it is done,
-            and of how much. What it raises cancels the build, and so does Ctrl-C.
+            omitted.
+        level: how hard the builder looks for a faster engine, 0 to 5; 3 if omitted.
+        timing_cache: a file that keeps measurements from build to build; created if missing (full
+            TensorRT only).
+        backend: "tensorrt" or "tensorrt_rtx"; the first that is installed if omitted.
+        in_process: run TensorRT in this process, for debuggers and profilers. Then a crash ends the
+            process, Ctrl-C waits for the builder's next step, builds run one after the other, and
+            what the process prints meanwhile goes to `Engine.messages`, except what `progress`
+            prints.
+        progress: called now and then with the phase of the build, how much of it is done, and of
+            how much. Raising an exception in it cancels the build, and so does Ctrl-C.
 
     Returns:
         The engine, with sizes and messages.
 
     Raises:
-        EngineError: TensorRT is not installed, cannot take the model, or failed to build it, or
+        EngineError: TensorRT is not installed, does not support the model, failed to build it, or
             crashed.
         ModelError: the model cannot be read or is not valid.
         UsageError: an argument fits neither the model nor the backend.

@@ -55,15 +55,15 @@ def compare(
     """Builds two models the same way, and compares the engines.
 
     Args:
-        a: a model, what `fuse` or `build` returned, or the path of a file that ends in .log, .txt
-            or .json and tells the layers of an engine that was built elsewhere (`read_layers`).
-        b: likewise; what it is compared to is `a`.
-        shapes: sizes of inputs to fix, by input or by symbol, as in `fuse`. What is left out is
-            fixed to the first sizes at which ONNX Runtime runs the model, with a batch of 1,
-            images of 64 by 64 first; what one of two models leaves open, to the sizes of the other.
+        a: a model, a result of `fuse` or `build`, or the path of a .log, .txt or .json file with
+            the layers of an engine that was built elsewhere (`read_layers`).
+        b: the same; it is compared with `a`.
+        shapes: sizes of inputs to fix, by input or by symbol, as in `fuse`. Sizes that only one of
+            the models leaves open are fixed to those of the other; the rest to the first at which
+            ONNX Runtime runs the model, with a batch of 1 and images of 64 by 64 first.
         targets: compute capabilities to build for, as for `build`.
         level: how hard the builder looks for a faster engine, as for `build`.
-        backend: "tensorrt" or "tensorrt_rtx"; the first of them that is installed if left out.
+        backend: "tensorrt" or "tensorrt_rtx"; the first that is installed if omitted.
         progress: as for `build`.
 
     Returns:
@@ -71,7 +71,7 @@ def compare(
         same in every run; the time depends on the machine.
 
     Raises:
-        EngineError: a model cannot be built, or a file tells no layers.
+        EngineError: a model cannot be built, or a file has no layers.
         ModelError: a model cannot be read or is not valid.
         UsageError: a shape fits no input, or an argument does not fit the backend.
         VerifyError: an input is not a tensor.

@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class FusionResult:
-    """What `fuse` made of a model.
+    """The result of `fuse`.
 
     Attributes:
         model: the fused model. External data stays where the original has it: write the model
             with `save`, which copies it.
-        report: what was done to it and what was not.
-        source: the path of the original, or None if it came without one.
-        data: the files that the original has its external data in.
-        folder: the folder of the original, where its external data is, or None if it came
-            without one.
+        report: what was fused and what was not.
+        source: the path of the original, or None if it has none.
+        data: the files with the external data of the original.
+        folder: the folder of the original, where its external data is, or None if it has none.
     """
 
     model: ModelProto
@@ -40,7 +39,7 @@ class FusionResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the check agreed, as far as there was one."""
+        """Whether the check passed; true if nothing was checked."""
         return self.report.verification.ok
 
     def __repr__(self) -> str:
@@ -54,10 +53,10 @@ class FusionResult:
     def save(self, path: str | Path) -> None:
         """Writes the model: whole or not at all, and with its external data if it has any.
 
-        The report then says where it is, how large, and its SHA-256.
+        The report then has its path, size and SHA-256.
 
         Args:
-            path: where to; a file that is there is replaced. External data goes to `PATH.data`.
+            path: where to; an existing file is replaced. External data goes to `PATH.data`.
 
         Raises:
             UsageError: this is the path of the original, or of its external data.
@@ -79,8 +78,8 @@ class FusionResult:
 
         Raises:
             UsageError: GraphSurgeon is not installed.
-            ModelError: external weights cannot be found, or the model has what GraphSurgeon cannot
-                hold and computes with it: overloads of functions, attributes of rare kinds.
+            ModelError: external weights cannot be found, or the computation depends on something that
+                GraphSurgeon cannot hold: overloads of functions, attributes of rare kinds.
         """
         from trtfuse.interop.graphsurgeon import to_graphsurgeon
 
