@@ -46,8 +46,8 @@ def explain(
 ) -> Explanation:
     """Explains why a model, or one of its nodes, is not fused any further.
 
-    The model is fused in memory as by `fuse`, with each rewrite checked; then every rule is tried on
-    what is left. Where a rule's structure is there, all guards are evaluated, not only up to the
+    The model is fused in memory as by `fuse`, with each rewrite checked; then every rule is tried
+    on what is left. Where a rule's structure is there, all guards are evaluated, not only up to the
     first that vetoes. Then come the groups that did not form or grow, each with the first reason.
 
     Args:

@@ -15,8 +15,8 @@ class Compared:
     Attributes:
         output: its name.
         ok: whether it agreed on every set of inputs.
-        inputs: the set of inputs that the numbers are for: the name of a file, or the kind of random
-            inputs.
+        inputs: the set of inputs that the numbers are for: the name of a file, or the
+            kind of random inputs.
         absolute: the largest difference between two numbers.
         relative: the same, as a share of `largest`.
         rounding: how far rounding alone moves the original: the largest difference once its inputs,

@@ -23,7 +23,7 @@ from trtfuse.rewrite.rule import GroupRule
 #: What holds for every group.
 ONE_CONSUMER = Condition(
     "only-read-inside",
-    "What is computed inside a group is read inside only, and is no output of the graph.",
+    "Values computed inside a group are read only inside it, and none of them is an output.",
     NO_OTHER_READER,
 )
 

@@ -78,7 +78,7 @@ class FusionResult:
 
         Raises:
             UsageError: GraphSurgeon is not installed.
-            ModelError: external weights cannot be found, or the computation depends on something that
+            ModelError: external weights cannot be found, or the computation depends on what
                 GraphSurgeon cannot hold: overloads of functions, attributes of rare kinds.
         """
         from trtfuse.interop.graphsurgeon import to_graphsurgeon

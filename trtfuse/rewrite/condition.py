@@ -49,7 +49,7 @@ LAST_AXES = "normalize over the last axes, with a Transpose in front if need be"
 
 ONE_CONSUMER = Condition(
     "one-consumer",
-    "Values between the matched nodes are read by nobody else and are no outputs of the graph.",
+    "Nothing else reads the values between the matched nodes, and none of them is an output.",
     NO_OTHER_READER,
 )
 REPRESENTABLE = Condition(
@@ -59,14 +59,14 @@ REPRESENTABLE = Condition(
 )
 BOUNDED_GROWTH = Condition(
     "bounded-growth",
-    "Constants are larger than what the model stores of those that they are made from by at most "
-    "`fold_limit` bytes each, and all together add at most 256 times as much, or as much as the "
-    "model's own constants take.",
+    "Each folded constant is at most `fold_limit` bytes larger than the stored constants it is "
+    "computed from; all together add at most 256 times as much, or as much as the model's own "
+    "constants take.",
     "raise `fold_limit`, or `--fold-limit`, to the bytes that the report names",
 )
 AGREES = Condition(
     "check",
-    "Old and new spelling agree in float64 (unless `verify` is `none`).",
+    "The old and the new spelling agree in float64 (unless `verify` is `none`).",
     "please report it: a guard is missing",
 )
 #: What the driver asks of every rewrite that the guards of its rule let through.
@@ -74,17 +74,17 @@ IMPLIED = (ONE_CONSUMER, REPRESENTABLE, BOUNDED_GROWTH, AGREES)
 
 OPSET = Condition(
     "opset",
-    "The model imports the opset that the rule applies from.",
+    "The model imports an opset that the rule applies to.",
     "convert the model with `onnx.version_converter`",
 )
 STRUCTURE = Condition(
     "structure",
-    "A BatchNormalization follows a layer that can take it in.",
+    "A BatchNormalization follows a layer that can absorb it.",
     "put the layer directly in front of it, if the order is yours to choose",
 )
 MALFORMED = Condition(
     "malformed-node",
-    "The nodes of the model are such that a runtime can run them.",
+    "A runtime can run the nodes of the model.",
     "correct the node that the sentence names; `onnx.shape_inference` with `strict_mode` says "
     "the same",
 )
