@@ -54,7 +54,7 @@ def _at(part: str) -> str:
 
 
 SHOTS = (
-    Shot("report.png", DIGITS, "light", 1990, "document.querySelector('.picture').click();"),
+    Shot("report.png", DIGITS, "light", 2110, "document.querySelector('.picture').click();"),
     Shot(
         "why-not.png",
         LIGHT / "light_densenet121.onnx",
