@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from onnx import ModelProto
 
 from trtfuse.analysis.growth import FOLD_LIMIT
+from trtfuse.analysis.shapes import contradiction
 from trtfuse.check.rewrite import RewriteCheck
 from trtfuse.check.verification import Verification
 from trtfuse.errors import ModelError, UsageError, nothing_else_raised
@@ -33,7 +34,13 @@ from trtfuse.ir.operators import NOT_UTF_8
 from trtfuse.ir.tensor import ExternalData
 from trtfuse.model.claims import refusal, refused_already, settle_claims
 from trtfuse.model.collector import collector_paused
-from trtfuse.model.fixed import Fixed, ShapesLike, agree_on_sizes, fix_shapes, read_shapes
+from trtfuse.model.fixed import (
+    Fixed,
+    ShapesLike,
+    agree_on_sizes,
+    fix_shapes,
+    read_shapes,
+)
 from trtfuse.model.model import Model, Objective
 from trtfuse.progress import Progress, staged
 from trtfuse.report.wording import counted
@@ -267,6 +274,8 @@ class Run:
             self.model.objective = self.options.objective
             self.inlined = 0 if self.options.groups == "functions" else inline_groups(self.model)
             self.fixed = fix_shapes(self.model, self.options.shapes)
+            if self.fixed:
+                self._check_sizes()
             self.before = Census.of(self.model)
             self.trace = Trace(self.model)
             if self.options.input_shapes:
@@ -280,6 +289,12 @@ class Run:
         self.refused: list[Refusal] = []
         self.groups: list[Group] = []
         self.ungrouped: list[Refusal] = []
+
+    def _check_sizes(self) -> None:
+        """Refuses sizes at which the model does not run, though it does at others."""
+        why_not = contradiction(self.model)
+        if why_not is not None and contradiction(read_model(self._given)) is None:
+            raise UsageError(f"the model does not run at the sizes given: {why_not}")
 
     @property
     def name(self) -> str:

@@ -41,6 +41,7 @@ def test_an_output_is_told_in_absolute_and_relative_numbers() -> None:
         "relative": 0.125,
         "rounding": 1.0,
         "largest": 4.0,
+        "undecided": False,
     }
 
 
@@ -59,6 +60,8 @@ def test_small_numbers_are_not_judged_by_their_size_alone() -> None:
         "checked: 1 output agrees on 1 set of random inputs",
         "'a' differs by 5.0e-08 (5.0e-02 of its largest value, 1e-06); "
         "rounding alone moves the original by 4.0e-08",
+        "output 'a': rounding alone moves the original by 0.04 of its largest value: its agreement "
+        "tells little",
     ]
 
 
@@ -164,3 +167,62 @@ def test_a_model_says_how_much_was_compared() -> None:
     for given in (found.compared[0].rounding, found.compared[0].largest):
         assert given is not None
         assert given > 0
+
+
+def test_whole_numbers_whose_count_depends_on_rounding_are_not_called_identical() -> None:
+    ours, theirs = np.int64([1, 2]), np.int64([1, 500])
+    found = tallied((ours, theirs, [np.int64([1, 2, 3])]))
+    said = (
+        "output 'a' (a.npz) has another shape once its numbers are rounded: its elements were not "
+        "compared"
+    )
+    assert verdict(asdict(found)) == [
+        "checked: 1 output agrees on 1 set of random inputs, as far as they can be compared",
+        said,
+    ]
+    assert verdict(asdict(found), everything=True)[1] == "'a': not all of it can be compared"
+    steady = tallied((ours, theirs, [ours]))
+    assert not steady.ok
+    same = tallied((ours, ours, [np.int64([1, 2, 3])]))
+    assert verdict(asdict(same)) == ["checked: 1 output is identical on 1 set of random inputs"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "said"),
+    [
+        (f(np.nan, 1), f(np.inf, 1), "has 1 elements that were NaN and are now infinite"),
+        (f(np.inf), f(-1000), "has 1 elements that were not finite and now are"),
+        (f(np.nan), f(np.nan), "has no finite number: nothing was compared"),
+        (f(), f(), "is empty: nothing was compared"),
+        (np.int64([]), np.int64([]), "is empty: nothing was compared"),
+    ],
+)
+def test_what_cannot_be_compared_is_not_called_identical(
+    expected: Array, actual: Array, said: str
+) -> None:
+    found = tallied((expected, actual, []), source="own.npz")
+    assert found.ok
+    assert f"output 'a' (a.npz) {said}" in found.notes
+    first = verdict(asdict(found))[0]
+    assert first == (
+        "checked: 1 output agrees on 1 set of inputs from own.npz, as far as they can be compared"
+    )
+
+
+def test_a_tensor_in_place_of_a_sequence_differs_either_way() -> None:
+    for one, other in ((f(1), [f(1)]), ([f(1)], f(1))):
+        assert not tallied((one, other, [])).ok
+
+
+def test_rounding_that_moves_everything_makes_agreement_tell_little() -> None:
+    sine = parsed(
+        """(float[4, 4] x) => (float[4, 4] y) {
+            o = Constant<value=float {1.0}>() z = Add(x, o)
+            c = Constant<value=float {1e9}>() t = Mul(z, c) y = Sin(t)
+        }"""
+    )
+    found = trtfuse.verify(sine, parsed("(float[4, 4] x) => (float[4, 4] y) { y = Sigmoid(x) }"))
+    assert any(
+        note.endswith("of its largest value: its agreement tells little") for note in found.notes
+    )
+    assert not trtfuse.verify(sine, sine).notes

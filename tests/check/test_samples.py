@@ -286,3 +286,13 @@ def test_another_entry_of_a_json_is_refused(tmp_path: Path, entry: Any) -> None:
 
 def test_a_json_without_samples_is_refused(tmp_path: Path) -> None:
     assert said(saved(tmp_path / "a.json", [])) == "`inputs` is empty; give at least one sample"
+
+
+def test_a_header_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.ones((2, 3), np.float32))
+    content = bytearray(path.read_bytes())
+    content[8:10] = (20).to_bytes(2, "little")
+    path.write_bytes(bytes(content[:30]))
+    with pytest.raises(trtfuse.UsageError, match=r"is not a \.npy file"):
+        samples(path)

@@ -257,3 +257,15 @@ def test_in_the_report(fused: Comparison) -> None:
     assert "## Engine" in page
     assert "| kernels | " in page
     assert "| conv + mul | conv-scale | " in page
+
+
+def test_a_size_that_one_of_them_cannot_have_is_refused() -> None:
+    made = scaled("n", "h")
+    static = trtfuse.fuse(made, shapes={"x": (2, 8, 16, 16)})
+    with pytest.raises(
+        UsageError, match=r"\[3, 8, 16, 16\] in one model and \[2, 8, 16, 16\] in the other"
+    ):
+        trtfuse.compare(made, static, shapes={"n": 3})
+    engine = trtfuse.build(static)
+    with pytest.raises(UsageError, match="engines have their sizes already; leave the shapes out"):
+        trtfuse.compare(engine, engine, shapes={"n": 3})

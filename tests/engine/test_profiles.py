@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 import trtfuse
 from trtfuse.analysis.wording import written
-from trtfuse.engine.profiles import profiles
+from trtfuse.engine.profiles import by_input, profiles
 from trtfuse.errors import EngineError, UsageError
 
 
@@ -134,3 +134,27 @@ def test_a_size_that_is_computed_with_is_copied_to_the_gpu_by_no_kernel() -> Non
     assert (copy.type, [tensor.shape for tensor in copy.outputs]) == ("ShapeHostToDevice", [()])
     assert engine.kernels == len(rest)
     assert "add" in rest[-1].nodes
+
+
+def test_a_dimension_has_a_size_or_three() -> None:
+    made = model("(float[batch, 3] x, float[batch, 3] z) => (float[?, 3] y) { y = Add(x, z) }")
+
+    def given(shapes: Any) -> Any:
+        return profiles(by_input(shapes, made))
+
+    both = {"x": ((4, 3),) * 3, "z": ((4, 3),) * 3}
+    assert given({"batch": 4}) == given({"batch": np.int64(4)}) == both
+    assert given({"x": (4, 3), "batch": 4}) == both
+    assert given({"batch": (1, 4, 8)})["z"] == ((1, 3), (4, 3), (8, 3))
+    for size in (4.0, None, (1, 4), (8, 4, 1), -1):
+        with pytest.raises(
+            UsageError, match=r"the size of dimension 'batch' is .*; give one size, or"
+        ):
+            given({"batch": size})
+    with pytest.raises(UsageError, match="'batch' is given other sizes than input 'x' has there"):
+        given({"x": (2, 3), "batch": 4})
+    with pytest.raises(UsageError, match="no input has a dimension 'bach'; did you mean 'batch'"):
+        given({"bach": 4})
+    opened = model("(float[n, m] x) => (float[n, m] y) { y = Relu(x) }")
+    with pytest.raises(UsageError, match="and 'm' is open as well; give all of its sizes"):
+        by_input({"n": 1}, opened)

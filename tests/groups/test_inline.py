@@ -105,3 +105,16 @@ def test_what_the_first_node_says_of_itself_comes_back() -> None:
 def test_a_call_is_no_saving() -> None:
     report = trtfuse.fuse(model(MLP, w=W), groups="functions").report
     assert report.after == report.before
+
+
+def test_calls_within_the_function_of_a_call_become_nodes_too() -> None:
+    nested = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["": 21, "trtfuse": 1]>
+        made (float[2] x) => (float[2] y) { [outer] y = trtfuse.both(x) }
+        <opset_import: ["": 21], domain: "trtfuse"> one (a) => (b) { b = Exp(a) }
+        <opset_import: ["": 21, "trtfuse": 1], domain: "trtfuse">
+        both (a) => (c) { b = trtfuse.one(a) c = Tanh(b) }""")
+    result = trtfuse.fuse(nested, verify="model")
+    assert [node.op_type for node in result.model.graph.node] == ["Exp", "Tanh"]
+    assert result.report.also == ["2 calls of groups turned back into nodes"]
+    assert result.ok

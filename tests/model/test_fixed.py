@@ -11,7 +11,7 @@ from models import model
 from onnx import ModelProto
 
 import trtfuse
-from trtfuse.errors import UsageError
+from trtfuse.errors import UsageError, VerifyError
 
 TWO = """(float[batch, 3, h, w] x, float[batch, 4] v, float[2] k)
 => (float[batch, c, p, q] y, float z) {
@@ -125,3 +125,33 @@ def test_the_old_name_of_the_argument_still_works() -> None:
     with pytest.warns(DeprecationWarning, match="`input_shapes` is now `shapes`"):
         result = trtfuse.fuse(two(), verify="model", input_shapes={"x": (2, 3, 8, 6)})
     assert sizes(result.model.graph.input[0]) == ["batch", 3, "h", "w"]
+
+
+def test_sizes_at_which_the_model_does_not_run_are_refused() -> None:
+    made = model(
+        "(float[n, k] x) => (float[n, m] y) { a = MatMul(x, w) b = Identity(a) y = Relu(b) }",
+        w=np.ones((8, 4), np.float32),
+    )
+    assert trtfuse.fuse(made, shapes={"k": 8}, verify="model").ok
+    with pytest.raises(UsageError, match=r"the model does not run at the sizes given: .*MatMul"):
+        trtfuse.fuse(made, shapes={"k": 7})
+
+
+def test_models_of_different_sizes_are_not_compared() -> None:
+    text = "(float[{}] x, float[{}] z) => (float[?] y) {{ y = Relu(x) }}"
+    open_, apart = model(text.format("n", "n")), model(text.format(2, 4))
+    with pytest.raises(
+        UsageError, match="the models do not have the same inputs: 'n' is given two"
+    ):
+        trtfuse.verify(open_, apart)
+    two, three = model(text.format(2, 2)), model(text.format(3, 3))
+    with pytest.raises(
+        VerifyError, match=r"input 'x' is \[2\] in one model and \[3\] in the other"
+    ):
+        trtfuse.verify(two, three)
+
+
+def test_what_inference_calls_a_size_stays_open() -> None:
+    made = model("(float[n, 3] x) => (int64[q, w] y) { a = NonZero(x) y = Transpose(a) }")
+    made.graph.output[0].type.tensor_type.ClearField("shape")
+    assert sizes(trtfuse.fuse(made, shapes={"n": 4}).model.graph.output[0]) == ["", 2]

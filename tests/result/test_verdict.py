@@ -137,3 +137,21 @@ def test_what_doubles_is_told_in_multiples() -> None:
         "Mixed: 58 kernels instead of 71, but 2.5 times as much traffic and an engine 13 times as "
         "large."
     )
+
+
+def test_factors_are_plain_numbers_and_not_all_is_gone() -> None:
+    more = Verdict.of({"traffic": 10_000}, {"traffic": 1_500_000})
+    assert more.sentence == "Worse: 150 times as much traffic."
+    less = Verdict.of({"traffic": 10**9}, {"traffic": 10**4})
+    assert less.sentence == "Better: over 99% less traffic."
+
+
+def test_a_cause_that_tells_no_figure_has_none_in_brackets() -> None:
+    verdict = Verdict.of(
+        {"kernels": 9, "traffic": 100_000},
+        {"kernels": 9, "traffic": 150_000},
+        Cause("conv-scale", {"kernels": 9}, ["conv-scale"]),
+    )
+    assert verdict.sentence == (
+        "Worse: 50% more traffic, because of conv-scale: try --skip conv-scale."
+    )

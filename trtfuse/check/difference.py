@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from trtfuse.ir.tensor import FLOATING, Array, numpy_type
 MARGIN = 8
 #: The types of floating-point numbers.
 FLOATING_TYPES = frozenset(numpy_type(element_type) for element_type in FLOATING)
+#: Beyond this tolerance, as a share of the largest value, agreement tells little.
+_LOOSE = 0.1
+_EMPTY = "is empty: nothing was compared"
+_NOT_FINITE = "has no finite number: nothing was compared"
 #: So many notes on one output are listed, each on another set of inputs; the rest are counted.
 _MOST_NOTES = 4
 
@@ -29,6 +34,7 @@ class Difference:
         part: which part of the output, if that is a sequence.
         wrong: what does not agree, the end of a sentence; None if it all does.
         note: what is worth knowing besides, likewise.
+        undecided: why nothing could be compared, likewise.
         numbers: the largest difference, how far rounding moves the original, and the largest number
             of the original; None if there are no numbers to compare.
         exact: whether equality was asked for, not agreement within the rounding.
@@ -37,6 +43,7 @@ class Difference:
     part: str = ""
     wrong: str | None = None
     note: str | None = None
+    undecided: str | None = None
     numbers: tuple[float, float, float] | None = None
     exact: bool = True
 
@@ -78,6 +85,8 @@ class Tally:
         )
         self._nearest = [(-1.0, 0.0)] * len(outputs)
         self._noted = [0] * len(outputs)
+        #: By output, the smallest tolerance of all sets of inputs; infinite where there is none.
+        self._tightest = [math.inf] * len(outputs)
 
     def add(
         self, inputs: str, expected: list[Any], actual: list[Any], moved: list[list[Any]]
@@ -104,6 +113,12 @@ class Tally:
                 found.notes.append(
                     f"output '{entry.output}': {noted - _MOST_NOTES} more like these"
                 )
+        for entry, tolerance in zip(found.compared, self._tightest, strict=True):
+            if entry.ok and entry.absolute and _LOOSE < tolerance < math.inf:
+                found.notes.append(
+                    f"output '{entry.output}': rounding alone moves the original by "
+                    f"{tolerance / MARGIN:.1g} of its largest value: its agreement tells little"
+                )
         # What agrees is not the worst where something else does not.
         named = [at for at, entry in enumerate(found.compared) if found.ok or not entry.ok]
         at = max(named, key=self._nearest.__getitem__, default=None)
@@ -116,7 +131,10 @@ class Tally:
         total.checked += 1
         if found.wrong is not None:
             total.ok = entry.ok = False
-        for text in (found.note, found.wrong):
+        # Of what random inputs leave empty, one note is made in the end.
+        empty = None if total.source == "random" else found.undecided
+        entry.undecided |= found.undecided is not None or found.note is not None
+        for text in (found.note, empty, found.wrong):
             if text is not None:
                 self._noted[position] += 1
                 if self._noted[position] <= _MOST_NOTES:
@@ -124,6 +142,7 @@ class Tally:
         if found.numbers is None:
             return
         if not found.exact:
+            self._tightest[position] = min(self._tightest[position], found.tolerance)
             # What comes nearest to failing is what is told.
             error, tolerance = found.relative, found.tolerance
             if (
@@ -165,21 +184,28 @@ def _difference(expected: Any, actual: Any, moved: list[Any], part: str) -> Diff
     if not isinstance(expected, np.ndarray):
         same = isinstance(actual, type(expected)) and str(expected) == str(actual)
         return Difference(part, None if same else "differs")
+    if not isinstance(actual, np.ndarray):
+        return Difference(part, "is not a tensor")
     if expected.shape != actual.shape or expected.dtype != actual.dtype:
         was = f"{expected.dtype}{list(expected.shape)}"
         return Difference(part, f"is {actual.dtype}{list(actual.shape)}, not {was}")
     others = [other for other in moved if other.shape == expected.shape]
     if expected.dtype not in FLOATING_TYPES:
-        unsteady = np.full(expected.shape, len(others) < len(moved))
+        if len(others) < len(moved) and not np.array_equal(actual, expected):
+            shaky = "has another shape once its numbers are rounded: its elements were not compared"
+            return Difference(part, note=shaky)
+        unsteady = np.zeros(expected.shape, bool)
         for other in others:
             unsteady |= other != expected
         wrong = int(np.count_nonzero((actual != expected) & ~unsteady))
         said = f"differs in {wrong} of {expected.size} elements" if wrong else None
+        if not expected.size:
+            return Difference(part, undecided=_EMPTY)
         numbers = None
-        if expected.dtype.kind in "iub" and expected.size:
+        if expected.dtype.kind in "iub":
             old, new, *rest = (each.astype(np.float64) for each in (expected, actual, *others))
             numbers = _apart(old, new), _apart(old, *rest), float(np.abs(old).max())
-        return Difference(part, said, None, numbers)
+        return Difference(part, said, numbers=numbers)
     old, new = expected.astype(np.float64), actual.astype(np.float64)
     finite = np.isfinite(old)
     lost = int(np.count_nonzero(~np.isfinite(new) & finite))
@@ -190,8 +216,11 @@ def _difference(expected: Any, actual: Any, moved: list[Any], part: str) -> Diff
         return Difference(part, f"has {unlike} elements that are infinite or none otherwise")
     gained = int(np.count_nonzero(np.isfinite(new) & ~finite))
     note = f"has {gained} elements that were not finite and now are" if gained else None
+    infinite = int(np.count_nonzero(np.isnan(old) & np.isinf(new)))
+    if infinite:
+        note = f"has {infinite} elements that were NaN and are now infinite"
     if not finite.any():
-        return Difference(part, None, note)
+        return Difference(part, None, note, _EMPTY if not old.size else _NOT_FINITE)
     largest = float(np.abs(old[finite]).max())
     moves = [
         float(np.abs(other.astype(np.float64) - old)[finite & np.isfinite(other)].max(initial=0.0))
@@ -199,11 +228,11 @@ def _difference(expected: Any, actual: Any, moved: list[Any], part: str) -> Diff
     ]
     rounding = max([unit(expected) * (largest or 1.0), *moves])
     numbers = float(np.abs(new - old)[finite].max()), rounding, largest
-    found = Difference(part, None, note, numbers, exact=False)
+    found = Difference(part, None, note, numbers=numbers, exact=False)
     if found.relative <= found.tolerance:
         return found
     told = f"{found.relative:.2g} of its largest number (tolerance {found.tolerance:.2g})"
-    return Difference(part, f"differs by {told}", note, numbers, exact=False)
+    return Difference(part, f"differs by {told}", note, numbers=numbers, exact=False)
 
 
 def _apart(first: Array, *others: Array) -> float:

@@ -26,6 +26,7 @@ from trtfuse.check.uninformative import Spread, uninformative
 from trtfuse.check.verification import Verification
 from trtfuse.errors import VerifyError, one_line
 from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
+from trtfuse.model.fixed import unlike_inputs
 from trtfuse.model.model import Model
 
 #: The sets of random inputs: the size of an open first dimension, and the kind of numbers.
@@ -129,7 +130,8 @@ def verify_models(
         step()
     verification = tally.finish()
     if samples is None:
-        verification.notes += uninformative(original, spreads)
+        agreed = [entry.ok for entry in verification.compared]
+        verification.notes += uninformative(original, spreads, agreed)
     return verification
 
 
@@ -205,6 +207,9 @@ def _compare_interfaces(original: Model, result: Model) -> None:
     ):
         if before != after:
             raise VerifyError(f"the models have different {what}: {before} and {after}")
+    unlike = unlike_inputs(original, result)
+    if unlike is not None:
+        raise VerifyError(unlike)
 
 
 def _session(model: Model, which: str, moved_by: np.random.Generator | None = None) -> Any:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import lzma
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -191,6 +193,18 @@ def _read(path: Path) -> Iterator[tuple[str, Any]]:
         raise UsageError(f"cannot read '{path}': {error.strerror or error}") from None
 
 
+#: What numpy raises at files that are cut off, damaged, encrypted, or something else.
+_UNREADABLE = (
+    EOFError,
+    RuntimeError,
+    ValueError,
+    lzma.LZMAError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
 def _from_numpy(file: IO[bytes], where: str, wanted: str) -> Any:
     """An array, or arrays by name.
 
@@ -202,7 +216,7 @@ def _from_numpy(file: IO[bytes], where: str, wanted: str) -> Any:
     try:
         loaded = np.load(file, allow_pickle=False)
         return dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
-    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         if str(error).startswith("Object arrays"):
             raise UsageError(
                 f"{where} has pickled Python objects, which are not read; save arrays of numbers"

@@ -89,16 +89,18 @@ class Spread:
         return None
 
 
-def uninformative(model: Model, spreads: list[Spread]) -> list[str]:
+def uninformative(model: Model, spreads: list[Spread], agreed: list[bool]) -> list[str]:
     """A sentence for each output of which random inputs tell little.
 
     Args:
         model: the model that was run.
         spreads: what its outputs were, in their order.
+        agreed: whether each agreed with the other model's.
     """
     if not runtime_inputs(model):
         return []
-    said = [(v.name, s.told(v)) for v, s in zip(model.graph.outputs, spreads, strict=True)]
+    outputs = zip(model.graph.outputs, spreads, agreed, strict=True)
+    said = [(value.name, spread.told(value)) for value, spread, agrees in outputs if agrees]
     return [
         f"output '{name}' {what}: its agreement tells little; check your own data with --inputs"
         for name, what in said

@@ -23,6 +23,8 @@ class Compared:
             its weights and what its nodes compute move by one unit in the last place. Of
             floating-point numbers it is never less than such a unit of `largest`.
         largest: the largest number that the original computes, without its sign.
+        undecided: whether some of it could not be compared, since it was empty, not finite, or of
+            a shape that depends on rounding.
     """
 
     output: str
@@ -32,6 +34,7 @@ class Compared:
     relative: float | None = None
     rounding: float | None = None
     largest: float | None = None
+    undecided: bool = False
 
 
 @dataclass

@@ -134,7 +134,7 @@ class _Defaults:
             raise self._wrong(where, f"'{key}' is {what}, not {_toml(value)}")
         texts = [str(item) for item in items]
         if isinstance(option.type, click.Path) and self.path.parent != Path.cwd():
-            texts = [str(self.path.parent / text) for text in texts]
+            texts = [text if text == "-" else str(self.path.parent / text) for text in texts]
         written = texts if option.multiple else ",".join(texts)
         try:
             option.type_cast_value(click.Context(click.Command(None)), written)

@@ -30,7 +30,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return "no command; `trtfuse --help` lists them"
     if isinstance(error, OSError):
-        return f"cannot use '{error.filename}': {error.strerror}"
+        return f"cannot use '{error.filename or 'stdout'}': {error.strerror}"
     if isinstance(error, click.ClickException):
         return one_line_of(error.format_message())
     if isinstance(error, InternalError):

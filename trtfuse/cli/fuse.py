@@ -170,7 +170,7 @@ def fuse(
     # What is wrong for all of them is said once.
     selected(names, skip or ())
     shared_memory(target)
-    if fail_if_worse and not builds:
+    if fail_if_worse and not builds and _is_typed("fail_if_worse"):
         raise UsageError("--fail-if-worse needs --build, which tells whether it is worse")
     if builds:
         from trtfuse.engine.backend import find_backend
@@ -400,11 +400,16 @@ def _say_changed(_: Sequence[_Task], each: Sequence[_Done]) -> None:
     click.echo(f"\n{changed} of {counted(len(each), 'model')} would change{end}")
 
 
+def _is_typed(parameter: str) -> bool:
+    """Whether an option was typed, rather than taken from pyproject.toml."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is ParameterSource.COMMANDLINE
+
+
 def _nothing_to_write(**options: str) -> None:
     """Refuses options of what `--check` does not do, unless pyproject.toml has them."""
-    context = click.get_current_context()
     for parameter, option in options.items():
-        if context.get_parameter_source(parameter) is ParameterSource.COMMANDLINE:
+        if _is_typed(parameter):
             raise UsageError(f"--check writes and builds nothing; leave {option} out")
 
 

@@ -56,6 +56,9 @@ def with_cause(
         with contextlib.suppress(EngineError):
             verdict = Verdict.of(before, _figures(without(rule), compared.shapes, progress))
             tried.append(rule)
+            if len(verdict.figures) < len(compared.verdict.figures):
+                # What it does not tell may be as bad.
+                continue
             if len(verdict.having("worse")) < worse:
                 worse = len(verdict.having("worse"))
                 found = Cause(rule, {change.figure: change.b for change in verdict.figures}, tried)

@@ -15,7 +15,7 @@ from trtfuse.engine.difference import difference
 from trtfuse.engine.engine import Engine
 from trtfuse.engine.layers import kernels, layers_in, read_text, traffic
 from trtfuse.engine.names import with_own_names
-from trtfuse.errors import EngineError, nothing_else_raised
+from trtfuse.errors import EngineError, UsageError, nothing_else_raised
 from trtfuse.interop.reading import ModelLike, read_model
 from trtfuse.ir.graph import Shape
 from trtfuse.model.fixed import (
@@ -25,6 +25,7 @@ from trtfuse.model.fixed import (
     declared_shapes,
     fix_shapes,
     read_shapes,
+    unlike_inputs,
 )
 from trtfuse.model.model import Model
 from trtfuse.progress import Progress
@@ -175,6 +176,11 @@ def _fixed(sides: tuple[_Side, _Side], given: Fixed) -> tuple[Shapes, list[str]]
         fix_shapes(model, {name: s for name, s in wanted.items() if name not in elsewhere})
     if models:
         agree_on_sizes(models[0], models[-1])
+        unlike = unlike_inputs(models[0], models[-1]) if wanted else None
+        if unlike is not None:
+            raise UsageError(f"{unlike}; both are built for the same sizes")
+    elif given:
+        raise UsageError("engines have their sizes already; leave the shapes out")
     drawn: dict[str, None] = {}
     for model in models:
         declared = declared_shapes(model)

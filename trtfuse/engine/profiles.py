@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from onnx import ModelProto
@@ -44,15 +44,14 @@ def by_input(
     found: dict[str, ShapeLike] = {}
     profiled: dict[str, Sequence[int]] = {}
     for name, given in (shapes or {}).items():
-        if isinstance(given, int):
-            # One that is in no input is told of by its name.
-            fixed_shapes(declared, {name: given})
-            profiled[name] = (given,) * 3
-        elif name in symbols and name not in declared:
-            three = _profile(name, [(size,) for size in cast("Sequence[int]", given)])
-            profiled[name] = [size for (size,) in three]
-        else:
-            found[name] = given
+        if name in declared or (isinstance(given, Sequence) and name not in symbols):
+            found[name] = cast("ShapeLike", given)
+            continue
+        profiled[name] = _three(name, given)
+        # One that is in no input is told of by its name.
+        fixed_shapes(declared, {name: profiled[name][1]})
+    for name, shape in found.items():
+        _check_apart(name, shape, declared.get(name, ()), profiled)
     for name, sizes in declared.items():
         if name in found or profiled.keys().isdisjoint(sizes):
             continue
@@ -67,6 +66,35 @@ def by_input(
             for part in range(3)
         )
     return found
+
+
+def _three(name: str, given: Any) -> tuple[int, int, int]:
+    """The smallest, the best and the largest size of a dimension."""
+    try:
+        sizes = list(given) if isinstance(given, Iterable) else [given] * 3
+        low, best, high = (operator.index(size) for size in sizes)
+    except (TypeError, ValueError):
+        low, best, high = 1, 0, 0
+    if not 0 <= low <= best <= high:
+        raise UsageError(
+            f"the size of dimension '{name}' is {given!r}; give one size, or three: smallest, "
+            "best, largest"
+        )
+    return low, best, high
+
+
+def _check_apart(
+    name: str,
+    shape: ShapeLike,
+    declared: Sequence[int | str],
+    profiled: Mapping[str, Sequence[int]],
+) -> None:
+    """Refuses a dimension that is given one size by itself and another in an input."""
+    three = _profile(name, shape)
+    for axis, dim in enumerate(declared[: len(three[0])]):
+        sizes = [part[axis] for part in three]
+        if isinstance(dim, str) and dim in profiled and list(profiled[dim]) != sizes:
+            raise UsageError(f"'{dim}' is given other sizes than input '{name}' has there")
 
 
 def _profile(name: str, given: ShapeLike) -> Profile:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from onnx import NodeProto
 
 from trtfuse.groups.members import Members, members, noted_members
@@ -18,18 +20,25 @@ def inline_groups(model: Model) -> int:
     functions = {function.proto.name: function for function in model.functions if function.is_group}
     if not functions:
         return 0
-    calls = [
+    noted = noted_members(model.proto)
+    count = 0
+    # In a function there may be calls of others, in a file that is not ours.
+    while calls := _calls(model, functions):
+        for call in calls:
+            _inline(call, functions[call.operator.name], noted)
+        count += len(calls)
+    model.drop_group_functions()
+    return count
+
+
+def _calls(model: Model, functions: Mapping[str, Graph]) -> list[Node]:
+    return [
         node
         for graph in model.graphs()
         if not graph.root.is_group
         for node in graph.nodes()
         if node.operator.domain == GROUP_DOMAIN and node.operator.name in functions
     ]
-    noted = noted_members(model.proto)
-    for call in calls:
-        _inline(call, functions[call.operator.name], noted)
-    model.drop_group_functions()
-    return len(calls)
 
 
 def _inline(call: Node, function: Graph, noted: Members) -> None:
@@ -42,7 +51,7 @@ def _inline(call: Node, function: Graph, noted: Members) -> None:
     values.update(
         zip(function.inputs, [*call.inputs, *[None] * len(function.inputs)], strict=False)
     )
-    values.update(zip(function.outputs, call.outputs, strict=True))
+    values.update(zip(function.outputs, call.outputs, strict=False))
     for place, (node, name) in enumerate(zip(inner, names, strict=True)):
         proto = NodeProto(op_type=node.proto.op_type, domain=node.proto.domain, name=name)
         if place == 0:

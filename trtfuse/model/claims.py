@@ -99,7 +99,7 @@ def settle_claims(
             for value, info in zip(model.graph.outputs, proto.graph.output, strict=True):
                 tensor = info.type.tensor_type
                 if tensor.elem_type and not tensor.HasField("shape") and value.shape is not None:
-                    state_shape(info, value.shape)
+                    state_shape(info, _stated(value.shape, declared_symbols(proto)))
         unknown = {id(claim.info) for claim in claims if claim.known is None} if wrong else set()
         for _, written in _graphs(model, proto):
             kept = [
@@ -181,6 +181,14 @@ def _by_name(graph: Graph) -> dict[str, Value]:
     return {value.name: value for value in values}
 
 
+def _stated(shape: Shape, symbols: set[str]) -> Shape:
+    """What a file can state of a shape: symbols of inputs, and sizes that are not too large."""
+    return tuple(
+        size if (isinstance(size, int) and size <= _LARGEST) or size in symbols else None
+        for size in shape
+    )
+
+
 def _claim(
     info: ValueInfoProto, value: Value, symbols: set[str], fixed: Mapping[str, int]
 ) -> Claim | None:
@@ -192,11 +200,7 @@ def _claim(
         else fixed.get(dim.dim_param, dim.dim_param) or None
         for dim in info.type.tensor_type.shape.dim
     ]
-    known = value.shape and tuple(
-        # A size that is computed may be larger than a file can state.
-        size if (isinstance(size, int) and size <= _LARGEST) or size in symbols else None
-        for size in value.shape
-    )
+    known = value.shape and _stated(value.shape, symbols)
     if known is not None and len(known) != len(written):
         return Claim(info, type_and_shape(info.type)[1] or (), known, zero=False, wrong=True)
     claimed: list[Dimension] = []

@@ -130,8 +130,26 @@ def fix_shapes(model: Model, fixed: Fixed) -> bool:
     return changed
 
 
+def unlike_inputs(one: Model, other: Model) -> str | None:
+    """A sentence on the first input that has one size in a model and another in the other."""
+    shapes = declared_shapes(other)
+    for name, first in declared_shapes(one).items():
+        second = shapes.get(name)
+        if first is None or second is None:
+            continue
+        sizes = zip(first, second, strict=False)
+        apart = any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in sizes)
+        if apart or len(first) != len(second):
+            return f"input '{name}' is {shown(first)} in one model and {shown(second)} in the other"
+    return None
+
+
 def agree_on_sizes(one: Model, other: Model) -> None:
-    """Fixes the sizes that one of two models leaves open and the other does not, in both."""
+    """Fixes the sizes that one of two models leaves open and the other does not, in both.
+
+    Raises:
+        UsageError: for a symbol of one, the other has several sizes.
+    """
     for model, by in ((one, declared_shapes(other)), (other, declared_shapes(one))):
         fixed: dict[str, tuple[int | None, ...]] = {}
         for name, shape in declared_shapes(model).items():
@@ -142,7 +160,10 @@ def agree_on_sizes(one: Model, other: Model) -> None:
                 size if isinstance(size, int) and not isinstance(dim, int) else None
                 for dim, size in zip(shape or (None,) * len(sizes), sizes, strict=True)
             )
-        fix_shapes(model, fixed)
+        try:
+            fix_shapes(model, fixed)
+        except UsageError as error:
+            raise UsageError(f"the models do not have the same inputs: {error}") from None
 
 
 def declared_shapes(model: Model) -> dict[str, Shape | None]:

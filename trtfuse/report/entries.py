@@ -136,7 +136,8 @@ def furthest(verification: Content) -> Content | None:
 def apart(entry: Content) -> str:
     """How far apart an output is: absolute, relative, and next to what rounding does to it."""
     if not entry["absolute"]:
-        return "identical" if entry["ok"] else "differs"
+        same = "not all of it can be compared" if entry.get("undecided") else "identical"
+        return same if entry["ok"] else "differs"
     moves = f"rounding alone moves the original by {entry['rounding']:.1e}"
     return f"{entry['absolute']:.1e} ({share(entry)}); {moves}"
 
@@ -157,6 +158,9 @@ def _compared(verification: Content, everything: bool) -> Iterator[str]:
         wrong = sum(not entry["ok"] for entry in compared)
         differ = "differs" if wrong == 1 else "differ"
         yield f"check failed: {wrong} of {outputs} {differ} on {where}"
+    elif worst is None and any(entry.get("undecided") for entry in compared):
+        agree = "agrees" if one else "agree"
+        yield f"checked: {outputs} {agree} on {where}, as far as they can be compared"
     elif worst is None:
         yield f"checked: {outputs} {'is' if one else 'are'} identical on {where}"
     else:

@@ -61,12 +61,15 @@ class Change:
             return f"{counted(self.b, 'kernel')} instead of {self.a:,}"
         more = self.b > self.a
         if self.a and self.b >= 2 * self.a:
-            times = f"{self.b / self.a:.2g} times as"
+            ratio = self.b / self.a
+            times = f"{ratio:.2g} times as" if ratio < 10 else f"{ratio:,.0f} times as"
             if self.figure == "size":
                 return f"an engine {times} large"
             return f"{times} much {_CALLED[self.figure]}"
         # A change that counts is one of at least 1 %, and what was nothing has no share.
         by = f"{abs(self.b / self.a - 1):.0%}" if self.a else amount(abs(self.b - self.a))
+        if self.b and by == "100%" and not more:
+            by = "over 99%"
         if self.figure == "size":
             return f"an engine that is {by} {'larger' if more else 'smaller'}"
         return f"{by} {'more' if more else 'less'} {_CALLED[self.figure]}"
@@ -153,8 +156,9 @@ class Verdict:
             alone = " alone" if len(self.cause.tried) > 1 else ""
             return f"; leaving out {joined(self.cause.tried, 'or')}{alone} does not make up for it"
         worse = [change.figure for change in self.having("worse") if change.figure in without]
-        left = joined([_left(figure, without[figure]) for figure in worse])
-        return f", because of {rule} (without it, {left}): try --skip {rule}"
+        left = [_left(figure, without[figure]) for figure in worse]
+        without_it = f" (without it, {joined(left)})" if left else ""
+        return f", because of {rule}{without_it}: try --skip {rule}"
 
     def to_dict(self) -> dict[str, Any]:
         """The verdict as JSON has it."""
