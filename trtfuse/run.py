@@ -38,7 +38,9 @@ from trtfuse.model.fixed import (
     Fixed,
     ShapesLike,
     agree_on_sizes,
+    declared_shapes,
     fix_shapes,
+    fixed_shapes,
     read_shapes,
 )
 from trtfuse.model.model import Model, Objective
@@ -187,7 +189,7 @@ def verify(
     agree_on_sizes(before, after)
     samples = None if inputs is None else _samples(before, inputs)
     told = staged(progress, "verify")
-    return verify_models(before, after, {}, seed, told, samples)
+    return verify_models(before, after, seed, told, samples)
 
 
 @dataclass(frozen=True)
@@ -280,7 +282,7 @@ class Run:
             self.trace = Trace(self.model)
             if self.options.input_shapes:
                 # Those that fit no input are refused before the work, whether it needs them or not.
-                fix_shapes(read_model(self._given), self.options.input_shapes)
+                fixed_shapes(declared_shapes(self.model), self.options.input_shapes)
             given = self.options.inputs
             self.samples = None if given is None else _samples(self.model, given)
         self.check = None if self.options.verify == "none" else RewriteCheck(self.options.seed)
@@ -412,7 +414,7 @@ class Run:
                 agree_on_sizes(original, result)
                 progress = staged(self.options.progress, "verify")
                 seed = self.options.seed
-                return verify_models(original, result, {}, seed, progress, self.samples)
+                return verify_models(original, result, seed, progress, self.samples)
         return Verification("none") if self.check is None else self.check.verification()
 
     def _tell(self, stage: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from models import not_fused
 
 from trtfuse.check.model import Verification
-from trtfuse.report.next_steps import groups_built, kinds_of_miss, next_steps, rank
+from trtfuse.report.next_steps import kinds_of_miss, next_steps, rank
 from trtfuse.result.report import Census, Fusion, Report
 
 
@@ -91,27 +91,3 @@ def test_a_result_that_differs_is_all_that_counts() -> None:
     (step,) = next_steps(data(verification=verification))
     assert step.text.startswith("Do not use the result.")
     assert step.gain == "output 'y' differs"
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "said"),
-    [
-        ([], "2 groups expected as one kernel each; only a build can tell"),
-        (
-            ["one kernel", "several kernels"],
-            "2 groups expected as one kernel each; TensorRT runs 1 in one kernel and 1 in several "
-            "kernels",
-        ),
-        (
-            ["merged further", "unknown"],
-            "2 groups expected as one kernel each; TensorRT runs 1 in one kernel with other nodes "
-            "and 1 not found in the engine",
-        ),
-    ],
-)
-def test_what_became_of_groups(outcomes: list[str], said: str) -> None:
-    fusions = [{"kind": "group", "outcome": outcome} for outcome in outcomes]
-    fusions.append({"kind": "rewrite", "outcome": "one kernel"})
-    engine = {"agreement": {"fusions": fusions}} if outcomes else None
-    assert groups_built(data(engine=engine)) == said
-    assert groups_built(data(fused=[])) == ""

@@ -8,7 +8,7 @@ import pytest
 
 from trtfuse.check.model import Verification
 from trtfuse.report.page import page
-from trtfuse.report.shipping import facts
+from trtfuse.report.shipping import facts, groups_built
 from trtfuse.result.model_file import DataFile, OriginalFile, OutputFile
 from trtfuse.result.report import Census, Fusion, Report
 
@@ -94,3 +94,28 @@ def test_each_output_that_was_compared_is_in_a_table(ok: bool) -> None:
     worse = "" if ok else " worse"
     assert f'<td class="number{worse}">1.2e-07</td><td class="number">0</td>' in text
     assert "normal inputs, batch 1" in text
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        ([], "2 groups expected as one kernel each; only a build can tell"),
+        (
+            ["one kernel", "several kernels"],
+            "2 groups expected as one kernel each; TensorRT runs 1 in one kernel and 1 in several "
+            "kernels",
+        ),
+        (
+            ["merged further", "unknown"],
+            "2 groups expected as one kernel each; TensorRT runs 1 in one kernel with other nodes "
+            "and 1 not found in the engine",
+        ),
+    ],
+)
+def test_what_became_of_groups(outcomes: list[str], said: str) -> None:
+    fusions = [{"kind": "group", "outcome": outcome} for outcome in outcomes]
+    fusions.append({"kind": "rewrite", "outcome": "one kernel"})
+    engine = {"agreement": {"fusions": fusions}} if outcomes else None
+    groups = [{"kind": "group"}, {"kind": "group"}, {"kind": "rewrite"}]
+    assert groups_built({"fused": groups, "engine": engine}) == said
+    assert groups_built({"fused": []}) == ""

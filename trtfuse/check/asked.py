@@ -17,6 +17,7 @@ from trtfuse.analysis.shapes import without_weights
 from trtfuse.analysis.sizes import sizes
 from trtfuse.ir.graph import Dimension, Node, Shape, Value
 from trtfuse.ir.operators import ELEMENTWISE
+from trtfuse.model.fixed import state_shape
 from trtfuse.model.model import Model
 
 #: How many times a graph is looked at, with the sizes filled in that it asked for so far.
@@ -60,14 +61,7 @@ def with_shapes(lean: ModelProto, declared: Mapping[str, Shape]) -> ModelProto:
     filled.CopyFrom(lean)
     for info in filled.graph.input:
         if info.name in declared:
-            tensor = info.type.tensor_type
-            tensor.ClearField("shape")
-            tensor.shape.SetInParent()
-            for dim in declared[info.name]:
-                if isinstance(dim, int):
-                    tensor.shape.dim.add(dim_value=dim)
-                else:
-                    tensor.shape.dim.add(dim_param=dim or "")
+            state_shape(info, declared[info.name])
     return filled
 
 

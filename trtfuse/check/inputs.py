@@ -13,12 +13,12 @@ import onnx
 from onnx import ModelProto, TensorProto
 
 from trtfuse.analysis.shapes import type_and_shape, without_claims, without_weights
-from trtfuse.analysis.wording import shown
 from trtfuse.check.asked import asked_sizes, multiples, with_shapes
 from trtfuse.check.draw import all_readers, choices, extents_of
-from trtfuse.errors import UsageError, VerifyError
+from trtfuse.errors import VerifyError
 from trtfuse.ir.graph import Dimension, Shape, Value
 from trtfuse.ir.tensor import FLOATING, Array, numpy_type
+from trtfuse.model.fixed import declared_shapes, fixed_shapes
 from trtfuse.model.model import Model
 
 #: What a model is tried at whose sizes are open, in this order; the first it runs at is taken.
@@ -68,23 +68,12 @@ class Search:
         self.model = model
         self.given = given
         inputs = {value.name: model.graph.inputs[value].type for value in runtime_inputs(model)}
-        for name in given:
-            if name not in inputs:
-                has = ", ".join(sorted(inputs))
-                raise UsageError(f"the model has no input '{name}'; it has {has}")
-        symbols: dict[str, int] = {}
-        for name, shape in given.items():
-            _fitting(name, shape, type_and_shape(inputs[name])[1], symbols)
-        self._declared: dict[str, Shape | None] = {}
         for name, declared in inputs.items():
             if not declared.HasField("tensor_type"):
                 kind = str(declared.WhichOneof("value") or "").removesuffix("_type")
                 what = f"is a {kind}, not a tensor" if kind else "has no type"
                 raise VerifyError(f"input '{name}' {what}: no values can be drawn for it")
-            dims = given[name] if name in given else type_and_shape(declared)[1]
-            self._declared[name] = dims and tuple(
-                symbols.get(dim, dim) if isinstance(dim, str) else dim for dim in dims
-            )
+        self._declared = fixed_shapes(declared_shapes(model), given)
         self._asked_by_rank: dict[int, tuple[Mapping[str, Dimension], Mapping[str, int]]] = {}
         self._deadline: float | None = None
 
@@ -209,26 +198,6 @@ class Search:
             for shape in sizes
             if shape is not None
         )
-
-
-def _fitting(
-    name: str,
-    given: tuple[int, ...],
-    declared: Shape | None,
-    sizes: dict[str, int],
-) -> tuple[int, ...]:
-    if declared is not None:
-        fits = len(given) == len(declared) and all(
-            size >= 0 and (not isinstance(dim, int) or dim == size)
-            for size, dim in zip(given, declared, strict=True)
-        )
-        if not fits:
-            raise UsageError(
-                f"input '{name}' has shape {shown(declared)}, which {list(given)} does not fit"
-            )
-        symbols = zip(declared, given, strict=True)
-        sizes.update({dim: size for dim, size in symbols if isinstance(dim, str)})
-    return given
 
 
 def drawn(

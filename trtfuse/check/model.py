@@ -18,7 +18,6 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from trtfuse.analysis.constants import constant
-from trtfuse.analysis.shapes import type_and_shape
 from trtfuse.check.difference import FLOATING_TYPES, Tally, unit
 from trtfuse.check.inputs import SIZES, Search, Shapes, drawn, runtime_inputs
 from trtfuse.check.samples import Samples
@@ -26,7 +25,7 @@ from trtfuse.check.uninformative import Spread, uninformative
 from trtfuse.check.verification import Verification
 from trtfuse.errors import VerifyError, one_line
 from trtfuse.ir.tensor import FLOATING, Array, StoredTensor, numpy_type
-from trtfuse.model.fixed import unlike_inputs
+from trtfuse.model.fixed import declared_shapes, unlike_inputs
 from trtfuse.model.model import Model
 
 #: The sets of random inputs: the size of an open first dimension, and the kind of numbers.
@@ -78,7 +77,6 @@ class _Inputs:
 def verify_models(
     original: Model,
     result: Model,
-    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     samples: Samples | None = None,
@@ -88,14 +86,13 @@ def verify_models(
     Args:
         original: what the other is compared to; the tolerance is measured on it.
         result: a model with the same inputs and outputs.
-        input_shapes: shapes of inputs by name, where they are not to be drawn.
         seed: of what is drawn.
         progress: told how many sessions and runs are done, and of how many.
         samples: the inputs; random if omitted.
 
     Raises:
         VerifyError: the models have different inputs or outputs, or one cannot be run.
-        UsageError: `input_shapes` does not fit the model, or a file of `samples` changed meanwhile.
+        UsageError: a file of `samples` changed meanwhile.
     """
     _compare_interfaces(original, result)
     rng = np.random.default_rng(seed)
@@ -115,7 +112,7 @@ def verify_models(
         session = _moved_session(original, rng)
         moved += [] if session is None else [session]
         step()
-    search = Search(original, input_shapes or {})
+    search = Search(original, {})
     given = _random(search, first, rng) if samples is None else _own(samples, first)
     names = [output.name for output in first.get_outputs()]
     tally = Tally(names, "random" if samples is None else samples.source)
@@ -176,8 +173,7 @@ def running_shapes(model: Model, given: Mapping[str, tuple[int, ...]]) -> Shapes
             for dim, size in zip(dims[2:], sizes[name][2:], strict=True)
         )
 
-    inputs = model.graph.inputs
-    declared = {v.name: type_and_shape(inputs[v].type)[1] for v in runtime_inputs(model)}
+    declared = declared_shapes(model)
     search = Search(model, given)
     candidates = sorted(itertools.islice(search.shapes(1), 2 * len(SIZES)), key=tiny)
     try:

@@ -59,11 +59,7 @@ from trtfuse.errors import UsageError
     type=options.path,
     help="Keep measurements from build to build in this file (full TensorRT).",
 )
-@click.option(
-    "--backend",
-    metavar="NAME",
-    help="tensorrt or tensorrt_rtx; the first that is installed if omitted.",
-)
+@options.backend
 @click.option(
     "--in-process",
     is_flag=True,

@@ -26,11 +26,7 @@ from trtfuse.cli.progress import shown_build
     callback=options.names,
     help="Compute capabilities to build for, like 8.6,8.9 (TensorRT for RTX).",
 )
-@click.option(
-    "--backend",
-    metavar="NAME",
-    help="tensorrt or tensorrt_rtx; the first that is installed if omitted.",
-)
+@options.backend
 @options.fail_if_worse
 @options.as_json
 @click.option("-v", "--verbose", count=True, help="List everything; -vv shows tracebacks.")

@@ -10,7 +10,7 @@ import click
 
 import trtfuse
 from trtfuse.cli import options
-from trtfuse.cli.completion import node_names, rule_lists
+from trtfuse.cli.completion import node_names
 from trtfuse.cli.config import no_config
 from trtfuse.cli.errors import tell
 from trtfuse.cli.models import Source, is_folder, sources
@@ -26,21 +26,8 @@ from trtfuse.rewrite.rule import selected
 @click.command()
 @click.argument("path", metavar="IN.onnx", type=options.model)
 @click.argument("node", metavar="[NODE]", required=False, shell_complete=node_names)
-@click.option(
-    "--rules",
-    "names",
-    metavar="NAME,...",
-    callback=options.names,
-    shell_complete=rule_lists,
-    help="Consider only these rules.",
-)
-@click.option(
-    "--skip",
-    metavar="NAME,...",
-    callback=options.names,
-    shell_complete=rule_lists,
-    help="Do not apply these rules.",
-)
+@options.rules("Consider only these rules.")
+@options.skip
 @options.objective
 @options.shapes("Fix sizes of inputs first:")
 @options.fold_limit

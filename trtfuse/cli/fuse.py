@@ -13,7 +13,6 @@ from click.core import ParameterSource
 
 import trtfuse
 from trtfuse.cli import options
-from trtfuse.cli.completion import rule_lists
 from trtfuse.cli.config import no_config
 from trtfuse.cli.errors import tell
 from trtfuse.cli.models import DASH, Source, is_folder, sources
@@ -60,21 +59,8 @@ from trtfuse.run import GroupsAs, VerifyLevel
     help="Write the report to a .html, .json or .md file; for several models, put {name} in the "
     "path where the model's name goes.",
 )
-@click.option(
-    "--rules",
-    "names",
-    metavar="NAME,...",
-    callback=options.names,
-    shell_complete=rule_lists,
-    help="Apply only these rules, like conv-scale.",
-)
-@click.option(
-    "--skip",
-    metavar="NAME,...",
-    callback=options.names,
-    shell_complete=rule_lists,
-    help="Do not apply these rules.",
-)
+@options.rules("Apply only these rules, like conv-scale.")
+@options.skip
 @click.option(
     "--groups",
     type=click.Choice(get_args(GroupsAs)),

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from trtfuse.cli.completion import rule_lists
 from trtfuse.model.model import Objective
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -152,6 +153,18 @@ def names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str
     return None if value is None else tuple(n.strip() for n in value.split(",") if n.strip())
 
 
+def rules(what: str) -> Callable[[Command], Command]:
+    """`--rules`, with what a command does with them."""
+    return click.option(
+        "--rules",
+        "names",
+        metavar="NAME,...",
+        callback=names,
+        shell_complete=rule_lists,
+        help=what,
+    )
+
+
 old_shapes = click.option(
     "--input-shapes", type=ShapesType(), multiple=True, callback=_old_shapes, hidden=True
 )
@@ -162,6 +175,18 @@ inputs = click.option(
     multiple=True,
     help="Compare the whole model on these inputs: a .npz, .npy or Polygraphy .json file, or a "
     "folder of them; random if omitted.",
+)
+skip = click.option(
+    "--skip",
+    metavar="NAME,...",
+    callback=names,
+    shell_complete=rule_lists,
+    help="Do not apply these rules.",
+)
+backend = click.option(
+    "--backend",
+    metavar="NAME",
+    help="tensorrt or tensorrt_rtx; the first that is installed if omitted.",
 )
 objective = click.option(
     "--objective",

@@ -22,9 +22,8 @@ from trtfuse.engine.process import in_a_child, in_this_process
 from trtfuse.engine.profiles import Profile, ShapeLike, by_input, check_names, profiles
 from trtfuse.errors import EngineError, ModelError, UsageError, nothing_else_raised, one_line
 from trtfuse.interop.reading import ModelLike, read_model
-from trtfuse.ir.graph import Shape
 from trtfuse.ir.tensor import ExternalData, StoredTensor
-from trtfuse.model.fixed import declared_shapes
+from trtfuse.model.fixed import declared_shapes, is_static
 from trtfuse.model.model import Model
 from trtfuse.model.saving import save_model, written
 from trtfuse.progress import Progress
@@ -94,7 +93,6 @@ def build(
     proto = read.proto
     given = profiles(by_input(shapes, proto))
     check_names(given, proto, where)
-    _check_open(read, given, where)
     refuse(chosen, where, beyond_rank(read, origins))
     log = Log()
     job = Job(
@@ -111,6 +109,7 @@ def build(
         cache=None if cache is None else _stored_cache(cache),
         plugins=not chosen.rtx,
     )
+    _check_open(read, given, where)
 
     def tell(kind: str, content: Any) -> None:
         if kind == "supported":
@@ -148,22 +147,19 @@ def _check_open(model: Model, given: Mapping[str, Profile], where: str) -> None:
     open_ = {
         name: shape
         for name, shape in declared.items()
-        if name not in given and shape is not None and _varies(shape)
+        if name not in given and shape is not None and not is_static(shape)
     }
     if not open_:
         return
     best = {name: profile[1] for name, profile in given.items()}
-    sizes = running_shapes(model, {n: shape for n, shape in best.items() if _varies(declared[n])})
+    varied = {name: shape for name, shape in best.items() if not is_static(declared[name])}
+    sizes = running_shapes(model, varied)
     listed = ", ".join(f"'{name}' {shown(shape or ())}" for name, shape in open_.items())
     example = " ".join(f"--shapes {name}:{sized(sizes[name])}" for name in open_)
     raise EngineError(
         f"{where} leaves sizes open: {'inputs' if len(open_) > 1 else 'input'} {listed}; say what "
         f"to build for with --shapes or shapes=, for example {example}"
     )
-
-
-def _varies(shape: Shape | None) -> bool:
-    return shape is None or not all(isinstance(size, int) for size in shape)
 
 
 def _read(

@@ -24,6 +24,7 @@ from trtfuse.model.fixed import (
     agree_on_sizes,
     declared_shapes,
     fix_shapes,
+    is_static,
     read_shapes,
     unlike_inputs,
 )
@@ -163,7 +164,7 @@ def _fixed(sides: tuple[_Side, _Side], given: Fixed) -> tuple[Shapes, list[str]]
         UsageError: what is given is for no input, or does not fit it.
     """
     models = [side.model for side in sides if side.model is not None]
-    open_ = {name for side in sides for name, shape in side.inputs.items() if not _static(shape)}
+    open_ = {name for side in sides for name, shape in side.inputs.items() if not is_static(shape)}
     # What is given for an input of fixed sizes is for `build` to judge: it may be itself a shape.
     everywhere = {name for side in sides for name in side.inputs}
     judged = {name: s for name, s in given.items() if name in everywhere - open_}
@@ -184,7 +185,7 @@ def _fixed(sides: tuple[_Side, _Side], given: Fixed) -> tuple[Shapes, list[str]]
     drawn: dict[str, None] = {}
     for model in models:
         declared = declared_shapes(model)
-        left = [name for name, shape in declared.items() if not _static(shape)]
+        left = [name for name, shape in declared.items() if not is_static(shape)]
         drawn.update(dict.fromkeys(left))
         found = running_shapes(model, {}) if left else _sizes(declared)
         shapes.update((name, found[name]) for name in declared if name in open_)
@@ -205,10 +206,6 @@ def _sizes(shapes: Mapping[str, Sequence[object] | None]) -> Shapes:
         name: tuple(size for size in shape or () if isinstance(size, int))
         for name, shape in shapes.items()
     }
-
-
-def _static(shape: Shape | None) -> bool:
-    return shape is not None and all(isinstance(size, int) for size in shape)
 
 
 def _traffic(layers: Sequence[Layer]) -> int | None:

@@ -96,10 +96,11 @@ def settle_claims(
             if claim.wrong or claim.zero or wrong or static:
                 claim.correct(doubtful=bool(wrong))
         if static:
+            symbols = declared_symbols(proto)
             for value, info in zip(model.graph.outputs, proto.graph.output, strict=True):
                 tensor = info.type.tensor_type
                 if tensor.elem_type and not tensor.HasField("shape") and value.shape is not None:
-                    state_shape(info, _stated(value.shape, declared_symbols(proto)))
+                    state_shape(info, _stated(value.shape, symbols))
         unknown = {id(claim.info) for claim in claims if claim.known is None} if wrong else set()
         for _, written in _graphs(model, proto):
             kept = [

@@ -70,7 +70,7 @@ def fixed_shapes(declared: Mapping[str, Shape | None], fixed: Fixed) -> dict[str
         if shape is None:
             continue
         if len(shape) != len(given) or any(
-            isinstance(dim, int) and size is not None and dim != size
+            size is not None and (size < 0 or (isinstance(dim, int) and dim != size))
             for dim, size in zip(shape, given, strict=True)
         ):
             raise UsageError(
@@ -170,6 +170,11 @@ def declared_shapes(model: Model) -> dict[str, Shape | None]:
     """The shapes of the inputs that a caller has to give; None where not even a rank is known."""
     inputs = model.graph.inputs.items()
     return {v.name: type_and_shape(info.type)[1] for v, info in inputs if v.tensor is None}
+
+
+def is_static(shape: Shape | None) -> bool:
+    """Whether a shape leaves no size open."""
+    return shape is not None and all(isinstance(size, int) for size in shape)
 
 
 def state_shape(info: ValueInfoProto, shape: Shape) -> None:

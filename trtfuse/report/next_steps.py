@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from trtfuse.report.entries import Content
-from trtfuse.report.wording import counted, joined
+from trtfuse.report.wording import counted
 
 #: So many near misses are among the steps; the page has all of them below.
 _MOST_MISSES = 4
@@ -113,29 +112,3 @@ def _misses(data: Content) -> list[Step]:
         Step(f"{helps[:1].upper()}{helps[1:]}.", "; ".join(gain), part="why-not")
         for helps, gain in gains.items()
     ]
-
-
-def groups_built(data: Content) -> str:
-    """What became of the groups, a sentence; empty where there are none."""
-    groups = sum(entry["kind"] == "group" for entry in data["fused"])
-    if not groups:
-        return ""
-    expected = counted(groups, "group")
-    agreement = (data.get("engine") or {}).get("agreement") or {}
-    outcomes = [f["outcome"] for f in agreement.get("fusions", ()) if f["kind"] == "group"]
-    if not outcomes:
-        return f"{expected} expected as one kernel each; only a build can tell"
-    named: dict[str, str] = {
-        "one kernel": "in one kernel",
-        "merged further": "in one kernel with other nodes",
-        "several kernels": "in several kernels",
-        "unknown": "not found in the engine",
-    }
-    counts = [(words, outcomes.count(outcome)) for outcome, words in named.items()]
-    found = joined([f"{number:,} {words}" for words, number in counts if number])
-    return f"{expected} expected as one kernel each; TensorRT runs {found}"
-
-
-def given_options(data: Content) -> dict[str, Any]:
-    """The options that say something: those that are neither empty nor 0."""
-    return {name: value for name, value in (data.get("options") or {}).items() if value}

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trtfuse.report.comparison import built_with
-from trtfuse.report.entries import Content, file_sizes, in_words, verdict
-from trtfuse.report.next_steps import given_options, groups_built
-from trtfuse.report.wording import amount
+from trtfuse.report.entries import Content, became, file_sizes, in_words, verdict
+from trtfuse.report.wording import amount, counted, joined
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,9 @@ def facts(data: Content) -> list[Fact]:
             said = f"{weights['path']}, {amount(weights['bytes'])}"
             found.append(Fact("its weights", (said, weights["sha256"]), code=True))
     found.append(Fact("command", (data.get("command") or "",), code=True))
-    options = (f"{name}: {in_words(value)}" for name, value in given_options(data).items())
+    # Those that are neither empty nor 0.
+    given = {name: value for name, value in (data.get("options") or {}).items() if value}
+    options = (f"{name}: {in_words(value)}" for name, value in given.items())
     found.append(Fact("options", (", ".join(options),)))
     versions = (f"{name} {version}" for name, version in (data.get("versions") or {}).items())
     found.append(Fact("versions", (", ".join(versions),)))
@@ -62,3 +63,23 @@ def _sizes(data: Content) -> str:
 def _date(date: Any) -> str:
     """A date that people read: "2026-11-28 14:32:05 UTC"."""
     return str(date).replace("T", " ").replace("Z", " UTC") if date else ""
+
+
+def groups_built(data: Content) -> str:
+    """What became of the groups, a sentence; empty where there are none."""
+    groups = sum(entry["kind"] == "group" for entry in data["fused"])
+    if not groups:
+        return ""
+    expected = counted(groups, "group")
+    outcomes = [fusion["outcome"] for fusion in became(data)]
+    if not outcomes:
+        return f"{expected} expected as one kernel each; only a build can tell"
+    named: dict[str, str] = {
+        "one kernel": "in one kernel",
+        "merged further": "in one kernel with other nodes",
+        "several kernels": "in several kernels",
+        "unknown": "not found in the engine",
+    }
+    counts = [(words, outcomes.count(outcome)) for outcome, words in named.items()]
+    found = joined([f"{number:,} {words}" for words, number in counts if number])
+    return f"{expected} expected as one kernel each; TensorRT runs {found}"

@@ -207,19 +207,17 @@ def _set_shapes(builder: Any, network: Any, config: Any, job: Job) -> None:
     An input that is itself a shape (one that Reshape reads, say) has values in place of sizes.
 
     Raises:
-        RefusedError: shapes are missing, do not fit, or are not taken.
+        RefusedError: values of a shape are missing, shapes do not fit, or are not taken.
     """
-    where, missing, profile = job.where, [], None
+    where, values, profile = job.where, [], None
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
         name, sizes = tensor.name, job.declared.get(tensor.name, ())
         three = job.given.get(name)
         varies = any(isinstance(size, str) for size in sizes)
         if three is None:
-            if tensor.is_shape_tensor:
-                missing.append((name, "(the values of a shape)"))
-            elif varies:
-                missing.append((name, f"[{', '.join(map(str, sizes))}]"))
+            # Open sizes are told of before; that an input is itself a shape is known only here.
+            values += [name] if tensor.is_shape_tensor else []
             continue
         if tensor.is_shape_tensor:
             count = 1
@@ -238,10 +236,10 @@ def _set_shapes(builder: Any, network: Any, config: Any, job: Job) -> None:
                 continue
         profile = profile or builder.create_optimization_profile()
         (profile.set_shape_input if tensor.is_shape_tensor else profile.set_shape)(name, *three)
-    if missing:
-        listed = ", ".join(f"'{name}' {sizes}" for name, sizes in missing)
-        which = f"inputs {listed}" if len(missing) > 1 else f"input {listed}"
-        name = missing[0][0]
+    if values:
+        listed = ", ".join(f"'{name}' (the values of a shape)" for name in values)
+        which = f"inputs {listed}" if len(values) > 1 else f"input {listed}"
+        name = values[0]
         raise RefusedError(
             f"{where} leaves sizes open: {which}; say what to build for with --shapes "
             f"{name}:SIZES or shapes={{'{name}': ...}}, one shape or smallest, best and largest",
