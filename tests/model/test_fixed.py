@@ -155,3 +155,16 @@ def test_what_inference_calls_a_size_stays_open() -> None:
     made = model("(float[n, 3] x) => (int64[q, w] y) { a = NonZero(x) y = Transpose(a) }")
     made.graph.output[0].type.tensor_type.ClearField("shape")
     assert sizes(trtfuse.fuse(made, shapes={"n": 4}).model.graph.output[0]) == ["", 2]
+
+
+def test_a_question_mark_is_no_name_of_a_dimension() -> None:
+    made = model("(float[b, 3, h, w] x) => (float[b, 3, p, q] y) { y = Relu(x) }")
+    for info in (made.graph.input[0], made.graph.output[0]):
+        for axis in (0, 2, 3):
+            info.type.tensor_type.shape.dim[axis].dim_param = "?"
+    result = trtfuse.fuse(made, shapes={"x": (1, 3, 48, 192)}, verify="model")
+    assert sizes(result.model.graph.output[0]) == [1, 3, 48, 192]
+    assert result.ok
+    assert trtfuse.verify(made, result.model).ok
+    with pytest.raises(UsageError, match=r"no input has a dimension '\?': none has a name"):
+        trtfuse.fuse(made, shapes={"?": 1})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from onnx import ValueInfoProto
 
@@ -57,7 +57,7 @@ def fixed_shapes(declared: Mapping[str, Shape | None], fixed: Fixed) -> dict[str
             declares, or a symbol would have two sizes.
     """
     symbols: dict[str, int] = {}
-    known = {dim for shape in declared.values() for dim in shape or () if isinstance(dim, str)}
+    known = {dim for shape in declared.values() for dim in shape or () if _is_symbol(dim)}
     for name, given in fixed.items():
         if isinstance(given, int):
             if name not in known:
@@ -77,7 +77,7 @@ def fixed_shapes(declared: Mapping[str, Shape | None], fixed: Fixed) -> dict[str
                 f"input '{name}' has shape {shown(shape)}, which {list(given)} does not fit"
             )
         for dim, size in zip(shape, given, strict=True):
-            if isinstance(dim, str) and size is not None:
+            if _is_symbol(dim) and size is not None:
                 _settle(symbols, dim, size)
     shapes: dict[str, Shape | None] = {}
     for name, shape in declared.items():
@@ -97,7 +97,7 @@ def sizes_of_symbols(
         dim: size
         for name, shape in declared.items()
         for dim, size in zip(shape or (), shapes[name] or (), strict=False)
-        if isinstance(dim, str) and isinstance(size, int)
+        if _is_symbol(dim) and isinstance(size, int)
     }
 
 
@@ -187,6 +187,11 @@ def state_shape(info: ValueInfoProto, shape: Shape) -> None:
             tensor.shape.dim.add(dim_value=dim)
         else:
             tensor.shape.dim.add(dim_param=dim or "")
+
+
+def _is_symbol(dim: Dimension) -> TypeGuard[str]:
+    """Whether a dimension has a name; some exporters call every open one `?`."""
+    return isinstance(dim, str) and dim != "?"
 
 
 def _sized(dim: Dimension, symbols: Mapping[str, int]) -> Dimension:
